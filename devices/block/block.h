@@ -1,0 +1,94 @@
+/*
+ * A block device as its user sees it: an array of 512-byte sectors.
+ *
+ * A struct block is owned by the layer above it (a virtio-blk, or an image
+ * that has it as its backing file) and used by one thread at a time: the
+ * device's worker. Layers embed struct block as their first concern and are
+ * reached through its operations.
+ *
+ * B1: every submitted request is completed exactly once, by its done().
+ * B2: a write that was completed before a flush was submitted is durable when
+ *     that flush completes with 0.
+ * B3: after a failed flush every later flush fails as well: the host may have
+ *     dropped the bytes, and trying again would call them safe.
+ */
+#ifndef KVIST_BLOCK_BLOCK_H
+#define KVIST_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define BLOCK_SECTOR 512
+
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,
+	BLOCK_DISCARD, /* contents undefined, then zero where the layer can */
+	BLOCK_ZERO,    /* reads as zeros from now on */
+};
+
+struct block_request {
+	enum block_op op;
+	uint64_t offset, length; /* bytes, multiples of BLOCK_SECTOR */
+	const struct iovec *iov; /* READ, WRITE: exactly length bytes */
+	int iovcnt;
+	/* Called once on the worker, perhaps before block_submit() returns:
+	 * @err is 0 or -errno (-EIO, -ENOSPC, -EROFS, -EINVAL). */
+	void (*done)(struct block_request *request, int err);
+	struct block_request *next; /* for the layer that holds it */
+};
+
+struct block;
+
+struct block_ops {
+	void (*submit)(struct block *block, struct block_request *request);
+	/* Completes what has finished. NULL when all complete in submit(). */
+	void (*reap)(struct block *block);
+	/* Everything in flight completed, everything volatile written out and
+	 * durable, locks released, memory freed. 0 or -errno, logged. */
+	int (*close)(struct block *block);
+};
+
+struct block {
+	const struct block_ops *ops;
+	char *name;          /* for messages; owned */
+	uint64_t size;       /* bytes, a multiple of BLOCK_SECTOR */
+	uint32_t block_size; /* best unit of I/O, in bytes: virtio's blk_size */
+	bool read_only;
+	int event_fd; /* readable when reap() has work; -1 without reap() */
+};
+
+/*
+ * Checks the request against the device (range, alignment, read-only) and
+ * hands it to the layer; a request that fails the checks is completed with
+ * -EINVAL or -EROFS. The layer below may rely on the checks.
+ */
+void block_submit(struct block *block, struct block_request *request);
+
+static inline int block_close(struct block *block)
+{
+	return block->ops->close(block);
+}
+
+/* How the user named a disk: --disk FILE[,format=...][,readonly]. */
+enum block_format { BLOCK_QCOW2, BLOCK_RAW };
+
+struct block_options {
+	const char *path;
+	enum block_format format;
+	bool read_only;
+	/* A further folder in which backing and data files are allowed, besides
+	 * the image's own folder tree; or NULL. */
+	const char *backing_dir;
+};
+
+/*
+ * Opens the image under the locks QEMU uses. On success *block is the
+ * caller's, to be given back by block_close(). -errno, logged in one line that
+ * says what to do.
+ */
+int block_open(const struct block_options *options, struct block **block);
+
+#endif

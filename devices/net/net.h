@@ -1,0 +1,68 @@
+/*
+ * A network backend: where the frames of a virtio-net go to and come from.
+ *
+ * Owned by its virtio-net and used by that device's worker only. Every frame
+ * is preceded by a struct virtio_net_hdr_v1 (12 bytes, virtio 1.2, 5.1.6).
+ */
+#ifndef KVIST_NET_NET_H
+#define KVIST_NET_NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define NET_HEADER 12 /* sizeof(struct virtio_net_hdr_v1) */
+#define NET_MAC    6
+
+struct net_backend;
+
+struct net_ops {
+	/* One frame with its header. The bytes taken or got, -EAGAIN when it
+	 * would block, or -errno. A frame longer than @iov is cut: the return
+	 * value tells nothing of the rest. */
+	ssize_t (*send)(struct net_backend *net, const struct iovec *iov,
+			int iovcnt);
+	ssize_t (*receive)(struct net_backend *net, const struct iovec *iov,
+			   int iovcnt);
+	/* What the guest accepts in received frames: TUN_F_* bits of
+	 * linux/if_tun.h. 0 or -errno. */
+	int (*set_offloads)(struct net_backend *net, unsigned flags);
+	void (*close)(struct net_backend *net); /* frees @net as well */
+};
+
+struct net_backend {
+	const struct net_ops *ops;
+	int fd; /* readable when receive() would give a frame; non-blocking */
+	char name[16];
+	unsigned offloads; /* TUN_F_* bits the backend can do */
+	uint32_t mtu;
+};
+
+enum net_kind { NET_BRIDGE, NET_TAP };
+
+struct net_options {
+	enum net_kind kind;
+	const char *ifname; /* of the bridge or the tap */
+	bool has_mac;
+	uint8_t mac[NET_MAC];
+};
+
+/*
+ * Opens the backend that @options names. NET_BRIDGE makes a tap whose name
+ * starts with "kvist" and makes it a port of the bridge; it vanishes with its
+ * descriptor, however the process ends. NET_TAP takes one that exists. On
+ * success *net is the caller's. -errno, logged in one line that says what to
+ * do (-ENODEV: no such interface; -EPERM: a right is missing; -EBUSY: the tap
+ * is in use).
+ */
+int net_open(const struct net_options *options, struct net_backend **net);
+
+/* A locally administered unicast MAC, the same for the same two names. */
+void net_mac_derive(const char *machine, const char *device,
+		    uint8_t mac[NET_MAC]);
+/* "52:54:00:12:34:56" -> mac. 0, or -EINVAL for bad text, a multicast or the
+ * zero address. */
+int net_mac_parse(const char *text, uint8_t mac[NET_MAC]);
+
+#endif

@@ -1,0 +1,108 @@
+#include "kvm/memory.h"
+
+#include "util/checked.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static void memory_add(struct memory *mem, gpa_t start, uint64_t size,
+		       uint64_t offset)
+{
+	mem->regions[mem->nr_regions++] = (struct memory_region){
+		.start = start, .size = size, .host = mem->host + offset
+	};
+}
+
+int memory_create(struct memory *mem, uint64_t size)
+{
+	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->host = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mem->host == MAP_FAILED)
+		return -errno;
+	/* A guest's memory may hold its secrets, and is no help in a core. */
+	madvise(mem->host, size, MADV_DONTDUMP);
+	mem->size = size;
+	memory_add(mem, 0, low, 0);
+	if (size > low)
+		memory_add(mem, MEMORY_HIGH_START, size - low, low);
+	return 0;
+}
+
+void memory_destroy(struct memory *mem)
+{
+	munmap(mem->host, mem->size);
+}
+
+/* The region that holds @gpa, or NULL. */
+static const struct memory_region *memory_find(const struct memory *mem,
+					       gpa_t gpa)
+{
+	for (int i = 0; i < mem->nr_regions; i++) {
+		const struct memory_region *region = &mem->regions[i];
+
+		if (gpa >= region->start && gpa - region->start < region->size)
+			return region;
+	}
+	return NULL;
+}
+
+void *memory_at(const struct memory *mem, gpa_t gpa, uint64_t len)
+{
+	const struct memory_region *region = memory_find(mem, gpa);
+
+	if (!region || !range_within(gpa - region->start, len, region->size))
+		return NULL;
+	return region->host + (gpa - region->start);
+}
+
+int memory_iov(const struct memory *mem, gpa_t gpa, uint64_t len,
+	       struct iovec *iov, int max)
+{
+	int n = 0;
+
+	while (len) {
+		const struct memory_region *region = memory_find(mem, gpa);
+		uint64_t offset, piece;
+
+		if (!region)
+			return -EFAULT;
+		if (n == max)
+			return -E2BIG;
+		offset = gpa - region->start;
+		piece = region->size - offset < len ? region->size - offset
+						    : len;
+		iov[n++] = (struct iovec){ region->host + offset, piece };
+		gpa += piece;
+		len -= piece;
+	}
+	return n;
+}
+
+bool memory_read(const struct memory *mem, gpa_t gpa, void *to, uint64_t len)
+{
+	struct iovec iov[MEMORY_REGIONS];
+	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
+
+	for (int i = 0; i < n; i++) {
+		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		to = (uint8_t *)to + iov[i].iov_len;
+	}
+	return n >= 0;
+}
+
+bool memory_write(const struct memory *mem, gpa_t gpa, const void *from,
+		  uint64_t len)
+{
+	struct iovec iov[MEMORY_REGIONS];
+	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
+
+	for (int i = 0; i < n; i++) {
+		memcpy(iov[i].iov_base, from, iov[i].iov_len);
+		from = (const uint8_t *)from + iov[i].iov_len;
+	}
+	return n >= 0;
+}

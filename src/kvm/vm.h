@@ -1,0 +1,58 @@
+/*
+ * The virtual machine: memory slots, irqchip, two buses and its vCPUs.
+ *
+ * Owned by the machine; created, started, stopped and destroyed on the main
+ * thread. The place where all vCPUs are stopped together.
+ */
+#ifndef KVIST_KVM_VM_H
+#define KVIST_KVM_VM_H
+
+#include "kvm/bus.h"
+#include "kvm/irq.h"
+#include "kvm/kvm.h"
+#include "kvm/memory.h"
+#include "kvm/outcome.h"
+#include "kvm/vcpu.h"
+
+struct vm {
+	const struct kvm *kvm; /* borrowed */
+	struct memory *memory; /* borrowed */
+	int fd;
+	struct bus ports, mmio;
+	struct irqchip irqs;
+	struct vcpu *vcpus;
+	int nr_vcpus;
+
+	/* V1: a vCPU runs guest code only while stop is false. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* of the three below */
+	bool stop;              /* atomic, so that the run loop needs no lock */
+	bool quit;
+	int running; /* threads that are not parked */
+
+	struct end_wire wire; /* lent to power devices */
+	int end_fd;           /* eventfd: ready when an end was requested */
+	enum end end;         /* atomic; V2: the first request stays */
+	uint32_t end_value;
+};
+
+/* The vm with its RAM, irqchip, empty buses and @nr_vcpus vCPUs, stopped. 0 or
+ * -errno, logged. */
+int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
+	      int nr_vcpus, bool nested);
+/* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
+int vm_start_threads(struct vm *vm);
+/* Stops and joins the threads and gives everything back. */
+void vm_destroy(struct vm *vm);
+
+/* Lets the vCPUs run; makes them stand still, and waits until they do. */
+void vm_start(struct vm *vm);
+void vm_stop(struct vm *vm);
+
+/* Any thread: asks for the end of the run, stops the vCPUs (without waiting)
+ * and makes end_fd ready. Only the first request counts. */
+void vm_end(struct vm *vm, enum end end, uint32_t value);
+/* Forgets the end that was asked for, after a reset. Stopped vm. */
+void vm_end_clear(struct vm *vm);
+
+#endif
