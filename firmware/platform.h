@@ -17,6 +17,10 @@
 #define PLATFORM_PM1_CONTROL 0x604 /* 2 */
 #define PLATFORM_PM_TIMER    0x608 /* 4 */
 
+/* Values a guest writes there. */
+#define PLATFORM_RESET_VALUE 6 /* to the reset port */
+#define PLATFORM_S5_TYPE     5 /* SLP_TYP of power-off, to PM1 control */
+
 /* Interrupts (GSI). */
 #define PLATFORM_SERIAL_IRQ 4
 #define PLATFORM_RTC_IRQ    8

@@ -6,10 +6,15 @@
  * has changed meanwhile. The protocol is chosen by looking at the file:
  *
  *   bzimage.c      Linux bzImage: 64-bit entry, or 32-bit where that is absent
- *   elf.c          ELF: PVH note (32-bit entry), or a plain 64-bit vmlinux
+ *   pvh.c          ELF with a PVH note: 32-bit entry
  *   multiboot.c    multiboot 1: command line, memory map, modules
- *   bootsector.c   512-byte sectors with 0x55 0xaa at 510: real mode, 0:7c00,
- *                  as a PC's firmware would, but no firmware calls
+ *   vmlinux.c      a plain 64-bit ELF, entered as Linux is
+ *   bootsector.c   0x55 0xaa at 510: real mode, 0:7c00, as a PC's firmware
+ *                  would, but no firmware calls
+ *
+ * in this order: a vmlinux that offers PVH is entered by PVH. Files are read
+ * straight into guest memory and never mapped: one that shrinks while it is
+ * read is an error and not a SIGBUS.
  *
  * Kernel and initrd are hostile: every offset and size is checked against the
  * file and RAM, and nothing that is placed overlaps anything else.
@@ -23,11 +28,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define BOOT_HEAD 8192 /* bytes: a multiboot header lies within them */
+
 struct boot_file {
+	const char *noun; /* "kernel" or "initrd", for messages */
 	const char *path; /* borrowed */
-	int fd;
+	int fd;           /* -1: none */
 	uint64_t size;
-	const uint8_t *data; /* whole file, mapped read-only */
 };
 
 struct boot_protocol;
@@ -36,6 +43,7 @@ struct boot {
 	struct boot_file kernel;
 	struct boot_file initrd; /* fd -1: none */
 	const struct boot_protocol *protocol;
+	uint8_t head[BOOT_HEAD]; /* the kernel's first bytes, then zeros */
 };
 
 /* What the machine tells a protocol. */
@@ -59,8 +67,10 @@ bool boot_is_linux(const struct boot *boot);
 /* "bzImage, 64-bit entry" and the like. */
 const char *boot_protocol_name(const struct boot *boot);
 
-/* Loads everything and says how the boot processor starts. -errno, logged:
- * -E2BIG when it does not fit into RAM, and the message says how much would.
+/*
+ * Loads everything and says how the boot processor starts. Memory the kernel
+ * expects to be zero is made so: RAM need not be fresh. -errno, logged: -E2BIG
+ * when it does not fit into RAM, and the message says how much would.
  */
 int boot_load(const struct boot *boot, const struct boot_machine *machine,
 	      struct vcpu_entry *entry);
