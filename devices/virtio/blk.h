@@ -1,0 +1,20 @@
+/*
+ * virtio-blk (virtio 1.2, 5.2): requests of the guest become requests of a
+ * struct block, on the device's worker.
+ */
+#ifndef KVIST_VIRTIO_BLK_H
+#define KVIST_VIRTIO_BLK_H
+
+#include "devices/block/block.h"
+#include "devices/virtio/virtio.h"
+
+/*
+ * A disk named @name ("blk0": also its thread) over @block, which is the
+ * device's from now on if this succeeds, and is closed by virtio_destroy().
+ * @serial is what GET_ID answers, at most 20 bytes of it. 0 or -errno.
+ */
+int virtio_blk_create(const char *name, struct block *block, const char *serial,
+		      const struct memory *memory,
+		      struct virtio_device **virtio);
+
+#endif

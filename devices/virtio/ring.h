@@ -1,0 +1,111 @@
+/*
+ * A split virtqueue, seen from the device (virtio 1.2, 2.7).
+ *
+ * Owned by its virtio device. ring_start() and ring_stop() run under the
+ * device's lock while no worker runs; everything else is called by the worker
+ * alone. All that the driver writes is hostile and may change at any time.
+ *
+ * R1: a chain is pushed at most once, and only into the life of the ring it
+ *     was popped from (generation).
+ * R2: a descriptor is read once, after the acquire of avail.idx, and decided
+ *     on from the copy.
+ * R3: a chain has at most `size` descriptors and less than 4 GiB of bytes,
+ *     all of them RAM, readable before writable.
+ * R4: an element of the used ring is written before the index that covers it.
+ * R5: once a ring is broken it gives no chain and changes no guest byte.
+ */
+#ifndef KVIST_VIRTIO_RING_H
+#define KVIST_VIRTIO_RING_H
+
+#include "kvm/memory.h"
+#include "util/log.h"
+
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define RING_SIZE_MAX 256
+
+/* iov entries that always hold one chain of a ring of @size. */
+#define RING_CHAIN_IOV(size) ((size)*MEMORY_REGIONS)
+
+struct ring {
+	const struct memory *memory; /* borrowed */
+	const char *name;            /* of the device, borrowed: messages */
+	unsigned index;              /* of the queue: messages */
+	uint16_t size;
+	bool indirect, event_idx; /* negotiated */
+	bool broken;              /* R5 */
+	/* The whole of each part, resolved at start; host addresses. */
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t next_avail; /* to pop */
+	uint16_t next_used;  /* to push */
+	uint16_t published;  /* used.idx as the driver sees it */
+	uint32_t generation; /* one more with every start and stop */
+	struct guest_error error;
+};
+
+/* One request of the driver: host memory, in the order of the chain. */
+struct ring_chain {
+	struct iovec *iov; /* caller's: readable pieces, then writable */
+	int max;           /* entries of iov; RING_CHAIN_IOV(size) suffice */
+	int readable, writable; /* pieces; none is empty */
+	uint32_t read_bytes, write_bytes;
+	uint16_t head;
+	uint32_t generation;
+};
+
+/* Where the driver put a ring, as it wrote the registers. */
+struct ring_config {
+	uint16_t size;
+	uint64_t desc, driver, device; /* guest physical */
+	bool indirect, event_idx;
+};
+
+/*
+ * Starts a life of the ring at index 0. 0; -EINVAL (size not a power of two or
+ * above RING_SIZE_MAX, an address not aligned); -EFAULT (part of it is not
+ * RAM). memory, name and index are set by the owner before.
+ */
+int ring_start(struct ring *ring, const struct ring_config *config);
+void ring_stop(struct ring *ring);
+
+/*
+ * Takes the next chain. 1 with @chain filled; 0 when there is none; -EPROTO
+ * when the driver broke the rules: the ring is broken then, logged, and the
+ * device needs a reset. @chain->iov and max are the caller's.
+ */
+int ring_pop(struct ring *ring, struct ring_chain *chain);
+
+/* Gives back the last @count chains popped, which were not pushed, so that
+ * they will be popped again. */
+void ring_unpop(struct ring *ring, unsigned count);
+
+/* Puts a chain into the used ring, @written bytes of it filled from its first
+ * writable byte on; the driver sees it after ring_publish(). */
+void ring_push(struct ring *ring, const struct ring_chain *chain,
+	       uint32_t written);
+
+/* Shows the driver all that was pushed. True if it wants an interrupt. */
+bool ring_publish(struct ring *ring);
+
+/* While the worker pops anyway, the driver need not notify; and before it
+ * sleeps, the driver must: true when chains have come meanwhile, so that the
+ * worker must look again. */
+void ring_notify_off(struct ring *ring);
+bool ring_notify_on(struct ring *ring);
+
+/* Copies between a buffer and the bytes of @iov from @offset on. The number
+ * copied: less than @len where the iov ends. */
+size_t iov_read(const struct iovec *iov, int iovcnt, size_t offset, void *to,
+		size_t len);
+size_t iov_write(const struct iovec *iov, int iovcnt, size_t offset,
+		 const void *from, size_t len);
+/* Drops the first @n bytes of *iov in place, or keeps only the first @n. */
+void iov_skip(struct iovec **iov, int *iovcnt, size_t n);
+void iov_trim(struct iovec *iov, int *iovcnt, size_t n);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * A virtio device (virtio 1.2, 2), the same over PCI and over MMIO.
+ *
+ *   transport      virtio_pci.c, virtio_mmio.c: registers -> the calls below,
+ *                  interrupts -> the guest
+ *   this module    status, features, queues, the worker's life
+ *   device         blk.c, net.c, rng.c: what the requests mean
+ *
+ * A device is created, attached to one transport (which it then owns) and
+ * destroyed by the machine, on the main thread. The calls of the transport run
+ * on vCPU threads under the lock of the transport's struct device. From
+ * DRIVER_OK until reset a worker thread, named after the device, alone touches
+ * the rings and the backend; it never takes that lock. Status and interrupt
+ * bits are atomics.
+ *
+ * A reset waits for the worker: it stops popping, waits until the backend has
+ * completed everything, and ends; only then is the state of the queues reset.
+ * This is the one place where a vCPU blocks under a device's lock.
+ */
+#ifndef KVIST_VIRTIO_VIRTIO_H
+#define KVIST_VIRTIO_VIRTIO_H
+
+#include "devices/virtio/ring.h"
+#include "kvm/bus.h"
+
+#include <linux/virtio_config.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VIRTIO_QUEUES_MAX 8
+#define VIRTIO_CONFIG_MAX 64
+#define VIRTIO_NAME_MAX   16 /* with its end: also the name of the thread */
+
+struct virtio_device;
+
+/* What a kind of device does. */
+struct virtio_device_ops {
+	/* The rings are started and the features final; no worker runs yet.
+	 * Allocates what depends on the size of the queues. 0 or -errno. May
+	 * be NULL. Under the transport's lock. */
+	int (*start)(struct virtio_device *virtio);
+	/* The worker has ended; gives back what start() took. May be NULL. */
+	void (*stop)(struct virtio_device *virtio);
+	void (*destroy)(struct virtio_device *virtio); /* frees @virtio */
+
+	/*
+	 * On the worker. queue() serves a queue that was kicked, ready() the
+	 * backend's descriptor; both do a bounded amount of work (a budget)
+	 * and return true when more is left: they are called again after the
+	 * worker has looked whether it must stop. drain() returns when nothing
+	 * is in flight any more. ready() and drain() may be NULL.
+	 */
+	bool (*queue)(struct virtio_device *virtio, unsigned queue);
+	bool (*ready)(struct virtio_device *virtio, short events);
+	void (*drain)(struct virtio_device *virtio);
+};
+
+/* What a transport does for its device. */
+struct virtio_transport_ops {
+	/* Raises the interrupt of @queue, or of a change of configuration
+	 * (VIRTIO_CONFIG_INTERRUPT). Any thread. */
+	void (*interrupt)(struct virtio_device *virtio, int queue);
+	/* The worker is about to run, or has ended: the time to let the
+	 * kernel signal kick_fd (ioeventfd). May be NULL. */
+	void (*running)(struct virtio_device *virtio, bool on);
+	void (*destroy)(void *transport);
+};
+
+#define VIRTIO_CONFIG_INTERRUPT (-1)
+
+struct virtio_queue {
+	uint16_t size_max; /* what the device offers */
+	struct ring_config config;
+	bool enabled; /* freezes config */
+	int kick_fd;  /* eventfd: the driver has notified */
+	bool again;   /* worker: queue() left work */
+	struct ring ring;
+};
+
+struct virtio_device {
+	/* Set by the device when it is created, then constant. */
+	char name[VIRTIO_NAME_MAX];
+	uint32_t id; /* VIRTIO_ID_* */
+	const struct virtio_device_ops *ops;
+	const struct memory *memory; /* borrowed */
+	uint64_t offered;            /* feature bits */
+	unsigned nr_queues;
+	uint8_t config[VIRTIO_CONFIG_MAX]; /* read-only to the driver */
+	unsigned config_len;
+	/* What the worker watches besides the queues; the worker may change
+	 * the events (POLLIN, POLLOUT, or 0). */
+	int backend_fd; /* borrowed, or -1 */
+	short backend_events;
+
+	/* Under the transport's lock. */
+	uint64_t features; /* as the driver accepted them; V1: frozen by
+			    * FEATURES_OK */
+	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
+	bool running; /* there is a worker */
+
+	/* Atomics: the worker and the vCPUs. */
+	uint8_t status;
+	uint32_t isr;        /* bit 0: queue, bit 1: configuration */
+	uint32_t generation; /* of config */
+
+	int stop_fd; /* eventfd: the worker must end */
+	bool stop;   /* atomic: the same, for loops that do not poll */
+	pthread_t worker;
+
+	const struct virtio_transport_ops *transport_ops;
+	void *transport; /* owned */
+	struct guest_error error;
+};
+
+/*
+ * For devices: the common part of a new one, with @nr_queues queues of up to
+ * @queue_size; ops, memory, config and backend_fd are the caller's to set. 0 or
+ * -errno.
+ */
+int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
+		const struct memory *memory, unsigned nr_queues,
+		uint16_t queue_size);
+void virtio_fini(struct virtio_device *virtio);
+
+/* The worker's: an interrupt if the driver wants one for what was pushed. */
+void virtio_publish(struct virtio_device *virtio, unsigned queue);
+/* The driver broke the rules: nothing more is done until it resets the device
+ * (virtio 1.2, 2.1.2). Any thread. */
+void virtio_needs_reset(struct virtio_device *virtio);
+
+/*
+ * For the machine. Stops the worker, flushes and closes the backend, frees the
+ * device and its transport. After the vCPUs have ended, before the vm has. The
+ * registers vanish with the vm.
+ */
+void virtio_destroy(struct virtio_device *virtio);
+
+/*
+ * For transports: the driver's accesses, under the transport's lock. None
+ * fails: what the driver may not do is ignored and counted.
+ */
+uint32_t virtio_features_read(const struct virtio_device *virtio,
+			      uint32_t select);
+void virtio_features_write(struct virtio_device *virtio, uint32_t select,
+			   uint32_t value);
+uint32_t virtio_features_driver(const struct virtio_device *virtio,
+				uint32_t select);
+uint8_t virtio_status_read(const struct virtio_device *virtio);
+/* 0 is a reset, and waits for the worker. */
+void virtio_status_write(struct virtio_device *virtio, uint8_t status);
+/* Bytes of the device's configuration, zeros beyond its end. */
+uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
+			    unsigned len);
+/* The queue @select, or NULL beyond the last. */
+struct virtio_queue *virtio_queue(struct virtio_device *virtio,
+				  uint32_t select);
+void virtio_queue_set_size(struct virtio_device *virtio, uint32_t select,
+			   uint32_t size);
+enum virtio_ring_part { VIRTIO_DESC, VIRTIO_DRIVER, VIRTIO_DEVICE };
+/* Half (0: low, 1: high) of an address. */
+void virtio_queue_set_address(struct virtio_device *virtio, uint32_t select,
+			      enum virtio_ring_part part, unsigned half,
+			      uint32_t value);
+uint32_t virtio_queue_address(struct virtio_device *virtio, uint32_t select,
+			      enum virtio_ring_part part, unsigned half);
+void virtio_queue_enable(struct virtio_device *virtio, uint32_t select);
+/* A notification that came as an exit: what the ioeventfd does otherwise. */
+void virtio_notify(struct virtio_device *virtio, uint32_t queue);
+void virtio_reset(struct virtio_device *virtio);
+
+#endif
