@@ -2,9 +2,10 @@
  * A bus turns an address into a device: one for ports, one for MMIO.
  *
  * Owned by the vm. Accesses come from any vCPU thread and look the address up
- * without a lock, in a small sorted table under a sequence count. The bus then
- * takes the device's lock around its operation, so device code reads
- * single-threaded. Ranges never overlap.
+ * without a lock, in a small table whose rows are never taken away: a range
+ * that moves only changes its base. The bus then takes the device's lock
+ * around its operation, so device code reads single-threaded. Ranges never
+ * overlap.
  */
 #ifndef KVIST_KVM_BUS_H
 #define KVIST_KVM_BUS_H
@@ -46,12 +47,15 @@ void device_init(struct device *dev, const char *name,
 		 const struct device_ops *ops, unsigned widths);
 void device_fini(struct device *dev);
 
-#define BUS_MAX 128 /* ranges; more is a bug of ours: the machine is bounded */
+#define BUS_MAX     128 /* ranges; more is a bug of ours: machines are bounded */
+#define BUS_NOWHERE UINT64_MAX
 
+/* A row: all but base is fixed once the row is counted. */
 struct bus_range {
-	uint64_t base, size;
-	struct device *dev; /* borrowed until bus_remove() */
-	uint64_t number;    /* which of the device's ranges: read()'s @range */
+	uint64_t base; /* atomic; BUS_NOWHERE while the range is not decoded */
+	uint64_t size;
+	struct device *dev; /* borrowed until the bus ends */
+	unsigned number;    /* which of the device's ranges */
 };
 
 struct bus {
@@ -59,25 +63,25 @@ struct bus {
 	int vm_fd;            /* borrowed; for bus_notify() */
 	bool ports;           /* the port space, else MMIO */
 	pthread_mutex_t lock; /* one writer at a time */
-	uint32_t sequence;    /* odd while the table changes */
-	uint32_t count;
-	struct bus_range table[BUS_MAX]; /* sorted by base */
-	struct guest_error unclaimed;
+	uint32_t count;       /* atomic; rows in use */
+	struct bus_range table[BUS_MAX];
+	uint64_t unclaimed; /* atomic; accesses that found no device */
 };
 
 void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports);
 void bus_fini(struct bus *bus);
 
 /*
- * Claims [base, base+size) for range @number of @dev. 0; -EEXIST when another
- * range overlaps it; -EINVAL when it is empty or wraps; -ENOSPC when the table
- * is full. Any thread.
+ * Decodes [base, base+size) as range @number of @dev; a range that was removed
+ * comes back this way, at any base but with the size it had. 0; -EEXIST when
+ * another range overlaps; -EINVAL when it is empty or wraps; -ENOSPC when the
+ * table is full. Any thread.
  */
 int bus_add(struct bus *bus, struct device *dev, unsigned number, uint64_t base,
 	    uint64_t size);
 
-/* Gives the range at @base up. An access that already found it may still be
- * on its way into the device: devices live until vm_destroy(). Any thread. */
+/* Stops decoding the range at @base. An access that already found it may still
+ * be on its way into the device: devices outlive the vCPUs. Any thread. */
 void bus_remove(struct bus *bus, uint64_t base);
 
 /*

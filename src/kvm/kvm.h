@@ -16,7 +16,6 @@ struct kvm {
 	size_t run_size;   /* bytes of one vCPU's shared kvm_run page */
 	int max_vcpus;     /* the host's limit */
 	bool tsc_deadline; /* the in-kernel APIC has a TSC deadline timer */
-	struct kvm_cpuid2 *cpuid; /* what the host can offer a guest */
 };
 
 /*
@@ -32,7 +31,7 @@ void kvm_close(struct kvm *kvm);
  * whose size is not the one encoded in @cmd; kvm_ioctl_value() is for the
  * commands that take a number instead of a pointer.
  */
-int kvm_ioctl_raw(int fd, unsigned long cmd, const void *arg);
+int kvm_ioctl_raw(int fd, unsigned long cmd, void *arg);
 int kvm_ioctl_value(int fd, unsigned long cmd, unsigned long value);
 #define kvm_ioctl(fd, cmd, arg)                                                \
 	({                                                                     \

@@ -27,6 +27,7 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run; /* shared with the kernel */
 	pthread_t thread;
+	bool started;                      /* the thread exists */
 	pid_t tid;                         /* of the thread, once it has run */
 	uint64_t exits[VCPU_EXIT_REASONS]; /* own thread; atomic to read */
 };
@@ -50,36 +51,30 @@ struct vcpu_entry {
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
 };
 
-/* Creates the descriptor, maps kvm_run and sets CPUID and the state after
- * power-on; @count is the number of vCPUs of the machine, for the topology,
- * and @nested leaves VMX and SVM visible. 0 or -errno, logged. Main thread. */
-int vcpu_create(struct vcpu *vcpu, struct vm *vm, int id, int count,
-		bool nested);
+/* Creates the descriptor and maps kvm_run. 0 or -errno, logged. Main thread. */
+int vcpu_create(struct vcpu *vcpu, struct vm *vm, int id);
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Starts the thread, named vcpu/ID; it parks until vm_start(). 0 or -errno. */
-int vcpu_thread_start(struct vcpu *vcpu);
+/* The thread's function, @arg its vcpu: names itself vcpu/ID, parks, and then
+ * runs the guest whenever the vm is not stopped, until the vm quits. */
+void *vcpu_thread(void *arg);
+/* Once in the process, before the first thread: what a kick does. */
+void vcpu_kick_init(void);
 
 /* Makes the thread leave KVM_RUN and look at vm->stop. Any thread. */
 void vcpu_kick(struct vcpu *vcpu);
 
 /*
- * vcpu_x86.c: everything about registers. The main thread, while the vm is
- * stopped. Each 0 or -errno, logged.
+ * vcpu_x86.c: how a processor mode looks in registers. The main thread, while
+ * the vm is stopped.
  */
 
-/* The CPUID a guest sees: the host's offer, with this vCPU's APIC id, the
- * topology of @count vCPUs in one package, and nesting masked. */
-int vcpu_set_cpuid(struct vcpu *vcpu, int count, bool nested);
-/* The state after power-on (SDM 3, table 10-1): also how a reset ends. An
- * application processor then waits for INIT and SIPI. */
-int vcpu_reset(struct vcpu *vcpu);
-/* The boot processor's first instruction. After vcpu_reset(). */
+/* Segment and control registers after INIT (SDM 3, table 10-1). */
+void vcpu_sregs_init(const struct vcpu *vcpu, struct kvm_sregs *sregs);
+/* The boot processor's first instruction; the vCPU is as after power-on. 0 or
+ * -errno, logged. */
 int vcpu_enter(struct vcpu *vcpu, const struct vcpu_entry *entry);
-/* Logs the registers at @level, after a failure. */
-void vcpu_dump(struct vcpu *vcpu);
-
-/* "IO", "MMIO" ... for KVM_EXIT_IO, KVM_EXIT_MMIO ...; never NULL. */
-const char *vcpu_exit_name(unsigned reason);
+/* Logs the registers, after a failure. The vCPU's own thread. */
+void vcpu_dump(const struct vcpu *vcpu);
 
 #endif

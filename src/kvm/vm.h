@@ -39,7 +39,7 @@ struct vm {
 /* The vm with its RAM, irqchip, empty buses and @nr_vcpus vCPUs, stopped. 0 or
  * -errno, logged. */
 int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
-	      int nr_vcpus, bool nested);
+	      int nr_vcpus);
 /* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
 int vm_start_threads(struct vm *vm);
 /* Stops and joins the threads and gives everything back. */

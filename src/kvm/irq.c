@@ -1,0 +1,202 @@
+#include "kvm/irq.h"
+
+#include "kvm/kvm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Pins 0..15 reach a PIC and the IOAPIC, 16..23 the IOAPIC alone. */
+#define PIC_PINS     16
+#define FIXED_ROUTES (PIC_PINS + IRQ_PINS)
+
+static void route_pin(struct kvm_irq_routing *routing, uint32_t gsi,
+		      uint32_t chip, uint32_t pin)
+{
+	routing->entries[routing->nr++] = (struct kvm_irq_routing_entry){
+		.gsi = gsi,
+		.type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = { .irqchip = chip, .pin = pin },
+	};
+}
+
+/* The routes KVM itself starts with; KVM_SET_GSI_ROUTING replaces them all. */
+static void route_pins(struct kvm_irq_routing *routing)
+{
+	for (uint32_t gsi = 0; gsi < IRQ_PINS; gsi++) {
+		if (gsi < PIC_PINS)
+			route_pin(routing, gsi,
+				  gsi < 8 ? KVM_IRQCHIP_PIC_MASTER
+					  : KVM_IRQCHIP_PIC_SLAVE,
+				  gsi % 8);
+		/* The PIT is IRQ 0 of the PIC and pin 2 of the IOAPIC. */
+		if (gsi == 0)
+			route_pin(routing, gsi, KVM_IRQCHIP_IOAPIC, 2);
+		else if (gsi != 2)
+			route_pin(routing, gsi, KVM_IRQCHIP_IOAPIC, gsi);
+	}
+}
+
+int irqchip_create(struct irqchip *chip, int vm_fd)
+{
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	int err;
+
+	memset(chip, 0, sizeof(*chip));
+	chip->vm_fd = vm_fd;
+	chip->routing =
+		calloc(1, sizeof(*chip->routing) +
+				  (FIXED_ROUTES + IRQ_MSI_MAX) *
+					  sizeof(chip->routing->entries[0]));
+	if (!chip->routing)
+		return -ENOMEM;
+	route_pins(chip->routing);
+	err = kvm_ioctl_value(vm_fd, KVM_CREATE_IRQCHIP, 0);
+	if (!err)
+		err = kvm_ioctl(vm_fd, KVM_CREATE_PIT2, &pit);
+	if (err) {
+		free(chip->routing);
+		return err;
+	}
+	pthread_mutex_init(&chip->lock, NULL);
+	return 0;
+}
+
+void irqchip_destroy(struct irqchip *chip)
+{
+	pthread_mutex_destroy(&chip->lock);
+	free(chip->routing);
+}
+
+struct irq_line irq_line(struct irqchip *chip, uint32_t gsi)
+{
+	return (struct irq_line){ .chip = chip, .gsi = gsi };
+}
+
+void irq_line_set(struct irq_line *line, bool level)
+{
+	struct irqchip *chip = line->chip;
+	unsigned *asserted = &chip->asserted[line->gsi];
+	bool before, after;
+
+	pthread_mutex_lock(&chip->lock);
+	before = *asserted > 0;
+	if (level != line->level)
+		*asserted += level ? 1 : -1;
+	line->level = level;
+	after = *asserted > 0;
+	if (before != after) {
+		struct kvm_irq_level irq = { .irq = line->gsi, .level = after };
+
+		kvm_ioctl(chip->vm_fd, KVM_IRQ_LINE, &irq);
+	}
+	pthread_mutex_unlock(&chip->lock);
+}
+
+int irq_msi_init(struct irqchip *chip, struct irq_msi *msi)
+{
+	uint32_t slot = 0;
+
+	*msi = (struct irq_msi){ .chip = chip, .fd = -1 };
+	pthread_mutex_lock(&chip->lock);
+	while (slot < IRQ_MSI_MAX && chip->msi_used[slot])
+		slot++;
+	if (slot < IRQ_MSI_MAX)
+		chip->msi_used[slot] = true;
+	pthread_mutex_unlock(&chip->lock);
+	if (slot == IRQ_MSI_MAX)
+		return -ENOSPC;
+	msi->gsi = IRQ_PINS + slot;
+	msi->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (msi->fd < 0) {
+		int err = -errno;
+
+		irq_msi_fini(msi);
+		return err;
+	}
+	return 0;
+}
+
+void irq_msi_fini(struct irq_msi *msi)
+{
+	struct irqchip *chip = msi->chip;
+
+	irq_msi_mask(msi);
+	pthread_mutex_lock(&chip->lock);
+	chip->msi_used[msi->gsi - IRQ_PINS] = false;
+	pthread_mutex_unlock(&chip->lock);
+	if (msi->fd >= 0)
+		close(msi->fd);
+}
+
+static int irq_msi_attach(struct irq_msi *msi, bool attach)
+{
+	struct kvm_irqfd irqfd = {
+		.fd = msi->fd,
+		.gsi = msi->gsi,
+		.flags = attach ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
+	};
+	int err;
+
+	if (msi->routed == attach)
+		return 0;
+	err = kvm_ioctl(msi->chip->vm_fd, KVM_IRQFD, &irqfd);
+	if (!err)
+		msi->routed = attach;
+	return err;
+}
+
+/* The routing entry of @gsi among the messages, a new one if need be. */
+static struct kvm_irq_routing_entry *msi_entry(struct kvm_irq_routing *routing,
+					       uint32_t gsi)
+{
+	uint32_t at = 0;
+
+	while (at < routing->nr && routing->entries[at].gsi != gsi)
+		at++;
+	if (at == routing->nr) {
+		routing->entries[at] = (struct kvm_irq_routing_entry){
+			.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI
+		};
+		routing->nr++;
+	}
+	return &routing->entries[at];
+}
+
+int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data)
+{
+	struct irqchip *chip = msi->chip;
+	struct kvm_irq_routing_entry *entry;
+	int err = 0;
+
+	pthread_mutex_lock(&chip->lock);
+	entry = msi_entry(chip->routing, msi->gsi);
+	if (msi->address != address || msi->data != data ||
+	    !entry->u.msi.address_lo) {
+		entry->u.msi.address_lo = (uint32_t)address;
+		entry->u.msi.address_hi = address >> 32;
+		entry->u.msi.data = data;
+		msi->address = address;
+		msi->data = data;
+		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING,
+				chip->routing);
+	}
+	pthread_mutex_unlock(&chip->lock);
+	return err ? err : irq_msi_attach(msi, true);
+}
+
+void irq_msi_mask(struct irq_msi *msi)
+{
+	irq_msi_attach(msi, false);
+}
+
+void irq_msi_signal(const struct irq_msi *msi)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN only when 2^64 - 2 signals are pending: nothing is lost. */
+	if (write(msi->fd, &one, sizeof(one)) < 0)
+		return;
+}

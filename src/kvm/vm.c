@@ -1,0 +1,225 @@
+#include "kvm/vm.h"
+
+#include "util/checked.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Pages in the hole below 4 GiB that KVM needs for itself on VT-x. */
+#define KVM_IDENTITY_MAP 0xfffbc000ull
+#define KVM_TSS          0xfffbd000ull
+
+static int vm_failed(const char *what, int err)
+{
+	log_err("%s: %s", what, strerror(-err));
+	return err;
+}
+
+/* Tells KVM where RAM is. Before the irqchip exists this is quick; afterwards
+ * each slot waits for a grace period of the kernel. */
+static int vm_set_memory(struct vm *vm)
+{
+	for (int i = 0; i < vm->memory->nr_regions; i++) {
+		const struct memory_region *ram = &vm->memory->regions[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = ram->start,
+			.memory_size = ram->size,
+			.userspace_addr = (uintptr_t)ram->host,
+		};
+		int err = kvm_ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
+
+		if (err)
+			return vm_failed("KVM_SET_USER_MEMORY_REGION", err);
+	}
+	return 0;
+}
+
+static int vm_set_platform(struct vm *vm)
+{
+	uint64_t identity_map = KVM_IDENTITY_MAP;
+	int err = kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+
+	if (err)
+		return vm_failed("KVM_SET_IDENTITY_MAP_ADDR", err);
+	err = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS);
+	if (err)
+		return vm_failed("KVM_SET_TSS_ADDR", err);
+	err = irqchip_create(&vm->irqs, vm->fd);
+	return err ? vm_failed("KVM_CREATE_IRQCHIP", err) : 0;
+}
+
+static void wire_request(struct end_wire *wire, enum end end, uint32_t value)
+{
+	vm_end(container_of(wire, struct vm, wire), end, value);
+}
+
+static int vm_create_vcpus(struct vm *vm, int count)
+{
+	vm->vcpus = calloc(count, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return vm_failed("vcpus", -ENOMEM);
+	while (vm->nr_vcpus < count) {
+		int err =
+			vcpu_create(&vm->vcpus[vm->nr_vcpus], vm, vm->nr_vcpus);
+
+		if (err)
+			return err;
+		vm->nr_vcpus++;
+	}
+	return 0;
+}
+
+static void vm_destroy_vcpus(struct vm *vm)
+{
+	for (int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_destroy(&vm->vcpus[i]);
+	free(vm->vcpus);
+}
+
+int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
+	      int nr_vcpus)
+{
+	int err;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->kvm = kvm;
+	vm->memory = memory;
+	vm->wire.request = wire_request;
+	vm->stop = true;
+	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->end_fd < 0)
+		return vm_failed("eventfd", -errno);
+	vm->fd = kvm_ioctl_value(kvm->fd, KVM_CREATE_VM, 0);
+	if (vm->fd < 0) {
+		err = vm_failed("KVM_CREATE_VM", vm->fd);
+		goto close_end;
+	}
+	err = vm_set_memory(vm);
+	if (err)
+		goto close_vm;
+	err = vm_set_platform(vm);
+	if (err)
+		goto close_vm;
+	err = vm_create_vcpus(vm, nr_vcpus);
+	if (err)
+		goto destroy_vcpus;
+	bus_init(&vm->ports, "port", vm->fd, true);
+	bus_init(&vm->mmio, "address", vm->fd, false);
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->changed, NULL);
+	return 0;
+destroy_vcpus:
+	vm_destroy_vcpus(vm);
+	irqchip_destroy(&vm->irqs);
+close_vm:
+	close(vm->fd);
+close_end:
+	close(vm->end_fd);
+	return err;
+}
+
+int vm_start_threads(struct vm *vm)
+{
+	vcpu_kick_init();
+	for (int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+		int err;
+
+		/* Counted here, so that a stop waits for a thread that has not
+		 * run yet. */
+		vm->running++;
+		err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+		if (err) {
+			vm->running--;
+			log_err("vcpu %d: starting its thread: %s", i,
+				strerror(err));
+			return -err;
+		}
+		vcpu->started = true;
+	}
+	return 0;
+}
+
+static void vm_join_threads(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->quit = true;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	for (int i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpus[i].started)
+			pthread_join(vm->vcpus[i].thread, NULL);
+	}
+}
+
+void vm_destroy(struct vm *vm)
+{
+	vm_stop(vm);
+	vm_join_threads(vm);
+	vm_destroy_vcpus(vm);
+	bus_fini(&vm->mmio);
+	bus_fini(&vm->ports);
+	irqchip_destroy(&vm->irqs);
+	close(vm->fd);
+	close(vm->end_fd);
+	pthread_cond_destroy(&vm->changed);
+	pthread_mutex_destroy(&vm->lock);
+}
+
+void vm_start(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	__atomic_store_n(&vm->stop, false, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Makes every vCPU look at stop, without waiting until it has. */
+static void vm_ask_to_stop(struct vm *vm)
+{
+	__atomic_store_n(&vm->stop, true, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpus[i].started)
+			vcpu_kick(&vm->vcpus[i]);
+	}
+}
+
+void vm_stop(struct vm *vm)
+{
+	vm_ask_to_stop(vm);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->running)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_end(struct vm *vm, enum end end, uint32_t value)
+{
+	enum end none = END_NONE;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&vm->lock);
+	if (__atomic_compare_exchange_n(&vm->end, &none, end, false,
+					__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+		vm->end_value = value;
+		vm_ask_to_stop(vm);
+		if (write(vm->end_fd, &one, sizeof(one)) < 0)
+			log_err("end of the run: %s", strerror(errno));
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_end_clear(struct vm *vm)
+{
+	uint64_t count;
+
+	if (read(vm->end_fd, &count, sizeof(count)) < 0)
+		log_debug("end of the run: nothing was asked for");
+	__atomic_store_n(&vm->end, END_NONE, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,6 @@
+#include "kvm/vm.h"
+
+int main(void)
+{
+	return 0;
+}
