@@ -2,10 +2,7 @@
 #include "guests/lib/boot.h"
 #include "guests/lib/lib.h"
 
-struct acpi acpi = { .ioapic = 0xfec00000,
-		     .irq0_gsi = 2,
-		     .pm_timer = 0x608,
-		     .nr_cpus = 1 };
+struct acpi acpi;
 
 #define TABLE_LENGTH 4 /* offsets in every table's header */
 #define TABLE_DATA   36
@@ -147,6 +144,11 @@ void acpi_init(void)
 	if (done)
 		return;
 	done = true;
+	/* A PC's, should there be no tables. */
+	acpi.ioapic = 0xfec00000;
+	acpi.irq0_gsi = 2;
+	acpi.pm_timer = 0x608;
+	acpi.nr_cpus = 1;
 	rsdp = find_rsdp();
 	if (!rsdp)
 		return;

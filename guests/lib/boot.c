@@ -1,7 +1,7 @@
 #include "guests/lib/boot.h"
 #include "guests/lib/lib.h"
 
-struct boot boot = { .cmdline = "" };
+struct boot boot;
 
 /* Xen's public header arch-x86/hvm/start_info.h, by which PVH is defined. */
 struct hvm_start_info {
@@ -90,6 +90,7 @@ static void parse_linux(uint64_t pointer)
 void boot_parse(enum boot_kind kind, uint64_t pointer)
 {
 	boot.kind = kind;
+	boot.cmdline = "";
 	if (kind == BOOT_PVH)
 		parse_pvh(pointer);
 	else
