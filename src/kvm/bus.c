@@ -95,6 +95,22 @@ void bus_remove(struct bus *bus, uint64_t base)
 	pthread_mutex_unlock(&bus->lock);
 }
 
+void bus_reset(struct bus *bus)
+{
+	for (uint32_t i = 0; i < bus->count; i++) {
+		struct device *dev = bus->table[i].dev;
+		uint32_t first = 0;
+
+		while (bus->table[first].dev != dev)
+			first++;
+		if (first < i || !dev->ops->reset)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->reset(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
 int bus_notify(struct bus *bus, uint64_t addr, unsigned len, int fd,
 	       const uint32_t *match, bool assign)
 {

@@ -84,6 +84,9 @@ int bus_add(struct bus *bus, struct device *dev, unsigned number, uint64_t base,
  * be on its way into the device: devices outlive the vCPUs. Any thread. */
 void bus_remove(struct bus *bus, uint64_t base);
 
+/* Every device on the bus back to the state after power-on. Stopped vm. */
+void bus_reset(struct bus *bus);
+
 /*
  * A guest write of @len bytes (1, 2, 4, 8, or 0 for any) to @addr signals the
  * eventfd @fd inside the kernel and never reaches bus_access(); with @match,

@@ -19,8 +19,10 @@ int memory_create(struct memory *mem, uint64_t size)
 	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
 
 	memset(mem, 0, sizeof(*mem));
+	/* Without MAP_NORESERVE: the host's own rules of overcommitment say
+	 * whether this is too much, now and not in the middle of a run. */
 	mem->host = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem->host == MAP_FAILED)
 		return -errno;
 	/* A guest's memory may hold its secrets, and is no help in a core. */

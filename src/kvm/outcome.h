@@ -16,9 +16,10 @@ enum end {
 	END_RESET,        /* 0xcf9, 0x64 <- 0xfe, the ACPI reset register */
 	END_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
 	END_KVM_ERROR,    /* failed entry, internal error; already logged */
-	END_TIMEOUT,      /* --timeout ran out */
-	END_SIGNAL,       /* value: the signal's number */
-	END_USER,         /* the user typed the key that ends */
+	/* From here on the host's own word. */
+	END_TIMEOUT, /* --timeout ran out */
+	END_SIGNAL,  /* value: the signal's number */
+	END_USER,    /* the user typed the key that ends */
 };
 
 struct end_wire {

@@ -124,44 +124,8 @@ close_end:
 	return err;
 }
 
-int vm_start_threads(struct vm *vm)
-{
-	vcpu_kick_init();
-	for (int i = 0; i < vm->nr_vcpus; i++) {
-		struct vcpu *vcpu = &vm->vcpus[i];
-		int err;
-
-		/* Counted here, so that a stop waits for a thread that has not
-		 * run yet. */
-		vm->running++;
-		err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
-		if (err) {
-			vm->running--;
-			log_err("vcpu %d: starting its thread: %s", i,
-				strerror(err));
-			return -err;
-		}
-		vcpu->started = true;
-	}
-	return 0;
-}
-
-static void vm_join_threads(struct vm *vm)
-{
-	pthread_mutex_lock(&vm->lock);
-	vm->quit = true;
-	pthread_cond_broadcast(&vm->changed);
-	pthread_mutex_unlock(&vm->lock);
-	for (int i = 0; i < vm->nr_vcpus; i++) {
-		if (vm->vcpus[i].started)
-			pthread_join(vm->vcpus[i].thread, NULL);
-	}
-}
-
 void vm_destroy(struct vm *vm)
 {
-	vm_stop(vm);
-	vm_join_threads(vm);
 	vm_destroy_vcpus(vm);
 	bus_fini(&vm->mmio);
 	bus_fini(&vm->ports);
@@ -201,16 +165,16 @@ void vm_stop(struct vm *vm)
 
 void vm_end(struct vm *vm, enum end end, uint32_t value)
 {
-	enum end none = END_NONE;
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&vm->lock);
-	if (__atomic_compare_exchange_n(&vm->end, &none, end, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+	if (vm->end == END_NONE || end >= END_TIMEOUT) {
+		vm->end = end;
 		vm->end_value = value;
 		vm_ask_to_stop(vm);
+		/* Fails only when it is ready 2^64 times already. */
 		if (write(vm->end_fd, &one, sizeof(one)) < 0)
-			log_err("end of the run: %s", strerror(errno));
+			log_debug("end of the run: asked for too often");
 	}
 	pthread_mutex_unlock(&vm->lock);
 }
@@ -221,5 +185,41 @@ void vm_end_clear(struct vm *vm)
 
 	if (read(vm->end_fd, &count, sizeof(count)) < 0)
 		log_debug("end of the run: nothing was asked for");
-	__atomic_store_n(&vm->end, END_NONE, __ATOMIC_RELEASE);
+	vm->end = END_NONE;
+}
+
+void vm_end_threads(struct vm *vm)
+{
+	vm_stop(vm);
+	pthread_mutex_lock(&vm->lock);
+	vm->quit = true;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	for (int i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpus[i].started)
+			pthread_join(vm->vcpus[i].thread, NULL);
+	}
+}
+
+int vm_start_threads(struct vm *vm)
+{
+	vcpu_kick_init();
+	for (int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+		int err;
+
+		/* Counted here, so that a stop waits for a thread that has not
+		 * run yet. */
+		vm->running++;
+		err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+		if (err) {
+			vm->running--;
+			log_err("vcpu %d: starting its thread: %s", i,
+				strerror(err));
+			vm_end_threads(vm);
+			return -err;
+		}
+		vcpu->started = true;
+	}
+	return 0;
 }

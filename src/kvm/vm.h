@@ -32,7 +32,8 @@ struct vm {
 
 	struct end_wire wire; /* lent to power devices */
 	int end_fd;           /* eventfd: ready when an end was requested */
-	enum end end;         /* atomic; V2: the first request stays */
+	enum end end;         /* V2: the first request stays, but the host's
+			       * own word replaces the guest's */
 	uint32_t end_value;
 };
 
@@ -40,17 +41,20 @@ struct vm {
  * -errno, logged. */
 int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
 	      int nr_vcpus);
+/* After the threads have ended. */
+void vm_destroy(struct vm *vm);
+
 /* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
 int vm_start_threads(struct vm *vm);
-/* Stops and joins the threads and gives everything back. */
-void vm_destroy(struct vm *vm);
+/* Stops the vm for good and joins them. */
+void vm_end_threads(struct vm *vm);
 
 /* Lets the vCPUs run; makes them stand still, and waits until they do. */
 void vm_start(struct vm *vm);
 void vm_stop(struct vm *vm);
 
 /* Any thread: asks for the end of the run, stops the vCPUs (without waiting)
- * and makes end_fd ready. Only the first request counts. */
+ * and makes end_fd ready (V2). */
 void vm_end(struct vm *vm, enum end end, uint32_t value);
 /* Forgets the end that was asked for, after a reset. Stopped vm. */
 void vm_end_clear(struct vm *vm);

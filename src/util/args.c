@@ -78,8 +78,7 @@ static int args_unknown(const struct args *args, const char *arg)
 
 /* The option that @arg names; *inline_value is what stands in the same
  * argument, or NULL. */
-static int args_match(const struct args *args, const char *arg,
-		      const char **inline_value)
+static int args_match(const struct args *args, char *arg, char **inline_value)
 {
 	bool is_long = arg[1] == '-';
 	size_t len = strcspn(arg + 2, "=");
@@ -100,17 +99,17 @@ static int args_match(const struct args *args, const char *arg,
 	return args_unknown(args, arg);
 }
 
-int args_next(struct args *args, const char **value)
+int args_next(struct args *args, char **value)
 {
 	const struct arg_option *option;
-	const char *arg;
+	char *arg;
 	int i;
 
 	if (args->at >= args->argc)
 		return ARGS_END;
 	arg = args->argv[args->at++];
 	*value = arg;
-	if (arg[0] != '-' || !arg[1])
+	if (!args->nr_options || arg[0] != '-' || !arg[1])
 		return ARGS_FREE;
 	if (!strcmp(arg, "--")) {
 		args->nr_options = 0; /* only free arguments from here on */
@@ -119,8 +118,6 @@ int args_next(struct args *args, const char **value)
 		*value = args->argv[args->at++];
 		return ARGS_FREE;
 	}
-	if (!args->nr_options)
-		return ARGS_FREE;
 	i = args_match(args, arg, value);
 	if (i < 0)
 		return i;

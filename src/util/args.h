@@ -35,7 +35,7 @@ struct args {
  * one (--name VALUE, --name=VALUE, -n VALUE, -nVALUE); ARGS_FREE with *value
  * the argument; ARGS_END; -EINVAL. Every argument after "--" is free.
  */
-int args_next(struct args *args, const char **value);
+int args_next(struct args *args, char **value);
 
 /* The table as --help prints it. */
 void args_print_help(const struct arg_option *options, int count, FILE *to);

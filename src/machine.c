@@ -1,0 +1,567 @@
+#include "machine.h"
+
+#include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/virtio_mmio.h"
+#include "devices/virtio/virtio_pci.h"
+#include "firmware/firmware.h"
+#include "util/checked.h"
+#include "util/exit_code.h"
+#include "util/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* The exit code of a stage that failed with @err. */
+static int failed(enum exit_code code, int err)
+{
+	return err == -ENOMEM ? EXIT_CODE_HOST : (int)code;
+}
+
+static int stage_failed(const char *what, enum exit_code code, int err)
+{
+	log_err("%s: %s", what, strerror(-err));
+	return failed(code, err);
+}
+
+/*
+ * What the main thread waits for.
+ */
+
+static int machine_load(struct machine *m);
+
+/* True if the run goes on with a reset machine. */
+static bool machine_restart(struct machine *m)
+{
+	if (m->config->no_reboot ||
+	    (m->vm.end != END_RESET && m->vm.end != END_TRIPLE_FAULT))
+		return false;
+	if (m->vm.end == END_TRIPLE_FAULT)
+		log_warn("the guest reset itself by a triple fault");
+	bus_reset(&m->vm.ports);
+	bus_reset(&m->vm.mmio);
+	if (!cpu_reset(&m->cpu, &m->vm) && !machine_load(m)) {
+		vm_end_clear(&m->vm);
+		vm_start(&m->vm);
+		return true;
+	}
+	m->vm.end = END_KVM_ERROR;
+	return false;
+}
+
+/* Somebody asked for the end of the run: vm.end says why. */
+static void machine_ended(struct watch *watch, uint32_t events)
+{
+	struct machine *m = container_of(watch, struct machine, end);
+
+	(void)events;
+	vm_stop(&m->vm);
+	if (!machine_restart(m))
+		loop_stop(&m->loop);
+}
+
+static void machine_signalled(struct watch *watch, uint32_t events)
+{
+	struct machine *m = container_of(watch, struct machine, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGPWR)
+		power_button(&m->power);
+	else
+		vm_end(&m->vm, END_SIGNAL, info.ssi_signo);
+}
+
+static void machine_timed_out(struct watch *watch, uint32_t events)
+{
+	struct machine *m = container_of(watch, struct machine, timeout);
+
+	(void)events;
+	vm_end(&m->vm, END_TIMEOUT, 0);
+}
+
+/* Signals are taken by the loop; threads inherit that they are blocked. */
+static int machine_take_signals(struct machine *m)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGPWR);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	m->signals = (struct watch){
+		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+		.ready = machine_signalled,
+	};
+	if (m->signals.fd < 0)
+		return -errno;
+	return loop_add(&m->loop, &m->signals, EPOLLIN);
+}
+
+static int machine_set_timeout(struct machine *m)
+{
+	struct itimerspec at = { .it_value.tv_sec = m->config->timeout };
+
+	if (!m->config->timeout)
+		return 0;
+	m->timeout = (struct watch){
+		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC),
+		.ready = machine_timed_out,
+	};
+	if (m->timeout.fd < 0 ||
+	    timerfd_settime(m->timeout.fd, 0, &at, NULL) < 0)
+		return -errno;
+	return loop_add(&m->loop, &m->timeout, EPOLLIN);
+}
+
+static void machine_destroy_loop(struct machine *m)
+{
+	if (m->timeout.fd >= 0)
+		close(m->timeout.fd);
+	if (m->signals.fd >= 0)
+		close(m->signals.fd);
+	loop_fini(&m->loop);
+}
+
+/*
+ * The stages. Each create function returns 0, or the exit code of what failed.
+ */
+
+static int machine_create_loop(struct machine *m)
+{
+	int err = loop_init(&m->loop);
+
+	if (err)
+		return stage_failed("event loop", EXIT_CODE_HOST, err);
+	m->timeout.fd = m->signals.fd = -1;
+	err = machine_take_signals(m);
+	if (!err)
+		err = machine_set_timeout(m);
+	if (!err)
+		return 0;
+	machine_destroy_loop(m);
+	return stage_failed("signals and timers", EXIT_CODE_HOST, err);
+}
+
+static int machine_open_console(struct machine *m)
+{
+	return console_open(&m->console, &m->loop, &m->vm.wire,
+			    &m->config->console)
+		       ? EXIT_CODE_HOST
+		       : 0;
+}
+
+static void machine_close_console(struct machine *m)
+{
+	console_close(&m->console);
+}
+
+static int machine_open_boot(struct machine *m)
+{
+	return boot_open(&m->boot, m->config->kernel, m->config->initrd)
+		       ? EXIT_CODE_INPUT
+		       : 0;
+}
+
+static void machine_close_boot(struct machine *m)
+{
+	boot_close(&m->boot);
+}
+
+static int machine_open_kvm(struct machine *m)
+{
+	int err = kvm_open(&m->kvm, "/dev/kvm");
+
+	if (err)
+		return EXIT_CODE_HOST;
+	if (m->config->cpus <= (uint64_t)m->kvm.max_vcpus)
+		return 0;
+	log_err("--cpus %" PRIu64 ": this host's KVM runs at most %d vCPUs",
+		m->config->cpus, m->kvm.max_vcpus);
+	kvm_close(&m->kvm);
+	return EXIT_CODE_HOST;
+}
+
+static void machine_close_kvm(struct machine *m)
+{
+	kvm_close(&m->kvm);
+}
+
+static int machine_create_memory(struct machine *m)
+{
+	int err = memory_create(&m->memory, m->config->memory);
+
+	if (!err)
+		return 0;
+	log_err("--memory: cannot map %" PRIu64 " MiB: %s; give less",
+		m->config->memory >> 20, strerror(-err));
+	return EXIT_CODE_HOST;
+}
+
+static void machine_destroy_memory(struct machine *m)
+{
+	memory_destroy(&m->memory);
+}
+
+static int machine_create_vm(struct machine *m)
+{
+	return vm_create(&m->vm, &m->kvm, &m->memory, m->config->cpus)
+		       ? EXIT_CODE_INTERNAL
+		       : 0;
+}
+
+static void machine_destroy_vm(struct machine *m)
+{
+	vm_destroy(&m->vm);
+}
+
+static int machine_create_cpus(struct machine *m)
+{
+	if (cpu_model_init(&m->cpu, &m->kvm, m->config->nested))
+		return EXIT_CODE_INTERNAL;
+	if (!cpu_set_up(&m->cpu, &m->vm))
+		return 0;
+	cpu_model_fini(&m->cpu);
+	return EXIT_CODE_INTERNAL;
+}
+
+static void machine_destroy_cpus(struct machine *m)
+{
+	cpu_model_fini(&m->cpu);
+}
+
+/* What every PC has, and at which ports. The ranges cannot overlap and fit
+ * into the table: a failure would be a bug of ours. */
+static int machine_create_platform(struct machine *m)
+{
+	const struct {
+		struct device *dev;
+		unsigned range, port, count;
+	} ports[] = {
+		{ &m->serial.dev, 0, PLATFORM_SERIAL_PORT, SERIAL_PORTS },
+		{ &m->rtc.dev, 0, PLATFORM_RTC_PORT, RTC_PORTS },
+		{ &m->power.dev, POWER_EVENT, PLATFORM_PM1_EVENT, 4 },
+		{ &m->power.dev, POWER_CONTROL, PLATFORM_PM1_CONTROL, 2 },
+		{ &m->power.dev, POWER_TIMER, PLATFORM_PM_TIMER, 4 },
+		{ &m->reset.dev, RESET_KEYBOARD, PLATFORM_KBD_PORT, 1 },
+		{ &m->debug_exit.dev, 0, PLATFORM_EXIT_PORT, DEBUG_EXIT_PORTS },
+	};
+	struct irqchip *irqs = &m->vm.irqs;
+	struct end_wire *wire = &m->vm.wire;
+
+	if (rtc_init(&m->rtc, irqs, PLATFORM_RTC_IRQ, &m->loop))
+		return EXIT_CODE_HOST;
+	serial_init(&m->serial, irqs, PLATFORM_SERIAL_IRQ, &m->console);
+	power_init(&m->power, irqs, PLATFORM_SCI_IRQ, wire);
+	reset_init(&m->reset, wire);
+	debug_exit_init(&m->debug_exit, wire);
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+		int err = bus_add(&m->vm.ports, ports[i].dev, ports[i].range,
+				  ports[i].port, ports[i].count);
+
+		assert(!err);
+		(void)err;
+	}
+	return 0;
+}
+
+static void machine_destroy_platform(struct machine *m)
+{
+	debug_exit_fini(&m->debug_exit);
+	reset_fini(&m->reset);
+	power_fini(&m->power);
+	serial_fini(&m->serial);
+	rtc_fini(&m->rtc);
+}
+
+/* The PCI bus; or, without one, the reset control register by itself, which
+ * else is reached through the bridge (it lies within its address port). */
+static int machine_create_pci(struct machine *m)
+{
+	static const struct pci_layout layout = {
+		.address_port = PLATFORM_PCI_ADDRESS,
+		.data_port = PLATFORM_PCI_DATA,
+		.ecam = PLATFORM_ECAM,
+		.window = PLATFORM_PCI_WINDOW,
+		.window_size = PLATFORM_PCI_WINDOW_SIZE,
+	};
+	struct vm *vm = &m->vm;
+	int err;
+
+	if (m->config->transport == TRANSPORT_PCI)
+		err = pci_host_init(&m->pci, &vm->ports, &vm->mmio, &vm->irqs,
+				    &layout, &m->reset.dev);
+	else
+		err = bus_add(&vm->ports, &m->reset.dev, RESET_CONTROL,
+			      PLATFORM_RESET_PORT, 1);
+	return err ? stage_failed("PCI host bridge", EXIT_CODE_INTERNAL, err)
+		   : 0;
+}
+
+static void machine_destroy_pci(struct machine *m)
+{
+	if (m->config->transport == TRANSPORT_PCI)
+		pci_host_fini(&m->pci);
+}
+
+/* Device d has PCI slot d + 1, or window d of virtio-mmio; the firmware tables
+ * say the same. */
+static int machine_attach(struct machine *m, struct virtio_device *virtio)
+{
+	int d = m->nr_virtio;
+	int err;
+
+	if (m->config->transport == TRANSPORT_PCI)
+		err = virtio_pci_attach(virtio, &m->pci, d + 1,
+					PLATFORM_INTX_FIRST +
+						(d + 1) % PLATFORM_INTX_COUNT);
+	else
+		err = virtio_mmio_attach(
+			virtio, &m->vm.mmio,
+			PLATFORM_VIRTIO_MMIO + d * PLATFORM_VIRTIO_MMIO_STEP,
+			&m->vm.irqs,
+			PLATFORM_INTX_FIRST + d % PLATFORM_INTX_COUNT);
+	if (err) {
+		err = stage_failed(virtio->name, EXIT_CODE_INTERNAL, err);
+		virtio_destroy(virtio);
+		return err;
+	}
+	m->virtio[m->nr_virtio++] = virtio;
+	return 0;
+}
+
+static int machine_add_disk(struct machine *m, int i)
+{
+	struct virtio_device *virtio;
+	struct block *block;
+	char name[VIRTIO_NAME_MAX];
+	int err;
+
+	snprintf(name, sizeof(name), "blk%d", i);
+	err = block_open(&m->config->disks[i], &block);
+	if (err)
+		return failed(EXIT_CODE_INPUT, err);
+	err = virtio_blk_create(name, block, name, &m->memory, &virtio);
+	if (err) {
+		block_close(block);
+		return stage_failed(name, EXIT_CODE_HOST, err);
+	}
+	return machine_attach(m, virtio);
+}
+
+static int machine_add_net(struct machine *m, int i)
+{
+	const struct net_options *options = &m->config->nets[i];
+	struct virtio_device *virtio;
+	struct net_backend *net;
+	char name[VIRTIO_NAME_MAX];
+	uint8_t mac[NET_MAC];
+	int err;
+
+	snprintf(name, sizeof(name), "net%d", i);
+	if (options->has_mac)
+		memcpy(mac, options->mac, NET_MAC);
+	else
+		net_mac_derive(m->config->identity, name, mac);
+	err = net_open(options, &net);
+	if (err)
+		return EXIT_CODE_HOST;
+	err = virtio_net_create(name, net, mac, &m->memory, &virtio);
+	if (err) {
+		net->ops->close(net);
+		return stage_failed(name, EXIT_CODE_HOST, err);
+	}
+	return machine_attach(m, virtio);
+}
+
+static int machine_add_rng(struct machine *m)
+{
+	struct virtio_device *virtio;
+	int err = virtio_rng_create("rng0", &m->memory, &virtio);
+
+	if (err)
+		return stage_failed("rng0", EXIT_CODE_HOST, err);
+	return machine_attach(m, virtio);
+}
+
+static void machine_remove_devices(struct machine *m)
+{
+	while (m->nr_virtio)
+		virtio_destroy(m->virtio[--m->nr_virtio]);
+}
+
+static int machine_add_devices(struct machine *m)
+{
+	int err = 0;
+
+	for (int i = 0; i < m->config->nr_disks && !err; i++)
+		err = machine_add_disk(m, i);
+	for (int i = 0; i < m->config->nr_nets && !err; i++)
+		err = machine_add_net(m, i);
+	if (!err)
+		err = machine_add_rng(m);
+	if (err)
+		machine_remove_devices(m);
+	return err;
+}
+
+/* Firmware tables, kernel and the first instruction: also after a reset. */
+static int machine_load(struct machine *m)
+{
+	const struct machine_config *config = m->config;
+	struct firmware_config tables = {
+		.nr_cpus = m->vm.nr_vcpus,
+		.pci = config->transport == TRANSPORT_PCI,
+		.nr_virtio_mmio = m->nr_virtio,
+		.name = config->name,
+	};
+	struct firmware firmware;
+	struct boot_machine machine = { .memory = &m->memory };
+	struct vcpu_entry entry;
+
+	if (firmware_install(&tables, &m->memory, &firmware))
+		return EXIT_CODE_INTERNAL;
+	machine.e820 = &firmware.e820;
+	machine.rsdp = firmware.rsdp;
+	machine.cmdline = config->append;
+	if (!machine.cmdline)
+		machine.cmdline = !boot_is_linux(&m->boot) ? ""
+				  : config->initrd
+					  ? "console=ttyS0"
+					  : "console=ttyS0 root=/dev/vda rw";
+	if (boot_load(&m->boot, &machine, &entry))
+		return EXIT_CODE_INPUT;
+	return vcpu_enter(&m->vm.vcpus[0], &entry) ? EXIT_CODE_INTERNAL : 0;
+}
+
+static int machine_start_threads(struct machine *m)
+{
+	int err;
+
+	m->end = (struct watch){ .fd = m->vm.end_fd, .ready = machine_ended };
+	err = loop_add(&m->loop, &m->end, EPOLLIN);
+	if (err)
+		return stage_failed("event loop", EXIT_CODE_HOST, err);
+	return vm_start_threads(&m->vm) ? EXIT_CODE_HOST : 0;
+}
+
+static void machine_end_threads(struct machine *m)
+{
+	vm_end_threads(&m->vm);
+}
+
+/* The machine, in the order in which it is made. What holds host resources by
+ * name comes first, so that what is wrong with them is said at once. */
+static const struct {
+	int (*create)(struct machine *m);
+	void (*destroy)(struct machine *m); /* or NULL */
+} stages[] = {
+	{ machine_create_loop, machine_destroy_loop },
+	{ machine_open_console, machine_close_console },
+	{ machine_open_boot, machine_close_boot },
+	{ machine_open_kvm, machine_close_kvm },
+	{ machine_create_memory, machine_destroy_memory },
+	{ machine_create_vm, machine_destroy_vm },
+	{ machine_create_cpus, machine_destroy_cpus },
+	{ machine_create_platform, machine_destroy_platform },
+	{ machine_create_pci, machine_destroy_pci },
+	{ machine_add_devices, machine_remove_devices },
+	{ machine_load, NULL },
+	{ machine_start_threads, machine_end_threads },
+};
+
+static void machine_destroy_stages(struct machine *m, size_t count)
+{
+	while (count--) {
+		if (stages[count].destroy)
+			stages[count].destroy(m);
+	}
+}
+
+int machine_create(struct machine *m, const struct machine_config *config)
+{
+	memset(m, 0, sizeof(*m));
+	m->config = config;
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		int code = stages[i].create(m);
+
+		if (code) {
+			machine_destroy_stages(m, i);
+			return code;
+		}
+	}
+	return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+	machine_destroy_stages(m, ARRAY_SIZE(stages));
+}
+
+void machine_run(struct machine *m)
+{
+	int err;
+
+	vm_start(&m->vm);
+	err = loop_run(&m->loop);
+	if (err) {
+		log_err("event loop: %s", strerror(-err));
+		vm_end(&m->vm, END_KVM_ERROR, 0);
+		vm_stop(&m->vm);
+	}
+}
+
+/* What the guest wrote to the exit port, as an exit code. */
+static int exit_port_code(const struct machine *m)
+{
+	uint32_t value = m->vm.end_value;
+	uint64_t code = m->config->debug_exit_qemu ? (uint64_t)value << 1 | 1
+						   : value;
+
+	if (code <= EXIT_CODE_GUEST_MAX)
+		return code;
+	log_warn("the guest wrote %" PRIu32 " to the exit port: exit code %d "
+		 "stands for all above it",
+		 value, EXIT_CODE_GUEST_MAX);
+	return EXIT_CODE_GUEST_MAX;
+}
+
+int machine_exit_code(const struct machine *m)
+{
+	switch (m->vm.end) {
+	case END_POWEROFF:
+	case END_USER:
+		return EXIT_CODE_OK;
+	case END_EXIT_PORT:
+		return exit_port_code(m);
+	case END_RESET:
+		log_err("the guest asked for a reset, which --no-reboot ends");
+		return EXIT_CODE_RESET;
+	case END_TRIPLE_FAULT:
+		log_err("the guest ended in a triple fault");
+		return EXIT_CODE_TRIPLE_FAULT;
+	case END_TIMEOUT:
+		log_err("the guest did not end within %" PRIu64 " s",
+			m->config->timeout);
+		return EXIT_CODE_TIMEOUT;
+	case END_SIGNAL:
+		return EXIT_CODE_SIGNAL + m->vm.end_value;
+	case END_NONE:
+	case END_KVM_ERROR:
+		break;
+	}
+	return EXIT_CODE_INTERNAL;
+}
