@@ -28,16 +28,6 @@ void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports)
 	pthread_mutex_init(&bus->lock, NULL);
 }
 
-void bus_fini(struct bus *bus)
-{
-	pthread_mutex_destroy(&bus->lock);
-}
-
-static uint64_t range_base(const struct bus_range *range)
-{
-	return __atomic_load_n(&range->base, __ATOMIC_ACQUIRE);
-}
-
 /* The row for range @number of @dev: the one it had, or a new one at the end of
  * the table. NULL when the table is full. bus->lock held. */
 static struct bus_range *bus_row(struct bus *bus, struct device *dev,
@@ -134,7 +124,7 @@ static const struct bus_range *bus_find(const struct bus *bus, uint64_t addr,
 	uint32_t count = __atomic_load_n(&bus->count, __ATOMIC_ACQUIRE);
 
 	for (uint32_t i = 0; i < count; i++) {
-		*base = range_base(&bus->table[i]);
+		*base = __atomic_load_n(&bus->table[i].base, __ATOMIC_ACQUIRE);
 		if (addr >= *base && addr - *base < bus->table[i].size)
 			return &bus->table[i];
 	}
@@ -173,4 +163,6 @@ void bus_access(struct bus *bus, uint64_t addr, uint8_t *data, unsigned len,
 		memcpy(data, &value, len);
 	}
 	pthread_mutex_unlock(&dev->lock);
+	log_trace("%s: %s %s 0x%" PRIx64 ", %u bytes: 0x%" PRIx64, dev->name,
+		  is_write ? "write" : "read", bus->name, addr, len, value);
 }

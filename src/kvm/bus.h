@@ -69,7 +69,6 @@ struct bus {
 };
 
 void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports);
-void bus_fini(struct bus *bus);
 
 /*
  * Decodes [base, base+size) as range @number of @dev; a range that was removed

@@ -53,6 +53,7 @@ int irqchip_create(struct irqchip *chip, int vm_fd)
 	if (!chip->routing)
 		return -ENOMEM;
 	route_pins(chip->routing);
+	chip->nr_pins = chip->routing->nr;
 	err = kvm_ioctl_value(vm_fd, KVM_CREATE_IRQCHIP, 0);
 	if (!err)
 		err = kvm_ioctl(vm_fd, KVM_CREATE_PIT2, &pit);
@@ -97,38 +98,23 @@ void irq_line_set(struct irq_line *line, bool level)
 
 int irq_msi_init(struct irqchip *chip, struct irq_msi *msi)
 {
-	uint32_t slot = 0;
-
-	*msi = (struct irq_msi){ .chip = chip, .fd = -1 };
-	pthread_mutex_lock(&chip->lock);
-	while (slot < IRQ_MSI_MAX && chip->msi_used[slot])
-		slot++;
-	if (slot < IRQ_MSI_MAX)
-		chip->msi_used[slot] = true;
-	pthread_mutex_unlock(&chip->lock);
-	if (slot == IRQ_MSI_MAX)
+	if (chip->nr_msis == IRQ_MSI_MAX)
 		return -ENOSPC;
-	msi->gsi = IRQ_PINS + slot;
+	*msi = (struct irq_msi){ .chip = chip };
 	msi->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (msi->fd < 0) {
-		int err = -errno;
-
-		irq_msi_fini(msi);
-		return err;
-	}
+	if (msi->fd < 0)
+		return -errno;
+	msi->gsi = IRQ_PINS + chip->nr_msis++;
+	chip->routing->entries[chip->routing->nr++] =
+		(struct kvm_irq_routing_entry){ .gsi = msi->gsi,
+						.type = KVM_IRQ_ROUTING_MSI };
 	return 0;
 }
 
 void irq_msi_fini(struct irq_msi *msi)
 {
-	struct irqchip *chip = msi->chip;
-
 	irq_msi_mask(msi);
-	pthread_mutex_lock(&chip->lock);
-	chip->msi_used[msi->gsi - IRQ_PINS] = false;
-	pthread_mutex_unlock(&chip->lock);
-	if (msi->fd >= 0)
-		close(msi->fd);
+	close(msi->fd);
 }
 
 static int irq_msi_attach(struct irq_msi *msi, bool attach)
@@ -148,40 +134,21 @@ static int irq_msi_attach(struct irq_msi *msi, bool attach)
 	return err;
 }
 
-/* The routing entry of @gsi among the messages, a new one if need be. */
-static struct kvm_irq_routing_entry *msi_entry(struct kvm_irq_routing *routing,
-					       uint32_t gsi)
-{
-	uint32_t at = 0;
-
-	while (at < routing->nr && routing->entries[at].gsi != gsi)
-		at++;
-	if (at == routing->nr) {
-		routing->entries[at] = (struct kvm_irq_routing_entry){
-			.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI
-		};
-		routing->nr++;
-	}
-	return &routing->entries[at];
-}
-
 int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data)
 {
 	struct irqchip *chip = msi->chip;
-	struct kvm_irq_routing_entry *entry;
+	struct kvm_irq_routing *routing = chip->routing;
+	uint32_t at = chip->nr_pins + msi->gsi - IRQ_PINS;
 	int err = 0;
 
 	pthread_mutex_lock(&chip->lock);
-	entry = msi_entry(chip->routing, msi->gsi);
-	if (msi->address != address || msi->data != data ||
-	    !entry->u.msi.address_lo) {
-		entry->u.msi.address_lo = (uint32_t)address;
-		entry->u.msi.address_hi = address >> 32;
-		entry->u.msi.data = data;
+	if (msi->address != address || msi->data != data) {
 		msi->address = address;
 		msi->data = data;
-		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING,
-				chip->routing);
+		routing->entries[at].u.msi.address_lo = (uint32_t)address;
+		routing->entries[at].u.msi.address_hi = address >> 32;
+		routing->entries[at].u.msi.data = data;
+		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING, routing);
 	}
 	pthread_mutex_unlock(&chip->lock);
 	return err ? err : irq_msi_attach(msi, true);

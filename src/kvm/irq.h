@@ -24,8 +24,8 @@ struct irqchip {
 	int vm_fd; /* borrowed */
 	pthread_mutex_t lock;
 	struct kvm_irq_routing *routing; /* pins first, then messages */
-	bool msi_used[IRQ_MSI_MAX];
-	unsigned asserted[IRQ_PINS]; /* how many lines hold each pin high */
+	uint32_t nr_pins, nr_msis;       /* its entries of each kind */
+	unsigned asserted[IRQ_PINS];     /* how many lines hold each pin high */
 };
 
 struct irq_line {
@@ -54,8 +54,8 @@ void irqchip_destroy(struct irqchip *chip);
 struct irq_line irq_line(struct irqchip *chip, uint32_t gsi);
 void irq_line_set(struct irq_line *line, bool level);
 
-/* A free message slot with its eventfd; not yet routed. 0, -ENOSPC or -errno.
- * Main thread, before the guest runs. */
+/* A new message with its eventfd; not yet routed. Messages live as long as the
+ * irqchip. 0, -ENOSPC or -errno. Main thread, before the guest runs. */
 int irq_msi_init(struct irqchip *chip, struct irq_msi *msi);
 void irq_msi_fini(struct irq_msi *msi);
 

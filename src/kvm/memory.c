@@ -84,27 +84,30 @@ int memory_iov(const struct memory *mem, gpa_t gpa, uint64_t len,
 	return n;
 }
 
-bool memory_read(const struct memory *mem, gpa_t gpa, void *to, uint64_t len)
+/* Between @buffer and guest memory, in the direction @write says. */
+static bool memory_copy(const struct memory *mem, gpa_t gpa, uint8_t *buffer,
+			uint64_t len, bool write)
 {
 	struct iovec iov[MEMORY_REGIONS];
 	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
 
 	for (int i = 0; i < n; i++) {
-		memcpy(to, iov[i].iov_base, iov[i].iov_len);
-		to = (uint8_t *)to + iov[i].iov_len;
+		if (write)
+			memcpy(iov[i].iov_base, buffer, iov[i].iov_len);
+		else
+			memcpy(buffer, iov[i].iov_base, iov[i].iov_len);
+		buffer += iov[i].iov_len;
 	}
 	return n >= 0;
+}
+
+bool memory_read(const struct memory *mem, gpa_t gpa, void *to, uint64_t len)
+{
+	return memory_copy(mem, gpa, to, len, false);
 }
 
 bool memory_write(const struct memory *mem, gpa_t gpa, const void *from,
 		  uint64_t len)
 {
-	struct iovec iov[MEMORY_REGIONS];
-	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
-
-	for (int i = 0; i < n; i++) {
-		memcpy(iov[i].iov_base, from, iov[i].iov_len);
-		from = (const uint8_t *)from + iov[i].iov_len;
-	}
-	return n >= 0;
+	return memory_copy(mem, gpa, (uint8_t *)(uintptr_t)from, len, true);
 }

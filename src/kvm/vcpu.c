@@ -85,48 +85,22 @@ static void vcpu_port_io(struct vcpu *vcpu)
 }
 
 /* KVM met something it cannot run; the guest cannot go on. */
-static void vcpu_failed_exit(struct vcpu *vcpu)
+static void vcpu_failed(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	bool internal = run->exit_reason == KVM_EXIT_INTERNAL_ERROR;
 
-	switch (run->exit_reason) {
-	case KVM_EXIT_FAIL_ENTRY:
-		log_err("vcpu %d: the CPU refused to enter the guest, reason "
-			"0x%llx",
-			vcpu->id,
-			run->fail_entry.hardware_entry_failure_reason);
-		break;
-	case KVM_EXIT_INTERNAL_ERROR:
-		log_err("vcpu %d: KVM internal error %u%s", vcpu->id,
-			run->internal.suberror,
-			run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION
-				? ": it cannot emulate the instruction at rip; "
-				  "a host with VT-x or AMD-V rarely has to"
-				: "");
-		break;
-	default:
-		log_err("vcpu %d: unexpected exit %u (%s)", vcpu->id,
-			run->exit_reason, exit_name(run->exit_reason));
-	}
+	log_err("vcpu %d: KVM cannot go on: exit %s, reason 0x%llx%s", vcpu->id,
+		exit_name(run->exit_reason),
+		internal ? run->internal.suberror
+			 : run->fail_entry.hardware_entry_failure_reason,
+		internal && run->internal.suberror ==
+					KVM_INTERNAL_ERROR_EMULATION
+			? " (an instruction it cannot emulate; with VT-x or "
+			  "AMD-V it rarely has to)"
+			: "");
 	vcpu_dump(vcpu);
 	vm_end(vcpu->vm, END_KVM_ERROR, run->exit_reason);
-}
-
-static void vcpu_trace(const struct vcpu *vcpu)
-{
-	const struct kvm_run *run = vcpu->run;
-
-	if (run->exit_reason == KVM_EXIT_IO)
-		log_trace("vcpu %d: %s port 0x%x, %u x %u bytes", vcpu->id,
-			  run->io.direction ? "out" : "in", run->io.port,
-			  run->io.count, run->io.size);
-	else if (run->exit_reason == KVM_EXIT_MMIO)
-		log_trace("vcpu %d: %s 0x%llx, %u bytes", vcpu->id,
-			  run->mmio.is_write ? "write" : "read",
-			  run->mmio.phys_addr, run->mmio.len);
-	else
-		log_trace("vcpu %d: exit %s", vcpu->id,
-			  exit_name(run->exit_reason));
 }
 
 /* Answers one exit. The next KVM_RUN completes what it began: a value read
@@ -136,8 +110,6 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	uint32_t reason = run->exit_reason;
 
-	if (log_enabled(LOG_TRACE))
-		vcpu_trace(vcpu);
 	if (reason < VCPU_EXIT_REASONS)
 		__atomic_store_n(&vcpu->exits[reason], vcpu->exits[reason] + 1,
 				 __ATOMIC_RELAXED);
@@ -156,7 +128,7 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 		vm_end(vcpu->vm, END_TRIPLE_FAULT, 0);
 		break;
 	default:
-		vcpu_failed_exit(vcpu);
+		vcpu_failed(vcpu);
 	}
 }
 

@@ -45,13 +45,11 @@ static int vm_set_platform(struct vm *vm)
 	uint64_t identity_map = KVM_IDENTITY_MAP;
 	int err = kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 
-	if (err)
-		return vm_failed("KVM_SET_IDENTITY_MAP_ADDR", err);
-	err = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS);
-	if (err)
-		return vm_failed("KVM_SET_TSS_ADDR", err);
-	err = irqchip_create(&vm->irqs, vm->fd);
-	return err ? vm_failed("KVM_CREATE_IRQCHIP", err) : 0;
+	if (!err)
+		err = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS);
+	if (!err)
+		err = irqchip_create(&vm->irqs, vm->fd);
+	return err ? vm_failed("interrupt controllers", err) : 0;
 }
 
 static void wire_request(struct end_wire *wire, enum end end, uint32_t value)
@@ -127,13 +125,9 @@ close_end:
 void vm_destroy(struct vm *vm)
 {
 	vm_destroy_vcpus(vm);
-	bus_fini(&vm->mmio);
-	bus_fini(&vm->ports);
 	irqchip_destroy(&vm->irqs);
 	close(vm->fd);
 	close(vm->end_fd);
-	pthread_cond_destroy(&vm->changed);
-	pthread_mutex_destroy(&vm->lock);
 }
 
 void vm_start(struct vm *vm)
