@@ -50,7 +50,10 @@ const char *args_nearest(const char *text, const char *const *names, int count,
 
 		memcpy(&name, (const char *)names + (size_t)i * stride,
 		       sizeof(name));
-		distance = edit_distance(text, name);
+		/* The beginning of a name is nearer than any misspelling. */
+		distance = strncmp(text, name, strlen(text))
+				   ? edit_distance(text, name)
+				   : 0;
 		if (distance < best) {
 			best = distance;
 			nearest = name;
