@@ -76,7 +76,7 @@ struct console_client {
 struct console {
 	enum console_kind kind;
 	const char *path;     /* borrowed */
-	char name[64];        /* for messages: "serial file boot.log" */
+	char name[80];        /* for messages: "serial file:boot.log" */
 	struct loop *loop;    /* borrowed */
 	struct end_wire *end; /* borrowed */
 	struct console_client *client;
@@ -93,12 +93,12 @@ struct console {
 	/* All below: main thread. */
 	struct watch timer;
 	struct watch out, in; /* fd -1: nowhere, nothing */
-	bool out_socket;      /* write by send(MSG_DONTWAIT) */
-	bool out_poll;        /* may block: poll before each write */
+	bool connected;       /* someone is there; else output is dropped */
+	bool out_polled;      /* a write may block: ask poll(2) first */
 	bool out_watched;     /* waiting for EPOLLOUT */
-	bool out_failed;      /* the loss of output was reported */
-	bool in_poll, in_watched, in_paused;
-	bool in_file; /* a regular file: always ready, never watched */
+	bool in_polled;       /* a read may block: ask poll(2) first */
+	bool in_paused;       /* no room: told only of news (EPOLLET) */
+	bool in_file;         /* always ready, never watched: a regular file */
 	uint8_t input[CONSOLE_INPUT];
 	size_t input_len;
 	uint64_t input_taken; /* CLOCK_MONOTONIC ns, when the guest last did */
@@ -110,27 +110,25 @@ struct console {
 	int guardian_pipe;
 
 	/* pty and unix. */
-	struct watch listen; /* new clients: the socket, or inotify */
+	struct watch listen; /* news of clients: the socket, or inotify */
 	dev_t socket_dev;    /* of the socket's file, to remove only ours */
 	ino_t socket_ino;
 };
 
-/*
- * First thing in main(): descriptors 0 to 2 that are closed become /dev/null,
- * so that no later file takes their place, and SIGPIPE is ignored.
- */
+/* First thing in main(): descriptors 0 to 2 that are closed become /dev/null,
+ * so that no later file takes their place. */
 void console_prepare(void);
 
 /*
  * Opens the console and adds it to @loop. @end is pulled (END_USER) by the key
  * that ends; it may be used only later, when the loop runs. Call it before
- * guest memory is mapped and before the first thread: it may fork. 0 or
- * -errno, logged.
+ * guest memory is mapped and before the first thread: it may fork. SIGPIPE is
+ * ignored from here on. 0 or -errno, logged.
  */
 int console_open(struct console *console, struct loop *loop,
 		 struct end_wire *end, const struct console_options *options);
 
-/* Connects the device, before the loop runs. */
+/* Connects the device, before the loop runs, or with NULL takes it away. */
 void console_attach(struct console *console, struct console_client *client);
 
 /*

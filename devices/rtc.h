@@ -28,6 +28,7 @@ struct rtc {
 	struct loop *loop;  /* borrowed */
 	struct watch timer; /* the next interrupt */
 
+	bool armed; /* the timer is set */
 	uint8_t index;
 	uint8_t cmos[128]; /* the time's registers only while it is held */
 	int64_t offset;    /* ns between the host's UTC and the guest's */

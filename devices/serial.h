@@ -41,7 +41,7 @@ struct serial {
 
 	bool thre;       /* the THRE interrupt is pending */
 	bool timeout;    /* the character timeout is pending */
-	bool break_seen; /* LSR has shown the oldest byte's error */
+	bool error_seen; /* LSR has shown the oldest byte's error */
 	bool refused;    /* the console holds bytes for us */
 	uint8_t polls;   /* reads of LSR in a row, with nothing to send */
 };
@@ -49,6 +49,7 @@ struct serial {
 /* The port, after power-on, connected to @console and on pin @gsi. */
 void serial_init(struct serial *serial, struct irqchip *chip, uint32_t gsi,
 		 struct console *console);
+/* Before console_close(). */
 void serial_fini(struct serial *serial);
 
 #endif
