@@ -24,9 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PCI_SLOTS       32  /* of bus 0; slot 0 is the host bridge */
-#define PCI_CONFIG_SIZE 256 /* of a function: it is conventional PCI */
-#define PCI_MSIX_MAX    64  /* vectors of one function */
+#define PCI_SLOTS       32    /* of bus 0; slot 0 is the host bridge */
+#define PCI_CONFIG_SIZE 256   /* of a function: it is conventional PCI */
+#define PCI_MSIX_MAX    64    /* vectors of one function */
+#define PCI_NO_PIN      (~0u) /* a gsi: the function has no interrupt */
 
 struct pci_function;
 
@@ -51,8 +52,8 @@ struct pci_ops {
 	/* True while the device asserts INTA (its ISR is not 0): a worker may
 	 * ask. May be NULL. */
 	bool (*intx)(struct pci_function *fn);
-	/* The state after power-on, configuration space already reset.
-	 * function->dev.lock held, vCPUs stopped. */
+	/* The state after power-on; pci_function_reset() follows. As
+	 * device_ops.reset(). May be NULL. */
 	void (*reset)(struct pci_function *fn);
 };
 
@@ -155,6 +156,15 @@ void pci_function_fini(struct pci_function *fn);
 unsigned pci_capability(struct pci_function *fn, const void *bytes,
 			unsigned len, const void *writable);
 
+/*
+ * For the host, with fn->dev.lock held: @len bytes of configuration space at
+ * @offset. Beyond its end reads give 0 and writes do nothing.
+ */
+uint32_t pci_config_read(struct pci_function *fn, unsigned offset,
+			 unsigned len);
+void pci_config_write(struct pci_function *fn, unsigned offset, unsigned len,
+		      uint32_t value);
+
 /* Re-evaluates INTA after the answer of ops->intx() may have changed. Any
  * thread. */
 void pci_intx_update(struct pci_function *fn);
@@ -163,5 +173,19 @@ void pci_intx_update(struct pci_function *fn);
  * when MSI-X is off: the caller uses INTA. Vectors beyond the table are
  * dropped. Any thread. */
 bool pci_msix_raise(struct pci_function *fn, uint16_t vector);
+
+/*
+ * pci_msix.c, for pci_function.c: the capability and the vectors; the table
+ * and the pending bits as they appear in the BAR (false: @offset is in
+ * neither); and what a write to the capability's control register changes.
+ */
+int pci_msix_init(struct pci_function *fn, struct irqchip *irqs);
+void pci_msix_fini(struct pci_function *fn);
+void pci_msix_reset(struct pci_function *fn);
+bool pci_msix_read(struct pci_function *fn, uint64_t offset, unsigned len,
+		   uint64_t *value);
+bool pci_msix_write(struct pci_function *fn, uint64_t offset, unsigned len,
+		    uint64_t value);
+void pci_msix_control(struct pci_function *fn);
 
 #endif

@@ -98,14 +98,4 @@ bool ring_publish(struct ring *ring);
 void ring_notify_off(struct ring *ring);
 bool ring_notify_on(struct ring *ring);
 
-/* Copies between a buffer and the bytes of @iov from @offset on. The number
- * copied: less than @len where the iov ends. */
-size_t iov_read(const struct iovec *iov, int iovcnt, size_t offset, void *to,
-		size_t len);
-size_t iov_write(const struct iovec *iov, int iovcnt, size_t offset,
-		 const void *from, size_t len);
-/* Drops the first @n bytes of *iov in place, or keeps only the first @n. */
-void iov_skip(struct iovec **iov, int *iovcnt, size_t n);
-void iov_trim(struct iovec *iov, int *iovcnt, size_t n);
-
 #endif

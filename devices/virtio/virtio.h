@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define VIRTIO_QUEUES_MAX 8
-#define VIRTIO_CONFIG_MAX 64
+#define VIRTIO_CONFIG_MAX 128
 #define VIRTIO_NAME_MAX   16 /* with its end: also the name of the thread */
 
 struct virtio_device;
@@ -48,8 +48,9 @@ struct virtio_device_ops {
 	 * On the worker. queue() serves a queue that was kicked, ready() the
 	 * backend's descriptor; both do a bounded amount of work (a budget)
 	 * and return true when more is left: they are called again after the
-	 * worker has looked whether it must stop. drain() returns when nothing
-	 * is in flight any more. ready() and drain() may be NULL.
+	 * worker has looked whether it must stop. drain() is the worker's last
+	 * act: it returns when nothing is in flight any more and the rings hold
+	 * all there is to know. ready() and drain() may be NULL.
 	 */
 	bool (*queue)(struct virtio_device *virtio, unsigned queue);
 	bool (*ready)(struct virtio_device *virtio, short events);
@@ -61,8 +62,8 @@ struct virtio_transport_ops {
 	/* Raises the interrupt of @queue, or of a change of configuration
 	 * (VIRTIO_CONFIG_INTERRUPT). Any thread. */
 	void (*interrupt)(struct virtio_device *virtio, int queue);
-	/* The worker is about to run, or has ended: the time to let the
-	 * kernel signal kick_fd (ioeventfd). May be NULL. */
+	/* The worker runs, or is about to end: the time to let the kernel
+	 * signal kick_fd (ioeventfd), or no longer. May be NULL. */
 	void (*running)(struct virtio_device *virtio, bool on);
 	void (*destroy)(void *transport);
 };
@@ -89,15 +90,15 @@ struct virtio_device {
 	uint8_t config[VIRTIO_CONFIG_MAX]; /* read-only to the driver */
 	unsigned config_len;
 	/* What the worker watches besides the queues; the worker may change
-	 * the events (POLLIN, POLLOUT, or 0). */
+	 * the events (POLLIN, POLLOUT, or 0: not watched). */
 	int backend_fd; /* borrowed, or -1 */
 	short backend_events;
 
 	/* Under the transport's lock. */
-	uint64_t features; /* as the driver accepted them; V1: frozen by
-			    * FEATURES_OK */
+	uint64_t features; /* the driver's; frozen by FEATURES_OK */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
-	bool running; /* there is a worker */
+	bool running;    /* between DRIVER_OK and reset, all went well */
+	bool has_worker; /* there is a thread */
 
 	/* Atomics: the worker and the vCPUs. */
 	uint8_t status;
@@ -106,8 +107,11 @@ struct virtio_device {
 
 	int stop_fd; /* eventfd: the worker must end */
 	bool stop;   /* atomic: the same, for loops that do not poll */
-	pthread_t worker;
+	pthread_t thread;
 
+	/* The transport's registers, borrowed: its lock guards the calls below,
+	 * and its reset() is the machine's way to power this device off. */
+	struct device *dev;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport; /* owned */
 	struct guest_error error;
@@ -165,8 +169,17 @@ void virtio_queue_set_address(struct virtio_device *virtio, uint32_t select,
 uint32_t virtio_queue_address(struct virtio_device *virtio, uint32_t select,
 			      enum virtio_ring_part part, unsigned half);
 void virtio_queue_enable(struct virtio_device *virtio, uint32_t select);
+/* The driver takes one queue back: waits for the worker as a reset does. */
+void virtio_queue_disable(struct virtio_device *virtio, uint32_t select);
 /* A notification that came as an exit: what the ioeventfd does otherwise. */
 void virtio_notify(struct virtio_device *virtio, uint32_t queue);
 void virtio_reset(struct virtio_device *virtio);
+
+/*
+ * worker.c, for virtio.c: starts the worker, 0 or -errno; ends it, and waits
+ * until everything in flight has completed and the rings stand still.
+ */
+int virtio_worker_start(struct virtio_device *virtio);
+void virtio_worker_stop(struct virtio_device *virtio);
 
 #endif

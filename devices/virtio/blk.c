@@ -1,0 +1,353 @@
+#include "devices/virtio/blk.h"
+
+#include "devices/virtio/blk_request.h"
+#include "devices/virtio/iov.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_SIZE   256
+#define QUEUES       1
+#define BLK_BUDGET   QUEUE_SIZE       /* requests between two looks at `stop` */
+#define SEGMENTS_MAX (QUEUE_SIZE - 2) /* beside header and status */
+
+struct blk_request {
+	struct block_request io;
+	struct virtio_blk *blk;
+	unsigned queue;
+	struct ring_chain chain;
+	uint8_t *status;          /* the last writable byte, in guest memory */
+	uint32_t written;         /* bytes filled before it, on success */
+	struct blk_request *next; /* free ones */
+};
+
+/* The requests that may be in flight for one queue. */
+struct blk_queue {
+	struct blk_request *requests;
+	struct iovec *iov; /* RING_CHAIN_IOV() for each request */
+	struct blk_request *free;
+	bool starved; /* chains wait for a free request */
+};
+
+struct virtio_blk {
+	struct virtio_device virtio;
+	struct block *block; /* owned */
+	uint8_t serial[VIRTIO_BLK_ID_BYTES];
+	/* A driver without FLUSH expects its writes to be safe when they
+	 * complete (5.2.6.2). */
+	bool writethrough;
+	unsigned in_flight;
+	struct blk_queue queues[QUEUES];
+};
+
+static struct virtio_blk *from_virtio(struct virtio_device *virtio)
+{
+	return container_of(virtio, struct virtio_blk, virtio);
+}
+
+/* Called once for every chain that was popped (B1 of block.h). The last byte
+ * says how it went; @written bytes from the first writable one on are filled,
+ * and the status counts only if it comes right behind them. */
+static void request_finish(struct blk_request *request, uint8_t status,
+			   uint32_t written)
+{
+	struct virtio_blk *blk = request->blk;
+	struct blk_queue *queue = &blk->queues[request->queue];
+
+	*request->status = status;
+	if (written == request->chain.write_bytes - 1)
+		written++;
+	ring_push(&blk->virtio.queues[request->queue].ring, &request->chain,
+		  written);
+	request->next = queue->free;
+	queue->free = request;
+}
+
+static void request_done(struct block_request *io, int err)
+{
+	struct blk_request *request = container_of(io, struct blk_request, io);
+	struct virtio_blk *blk = request->blk;
+
+	if (!err && io->op == BLOCK_WRITE && blk->writethrough) {
+		*io = (struct block_request){ .op = BLOCK_FLUSH,
+					      .done = request_done };
+		block_submit(blk->block, io);
+		return;
+	}
+	blk->in_flight--;
+	if (err == 0)
+		request_finish(request, VIRTIO_BLK_S_OK, request->written);
+	else if (err == -ENOTSUP)
+		request_finish(request, VIRTIO_BLK_S_UNSUPP, 0);
+	else
+		request_finish(request, VIRTIO_BLK_S_IOERR, 0);
+}
+
+static void request_submit(struct blk_request *request,
+			   const struct blk_command *command, struct iovec *iov,
+			   int iovcnt)
+{
+	struct virtio_blk *blk = request->blk;
+
+	request->written = command->op == BLOCK_READ ? command->length : 0;
+	request->io = (struct block_request){ .op = command->op,
+					      .offset = command->offset,
+					      .length = command->length,
+					      .iov = iov,
+					      .iovcnt = iovcnt,
+					      .done = request_done };
+	blk->in_flight++;
+	block_submit(blk->block, &request->io);
+}
+
+static void request_identify(struct blk_request *request,
+			     const struct iovec *in, int nr_in)
+{
+	const struct virtio_blk *blk = request->blk;
+
+	request_finish(
+		request, VIRTIO_BLK_S_OK,
+		iov_write(in, nr_in, 0, blk->serial, sizeof(blk->serial)));
+}
+
+/*
+ * Splits the chain into header, data and status, wherever the driver drew the
+ * borders of its descriptors (2.7.4.1). False if there is not even a byte for
+ * the status.
+ */
+static bool request_start(struct blk_request *request)
+{
+	struct virtio_blk *blk = request->blk;
+	struct ring_chain *chain = &request->chain;
+	struct iovec *out = chain->iov;
+	struct iovec *in = chain->iov + chain->readable;
+	int nr_out = chain->readable, nr_in = chain->writable;
+	struct blk_context context = { .size = blk->block->size,
+				       .read_only = blk->block->read_only };
+	struct virtio_blk_outhdr header;
+	struct blk_command command;
+	uint8_t status;
+
+	if (!chain->write_bytes)
+		return false;
+	request->status =
+		(uint8_t *)in[nr_in - 1].iov_base + in[nr_in - 1].iov_len - 1;
+	context.in_bytes = chain->write_bytes - 1;
+	iov_trim(in, &nr_in, context.in_bytes);
+	if (iov_read(out, nr_out, 0, &header, sizeof(header)) <
+	    sizeof(header)) {
+		request_finish(request, VIRTIO_BLK_S_IOERR, 0);
+		return true;
+	}
+	iov_skip(&out, &nr_out, sizeof(header));
+	context.out_bytes = chain->read_bytes - sizeof(header);
+	status = blk_parse(&header, &context, &command);
+	if (status != VIRTIO_BLK_S_OK)
+		request_finish(request, status, 0);
+	else if (command.get_id)
+		request_identify(request, in, nr_in);
+	else if (command.op == BLOCK_READ)
+		request_submit(request, &command, in, nr_in);
+	else
+		request_submit(request, &command, out, nr_out);
+	return true;
+}
+
+static void driver_error(struct virtio_blk *blk)
+{
+	log_guest(&blk->virtio.error,
+		  "%s: request without a status byte; the driver must reset it",
+		  blk->virtio.name);
+	virtio_needs_reset(&blk->virtio);
+}
+
+/* Takes requests off the ring. True if the budget ran out before they did. */
+static bool blk_serve(struct virtio_blk *blk, unsigned number)
+{
+	struct blk_queue *queue = &blk->queues[number];
+	struct ring *ring = &blk->virtio.queues[number].ring;
+
+	ring_notify_off(ring);
+	queue->starved = false;
+	for (int budget = BLK_BUDGET; budget; budget--) {
+		struct blk_request *request = queue->free;
+		int n;
+
+		if (!request) {
+			queue->starved = true; /* blk_ready() comes back */
+			return false;
+		}
+		n = ring_pop(ring, &request->chain);
+		if (n < 0)
+			virtio_needs_reset(&blk->virtio);
+		if (n < 0 || (n == 0 && !ring_notify_on(ring)))
+			return false;
+		if (n == 0)
+			continue;
+		queue->free = request->next;
+		if (!request_start(request)) {
+			driver_error(blk);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool blk_queue(struct virtio_device *virtio, unsigned queue)
+{
+	bool more = blk_serve(from_virtio(virtio), queue);
+
+	virtio_publish(virtio, queue);
+	return more;
+}
+
+static bool blk_ready(struct virtio_device *virtio, short events)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+
+	(void)events;
+	blk->block->ops->reap(blk->block);
+	for (unsigned i = 0; i < virtio->nr_queues; i++) {
+		if (blk->queues[i].starved)
+			virtio->queues[i].again = true;
+		virtio_publish(virtio, i);
+	}
+	return false;
+}
+
+static void blk_drain(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+
+	while (blk->in_flight) {
+		struct pollfd pfd = { .fd = blk->block->event_fd,
+				      .events = POLLIN };
+
+		poll(&pfd, 1, -1);
+		blk->block->ops->reap(blk->block);
+	}
+	for (unsigned i = 0; i < virtio->nr_queues; i++)
+		virtio_publish(virtio, i);
+}
+
+static int queue_start(struct virtio_blk *blk, unsigned number)
+{
+	struct blk_queue *queue = &blk->queues[number];
+	size_t size = blk->virtio.queues[number].config.size;
+	size_t pieces = RING_CHAIN_IOV(size);
+
+	/* The iov of all requests together is large, but the kernel backs only
+	 * what is used, and the request freed last is used first. */
+	queue->requests = calloc(size, sizeof(*queue->requests));
+	queue->iov = calloc(size * pieces, sizeof(*queue->iov));
+	if (!queue->requests || !queue->iov)
+		return -ENOMEM;
+	queue->free = NULL;
+	for (size_t i = size; i--;) {
+		struct blk_request *request = &queue->requests[i];
+
+		request->blk = blk;
+		request->queue = number;
+		request->chain.iov = &queue->iov[i * pieces];
+		request->chain.max = pieces;
+		request->next = queue->free;
+		queue->free = request;
+	}
+	return 0;
+}
+
+static void blk_stop(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+
+	for (unsigned i = 0; i < virtio->nr_queues; i++) {
+		free(blk->queues[i].requests);
+		free(blk->queues[i].iov);
+		blk->queues[i] = (struct blk_queue){ 0 };
+	}
+}
+
+static int blk_start(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+	int err = 0;
+
+	blk->writethrough = !(virtio->features & 1ull << VIRTIO_BLK_F_FLUSH);
+	for (unsigned i = 0; i < virtio->nr_queues && !err; i++)
+		err = queue_start(blk, i);
+	if (err)
+		blk_stop(virtio);
+	return err;
+}
+
+static void blk_destroy(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+
+	block_close(blk->block); /* it has logged what failed */
+	virtio_fini(virtio);
+	free(blk);
+}
+
+static const struct virtio_device_ops blk_ops = {
+	.start = blk_start,
+	.stop = blk_stop,
+	.destroy = blk_destroy,
+	.queue = blk_queue,
+	.ready = blk_ready,
+	.drain = blk_drain,
+};
+
+/* The logical block stays 512 bytes, or partition tables and images made for
+ * 512 would be misread; a larger best unit is the physical block's. */
+static void config_init(struct virtio_blk *blk)
+{
+	struct virtio_blk_config config = {
+		.capacity = htole64(blk->block->size / BLOCK_SECTOR),
+		.seg_max = htole32(SEGMENTS_MAX),
+		.blk_size = htole32(BLOCK_SECTOR),
+	};
+
+	while ((uint32_t)BLOCK_SECTOR << (config.physical_block_exp + 1) <=
+	       blk->block->block_size)
+		config.physical_block_exp++;
+	memcpy(blk->virtio.config, &config, sizeof(config));
+	blk->virtio.config_len = sizeof(config);
+	blk->virtio.offered |=
+		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
+		1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH |
+		(uint64_t)blk->block->read_only << VIRTIO_BLK_F_RO;
+}
+
+_Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX,
+	       "the configuration of virtio-blk does not fit");
+
+int virtio_blk_create(const char *name, struct block *block, const char *serial,
+		      const struct memory *memory,
+		      struct virtio_device **virtio)
+{
+	struct virtio_blk *blk = calloc(1, sizeof(*blk));
+	int err;
+
+	if (!blk)
+		return -ENOMEM;
+	err = virtio_init(&blk->virtio, name, VIRTIO_ID_BLOCK, memory, QUEUES,
+			  QUEUE_SIZE);
+	if (err) {
+		free(blk);
+		return err;
+	}
+	blk->virtio.ops = &blk_ops;
+	blk->block = block;
+	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
+	config_init(blk);
+	blk->virtio.backend_fd = block->event_fd;
+	blk->virtio.backend_events = block->event_fd >= 0 ? POLLIN : 0;
+	*virtio = &blk->virtio;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/*
+ * What a virtio-blk request asks for (virtio 1.2, 5.2.6): a pure function on a
+ * header that was copied out of guest memory.
+ */
+#ifndef KVIST_VIRTIO_BLK_REQUEST_H
+#define KVIST_VIRTIO_BLK_REQUEST_H
+
+#include "devices/block/block.h"
+
+#include <linux/virtio_blk.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the disk is and what came with the header. */
+struct blk_context {
+	uint64_t size; /* of the disk, bytes */
+	bool read_only;
+	uint64_t out_bytes; /* readable, after the header */
+	uint64_t in_bytes;  /* writable, before the status byte */
+};
+
+struct blk_command {
+	bool get_id; /* answer with the serial number; else op */
+	enum block_op op;
+	uint64_t offset, length; /* bytes, multiples of BLOCK_SECTOR */
+};
+
+/*
+ * VIRTIO_BLK_S_OK with *command filled; or the status with which the request
+ * must be answered without touching the disk: VIRTIO_BLK_S_UNSUPP for a type
+ * that kvist does not know, VIRTIO_BLK_S_IOERR for one that may not be done.
+ */
+uint8_t blk_parse(const struct virtio_blk_outhdr *header,
+		  const struct blk_context *context,
+		  struct blk_command *command);
+
+#endif
