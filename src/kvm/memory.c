@@ -111,3 +111,24 @@ bool memory_write(const struct memory *mem, gpa_t gpa, const void *from,
 {
 	return memory_copy(mem, gpa, (uint8_t *)(uintptr_t)from, len, true);
 }
+
+bool memory_zero(const struct memory *mem, gpa_t gpa, uint64_t len)
+{
+	struct iovec iov[MEMORY_REGIONS];
+	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
+
+	for (int i = 0; i < n; i++) {
+		uint8_t *start = iov[i].iov_base, *end = start + iov[i].iov_len;
+		uint8_t *first = (uint8_t *)align_up((uintptr_t)start, 4096);
+		uint8_t *last = (uint8_t *)align_down((uintptr_t)end, 4096);
+
+		/* A private anonymous page that is dropped comes back as
+		 * zeros. */
+		if (first >= last ||
+		    madvise(first, last - first, MADV_DONTNEED))
+			first = last = end;
+		memset(start, 0, first - start);
+		memset(last, 0, end - last);
+	}
+	return n >= 0;
+}
