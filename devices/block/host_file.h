@@ -1,0 +1,72 @@
+/*
+ * The host file under an image: all I/O of the block layer goes through this
+ * table, so a test can put a recorder or a fault injector in its place
+ * (devices/block/fault.h) and see or spoil every byte.
+ *
+ * A host_file is owned by the layer that was given it and used by one thread
+ * at a time. Offsets and lengths are bytes of the host file.
+ */
+#ifndef KVIST_BLOCK_HOST_FILE_H
+#define KVIST_BLOCK_HOST_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct host_file;
+
+struct host_file_ops {
+	/* As the system calls, but -errno instead of errno. May be short. */
+	ssize_t (*preadv)(struct host_file *file, const struct iovec *iov,
+			  int iovcnt, uint64_t offset);
+	ssize_t (*pwritev)(struct host_file *file, const struct iovec *iov,
+			   int iovcnt, uint64_t offset);
+	/* Everything written before is durable when it returns 0. */
+	int (*sync)(struct host_file *file);
+	/* Gives the range's space back; it reads as zeros. -EOPNOTSUPP where
+	 * the host cannot. Never changes the size. */
+	int (*punch)(struct host_file *file, uint64_t offset, uint64_t length);
+	/* Reserves space for the range and extends the file over it. */
+	int (*allocate)(struct host_file *file, uint64_t offset,
+			uint64_t length);
+	int (*truncate)(struct host_file *file, uint64_t size);
+	int (*size)(struct host_file *file, uint64_t *size);
+	void (*close)(struct host_file *file);
+};
+
+struct host_file {
+	const struct host_file_ops *ops;
+};
+
+/* A host_file over @fd, a regular file or block device, which it owns from
+ * then on. NULL when memory is out (@fd is then still the caller's). */
+struct host_file *host_file_create(int fd);
+
+/*
+ * Whole transfers of the piece (skip, length) of an iovec list: they go on
+ * after short I/O and EINTR. Bytes past the end of the file read as zeros.
+ * 0 or -errno; after an error any part may have been transferred.
+ */
+int host_readv(struct host_file *file, const struct iovec *iov, int iovcnt,
+	       uint64_t skip, uint64_t length, uint64_t offset);
+int host_writev(struct host_file *file, const struct iovec *iov, int iovcnt,
+		uint64_t skip, uint64_t length, uint64_t offset);
+
+/* The same for one buffer. */
+int host_read(struct host_file *file, void *buf, size_t len, uint64_t offset);
+int host_write(struct host_file *file, const void *buf, size_t len,
+	       uint64_t offset);
+
+/* Writes zeros, by plain writes: their space is then allocated. */
+int host_write_zeros(struct host_file *file, uint64_t offset, uint64_t length);
+
+/* 4 KiB of zeros, for whoever needs a source of them. */
+#define HOST_ZEROS_LEN 4096
+extern const uint8_t host_zeros[HOST_ZEROS_LEN];
+
+/* Fills @iov[0..max) with vectors over host_zeros; returns how many it took
+ * for @length bytes, *taken as in iov_slice(). */
+int host_zero_iov(struct iovec *iov, int max, uint64_t length, uint64_t *taken);
+
+#endif

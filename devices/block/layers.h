@@ -1,0 +1,47 @@
+/*
+ * How the layers of an image are put together; between the files of
+ * devices/block only. block_open() is for everybody else.
+ */
+#ifndef KVIST_BLOCK_LAYERS_H
+#define KVIST_BLOCK_LAYERS_H
+
+#include <stdbool.h>
+
+#include "devices/block/block.h"
+#include "devices/block/host_file.h"
+
+/*
+ * Opens an image on a host file that is already open and, where need be,
+ * locked: block_open() without its first step, and the way in for a test that
+ * wraps the file. Takes @file over on success only.
+ */
+int block_open_file(const struct block_options *options, struct host_file *file,
+		    struct block **block);
+
+/*
+ * The layers. Each takes @file over on success only; errors are logged with
+ * @name. A qcow2 image comes without its backing file: its name and format
+ * ("raw" or "qcow2") are asked for, and the opened block, owned from then on,
+ * is put below.
+ */
+int raw_open(struct host_file *file, const char *name, bool read_only,
+	     struct block **block);
+int qcow2_open(struct host_file *file, const char *name, bool read_only,
+	       struct block **block);
+const char *qcow2_backing_name(struct block *block);   /* or NULL */
+const char *qcow2_backing_format(struct block *block); /* or "" */
+void qcow2_set_backing(struct block *block, struct block *backing);
+
+/*
+ * Moves the piece [skip, skip + length) of the list to or from @block at
+ * @offset and waits for it. 0 or -errno. For a layer with another below it.
+ */
+int block_transfer(struct block *block, enum block_op op,
+		   const struct iovec *iov, int iovcnt, uint64_t skip,
+		   uint64_t length, uint64_t offset);
+
+/* Frees a block whose chain could not be completed and gives its host file
+ * back to the caller. Nothing has been written through it by then. */
+void qcow2_abandon(struct block *block);
+
+#endif

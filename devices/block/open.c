@@ -1,0 +1,352 @@
+/*
+ * block_open(): from a path to a stack of layers.
+ *
+ * The image the user names may be any regular file or block device. What an
+ * image names as its backing file is hostile input: a local path, opened
+ * read-only, only below the image's own folder or the one the user allowed,
+ * of a stated format, no file twice, and no deeper than CHAIN_MAX.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/block/layers.h"
+#include "devices/block/lock.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+/* Each layer costs a descriptor and, in a read that falls through all of
+ * them, about 2 KiB of stack. */
+#define CHAIN_MAX 200
+
+struct chain {
+	const struct block_options *options;
+	/* The identities of the layers opened so far, outermost first. */
+	struct {
+		dev_t dev;
+		ino_t ino;
+	} seen[CHAIN_MAX];
+	int depth;
+};
+
+static int open_layer(struct chain *chain, struct host_file *file,
+		      const char *path, enum block_format format,
+		      bool read_only, struct block **block);
+
+/* Refuses what is no disk, and a file that the chain holds already. */
+static int chain_enter(struct chain *chain, const char *path, int fd)
+{
+	struct stat st;
+	bool device;
+
+	if (fstat(fd, &st)) {
+		log_err("disk %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	device = S_ISBLK(st.st_mode);
+	if (!device && !S_ISREG(st.st_mode)) {
+		log_err("disk %s: is %s; a disk must be a regular file or a "
+			"block device",
+			path,
+			S_ISDIR(st.st_mode) ? "a directory" : "a special file");
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	}
+	if (chain->depth == CHAIN_MAX) {
+		log_err("disk %s: more than %d backing files below each other; "
+			"flatten the chain with qemu-img convert",
+			chain->options->path, CHAIN_MAX);
+		return -ELOOP;
+	}
+	for (int i = 0; i < chain->depth; i++) {
+		if (chain->seen[i].dev == (device ? 0 : st.st_dev) &&
+		    chain->seen[i].ino == (device ? st.st_rdev : st.st_ino)) {
+			log_err("disk %s: the chain of backing files comes "
+				"back to %s; set another one with qemu-img "
+				"rebase -u",
+				chain->options->path, path);
+			return -ELOOP;
+		}
+	}
+	chain->seen[chain->depth].dev = device ? 0 : st.st_dev;
+	chain->seen[chain->depth].ino = device ? st.st_rdev : st.st_ino;
+	chain->depth++;
+	return 0;
+}
+
+static int lock_layer(const char *path, int fd, bool read_only)
+{
+	int err = image_lock(fd, !read_only);
+
+	if (err == -EOPNOTSUPP) {
+		log_warn("disk %s: its file system has no locks; make sure "
+			 "that nobody else uses the image",
+			 path);
+		return 0;
+	}
+	if (err == -EBUSY)
+		log_err("disk %s: the image is in use%s; end the other user "
+			"(a guest or qemu-img), or %s",
+			path, read_only ? " for writing" : "",
+			read_only ? "wait for it"
+				  : "share it read-only with ,readonly");
+	else if (err)
+		log_err("disk %s: cannot lock the image: %s", path,
+			strerror(-err));
+	return err;
+}
+
+/* Enters, locks and opens a descriptor as a layer; owns @fd in every case. */
+static int open_fd(struct chain *chain, int fd, const char *path,
+		   enum block_format format, bool read_only,
+		   struct block **block)
+{
+	struct host_file *file = NULL;
+	int err = chain_enter(chain, path, fd);
+
+	if (!err)
+		err = lock_layer(path, fd, read_only);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	file = host_file_create(fd);
+	if (!file) {
+		close(fd);
+		log_err("disk %s: out of memory", path);
+		return -ENOMEM;
+	}
+	err = open_layer(chain, file, path, format, read_only, block);
+	if (err)
+		file->ops->close(file);
+	return err;
+}
+
+/* The folder of the file @path, with all links resolved; NULL and errno. */
+static char *folder_of(const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	if (real)
+		*strrchr(real, '/') = '\0';
+	return real;
+}
+
+static bool lies_below(const char *file, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	return !strncmp(file, folder, len) && file[len] == '/';
+}
+
+static bool allowed(const struct chain *chain, const char *real)
+{
+	const struct block_options *options = chain->options;
+	char *own = folder_of(options->path);
+	char *extra = options->backing_dir
+			      ? realpath(options->backing_dir, NULL)
+			      : NULL;
+	bool ok = (own && lies_below(real, own)) ||
+		  (extra && (lies_below(real, extra) || !strcmp(extra, "/")));
+
+	free(own);
+	free(extra);
+	return ok;
+}
+
+/*
+ * Opens @path if it may be a backing file. The check is made on the file that
+ * was found (an O_PATH descriptor), not on its name: whoever can move links
+ * about cannot get in between, and no FIFO or device is opened by looking.
+ */
+static int open_allowed(const struct chain *chain, const char *path)
+{
+	char self[64], real[PATH_MAX];
+	struct stat st;
+	ssize_t len;
+	int fd, found = open(path, O_PATH | O_CLOEXEC);
+
+	if (found < 0 || fstat(found, &st)) {
+		int err = -errno;
+
+		log_err("disk %s: its backing file %s: %s",
+			chain->options->path, path, strerror(-err));
+		if (found >= 0)
+			close(found);
+		return err;
+	}
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
+	len = readlink(self, real, sizeof(real) - 1);
+	real[len < 0 ? 0 : len] = '\0';
+	if (len < 0 || !allowed(chain, real)) {
+		log_err("disk %s: its backing file %s lies outside the image's "
+			"own folder; if you trust the image, allow its folder "
+			"with the disk option backing-dir=FOLDER",
+			chain->options->path, path);
+		fd = -EACCES;
+	} else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+		log_err("disk %s: its backing file %s is neither a regular "
+			"file nor a block device",
+			chain->options->path, path);
+		fd = -EINVAL;
+	} else {
+		fd = open(self, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) {
+			fd = -errno;
+			log_err("disk %s: its backing file %s: %s",
+				chain->options->path, path, strerror(-fd));
+		}
+	}
+	close(found);
+	return fd;
+}
+
+/* "nbd:...", "json:{...}", "https://...": QEMU's rule is a colon before the
+ * first slash. */
+static bool names_protocol(const char *name)
+{
+	size_t plain = strcspn(name, ":/");
+
+	return name[plain] == ':';
+}
+
+static int backing_format(const char *path, const char *name,
+			  const char *format, enum block_format *out)
+{
+	if (!strcmp(format, "qcow2")) {
+		*out = BLOCK_QCOW2;
+		return 0;
+	}
+	if (!strcmp(format, "raw")) {
+		*out = BLOCK_RAW;
+		return 0;
+	}
+	if (*format)
+		log_err("disk %s: its backing file %s has the format %.20s, "
+			"which is not supported; convert it with qemu-img "
+			"convert -O qcow2",
+			path, name, format);
+	else
+		log_err("disk %s: it does not say which format its backing "
+			"file has; say so with: qemu-img rebase -u -F qcow2 "
+			"-b %s %s (or -F raw)",
+			path, name, path);
+	return -EINVAL;
+}
+
+/* The backing file's path: relative names count from the folder of the image
+ * that holds them. The caller frees it; NULL when memory is out. */
+static char *backing_path(const char *image, const char *name)
+{
+	const char *slash = strrchr(image, '/');
+	char *path;
+	int n;
+
+	if (*name == '/' || !slash)
+		return strdup(name);
+	n = asprintf(&path, "%.*s/%s", (int)(slash - image), image, name);
+	return n < 0 ? NULL : path;
+}
+
+static int open_backing(struct chain *chain, const char *image,
+			struct block *block)
+{
+	const char *name = qcow2_backing_name(block);
+	enum block_format format;
+	struct block *backing;
+	char *path;
+	int fd, err;
+
+	if (!name)
+		return 0;
+	if (names_protocol(name)) {
+		log_err("disk %s: its backing file is \"%.60s\": only local "
+			"files can be backing files; put ./ before a name with "
+			"a colon",
+			image, name);
+		return -EINVAL;
+	}
+	err = backing_format(image, name, qcow2_backing_format(block), &format);
+	if (err)
+		return err;
+	path = backing_path(image, name);
+	if (!path) {
+		log_err("disk %s: out of memory", image);
+		return -ENOMEM;
+	}
+	fd = open_allowed(chain, path);
+	err = fd < 0 ? fd : open_fd(chain, fd, path, format, true, &backing);
+	if (!err)
+		qcow2_set_backing(block, backing);
+	free(path);
+	return err;
+}
+
+static int open_layer(struct chain *chain, struct host_file *file,
+		      const char *path, enum block_format format,
+		      bool read_only, struct block **block)
+{
+	int err;
+
+	if (format == BLOCK_RAW)
+		return raw_open(file, path, read_only, block);
+	err = qcow2_open(file, path, read_only, block);
+	if (err)
+		return err;
+	err = open_backing(chain, path, *block);
+	if (err)
+		qcow2_abandon(*block);
+	return err;
+}
+
+int block_open_file(const struct block_options *options, struct host_file *file,
+		    struct block **block)
+{
+	struct chain *chain = calloc(1, sizeof(*chain));
+	int err;
+
+	if (!chain) {
+		log_err("disk %s: out of memory", options->path);
+		return -ENOMEM;
+	}
+	chain->options = options;
+	err = open_layer(chain, file, options->path, options->format,
+			 options->read_only, block);
+	free(chain);
+	return err;
+}
+
+int block_open(const struct block_options *options, struct block **block)
+{
+	int mode = options->read_only ? O_RDONLY : O_RDWR;
+	/* O_NONBLOCK: a FIFO is refused below, not waited for. */
+	int fd = open(options->path, mode | O_CLOEXEC | O_NONBLOCK);
+	struct chain *chain;
+	int err;
+
+	if (fd < 0) {
+		err = -errno;
+		log_err("disk %s: %s%s", options->path, strerror(-err),
+			err == -EISDIR ? "; a disk must be a regular file or a "
+					 "block device"
+			: err == -EACCES || err == -EROFS || err == -EPERM
+				? "; to use it without writing say ,readonly"
+				: "");
+		return err;
+	}
+	chain = calloc(1, sizeof(*chain));
+	if (!chain) {
+		close(fd);
+		log_err("disk %s: out of memory", options->path);
+		return -ENOMEM;
+	}
+	chain->options = options;
+	err = open_fd(chain, fd, options->path, options->format,
+		      options->read_only, block);
+	free(chain);
+	return err;
+}

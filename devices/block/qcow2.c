@@ -1,0 +1,256 @@
+#include "devices/block/qcow2.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/block/layers.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+/* Memory for cached metadata, allocated as it is used. In clusters of 64 KiB
+ * the first maps 4 GiB of disk, the second counts 4 GiB of file. */
+#define L2_CACHE  (512u << 10)
+#define REF_CACHE (256u << 10)
+
+#define SLICE_BITS 12
+
+static struct qcow2 *to_qcow2(struct block *block)
+{
+	return container_of(block, struct qcow2, block);
+}
+
+/*
+ * Before the first change: features that a writer has to know, and that this
+ * one does not keep up (bitmaps among them), lose their autoclear bit.
+ */
+static int begin_writing(struct qcow2 *q)
+{
+	if (q->error || !q->header.autoclear)
+		return q->error;
+	if (q->header.has_bitmaps && q->header.autoclear & QCOW2_AUTO_BITMAPS)
+		log_warn("disk %s: its bitmaps are not kept up to date and "
+			 "become invalid",
+			 q->block.name);
+	return qcow2_put_features(q, q->header.incompatible, 0);
+}
+
+static int change(struct qcow2 *q, const struct block_request *request)
+{
+	int err = begin_writing(q);
+
+	if (err)
+		return err;
+	switch (request->op) {
+	case BLOCK_WRITE:
+		return qcow2_write(q, request->iov, request->iovcnt,
+				   request->offset, request->length);
+	case BLOCK_ZERO:
+		return qcow2_zero(q, request->offset, request->length);
+	default:
+		return qcow2_discard(q, request->offset, request->length);
+	}
+}
+
+static void qcow2_submit(struct block *block, struct block_request *request)
+{
+	struct qcow2 *q = to_qcow2(block);
+	int err;
+
+	switch (request->op) {
+	case BLOCK_READ:
+		err = qcow2_read(q, request->iov, request->iovcnt, 0,
+				 request->offset, request->length);
+		break;
+	case BLOCK_FLUSH:
+		err = qcow2_commit(q);
+		break;
+	default:
+		err = change(q, request);
+	}
+	request->done(request, err);
+}
+
+static void qcow2_free(struct qcow2 *q)
+{
+	qcow2_table_fini(&q->l1);
+	qcow2_table_fini(&q->reftable);
+	qcow2_cache_fini(&q->l2_cache);
+	qcow2_cache_fini(&q->ref_cache);
+	free(q->freed);
+	free(q->bounce);
+	free(q->inflated);
+	free(q->block.name);
+	free(q);
+}
+
+static int qcow2_close(struct block *block)
+{
+	struct qcow2 *q = to_qcow2(block);
+	int err = 0;
+
+	if (q->touched) {
+		err = qcow2_commit(q);
+		/* The references that the commit dropped: without this second
+		 * round their clusters would leak. */
+		if (!err)
+			err = qcow2_cache_write(q, &q->ref_cache);
+		if (!err)
+			err = qcow2_barrier(q);
+		if (err && !q->error)
+			log_err("disk %s: cannot write it out: %s; what was "
+				"not flushed is lost",
+				q->block.name, strerror(-err));
+	}
+	if (q->backing)
+		block_close(q->backing);
+	q->file->ops->close(q->file);
+	qcow2_free(q);
+	return err;
+}
+
+static const struct block_ops qcow2_ops = {
+	.submit = qcow2_submit,
+	.close = qcow2_close,
+};
+
+static int read_header(struct qcow2 *q)
+{
+	uint8_t first[QCOW2_HEADER_V3];
+	struct qcow2_why why;
+	uint8_t *bytes = NULL;
+	size_t len = 0;
+	int err = host_read(q->file, first, sizeof(first), 0);
+
+	if (!err) {
+		len = qcow2_header_bytes(first, &why);
+		err = len ? 0 : -EINVAL;
+	} else {
+		snprintf(why.text, sizeof(why.text), "cannot be read: %s",
+			 strerror(-err));
+	}
+	if (!err) {
+		bytes = malloc(len);
+		if (!bytes || host_read(q->file, bytes, len, 0)) {
+			err = bytes ? -EIO : -ENOMEM;
+			snprintf(why.text, sizeof(why.text),
+				 "cannot be read: %s", strerror(-err));
+		}
+	}
+	if (!err)
+		err = qcow2_header_parse(bytes, len, &q->header, &why);
+	free(bytes);
+	if (!err && q->header.incompatible & QCOW2_CORRUPT &&
+	    !q->block.read_only) {
+		err = -EINVAL;
+		snprintf(why.text, sizeof(why.text),
+			 "is marked corrupt and can only be used ,readonly; "
+			 "repair it with qemu-img check -r all");
+	}
+	if (err)
+		log_err("disk %s: %s", q->block.name, why.text);
+	return err;
+}
+
+static int check_snapshot(void *opaque, const struct qcow2_snapshot *snapshot)
+{
+	(void)opaque;
+	(void)snapshot;
+	return 0;
+}
+
+static int clean_refcounts(struct qcow2 *q)
+{
+	/* Refcounts may go out at any time: raised ones early are leaks until
+	 * the rest follows, and they are only lowered after it did (Q2). */
+	return q->error ? q->error : qcow2_cache_write(q, &q->ref_cache);
+}
+
+static int load(struct qcow2 *q)
+{
+	const struct qcow2_header *h = &q->header;
+	uint64_t snapshot_bytes;
+	int err;
+
+	q->cluster_size = 1ull << h->cluster_bits;
+	q->slice_bits = h->cluster_bits < SLICE_BITS ? h->cluster_bits
+						     : SLICE_BITS;
+	q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
+	q->free_hint = 1;
+	q->block.size = h->size;
+	err = q->file->ops->size(q->file, &q->file_end);
+	if (!err)
+		err = qcow2_cache_init(q, &q->l2_cache, L2_CACHE, qcow2_commit);
+	if (!err)
+		err = qcow2_cache_init(q, &q->ref_cache, REF_CACHE,
+				       clean_refcounts);
+	if (!err)
+		err = qcow2_table_load(q, &q->l1, h->l1_offset, h->l1_entries);
+	if (!err && !q->block.read_only)
+		err = qcow2_table_load(q, &q->reftable, h->reftable_offset,
+				       h->reftable_clusters
+					       << (h->cluster_bits - 3));
+	if (!err)
+		err = qcow2_each_snapshot(q, check_snapshot, NULL,
+					  &snapshot_bytes);
+	if (err == -EINVAL)
+		log_err("disk %s: its snapshot table is damaged; repair it "
+			"with qemu-img check -r all",
+			q->block.name);
+	else if (err)
+		log_err("disk %s: cannot read its tables: %s", q->block.name,
+			strerror(-err));
+	if (!err && !q->block.read_only && h->incompatible & QCOW2_DIRTY)
+		err = qcow2_rebuild(q);
+	return err;
+}
+
+int qcow2_open(struct host_file *file, const char *name, bool read_only,
+	       struct block **block)
+{
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	int err;
+
+	if (!q || !(q->block.name = strdup(name))) {
+		free(q);
+		log_err("disk %s: out of memory", name);
+		return -ENOMEM;
+	}
+	q->file = file;
+	q->block.ops = &qcow2_ops;
+	q->block.block_size = BLOCK_SECTOR;
+	q->block.read_only = read_only;
+	q->block.event_fd = -1;
+	err = read_header(q);
+	if (!err)
+		err = load(q);
+	if (err) {
+		qcow2_free(q);
+		return err;
+	}
+	*block = &q->block;
+	return 0;
+}
+
+const char *qcow2_backing_name(struct block *block)
+{
+	const struct qcow2 *q = to_qcow2(block);
+
+	return *q->header.backing ? q->header.backing : NULL;
+}
+
+const char *qcow2_backing_format(struct block *block)
+{
+	return to_qcow2(block)->header.backing_format;
+}
+
+void qcow2_set_backing(struct block *block, struct block *backing)
+{
+	to_qcow2(block)->backing = backing;
+}
+
+void qcow2_abandon(struct block *block)
+{
+	qcow2_free(to_qcow2(block));
+}

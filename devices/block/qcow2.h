@@ -1,0 +1,211 @@
+/*
+ * The inside of a qcow2 image; between the files qcow2*.c only. Lowest first:
+ *
+ *   qcow2_format.h    the bytes: header, entries, refcounts (pure)
+ *   qcow2_table.c     the L1 table and the refcount table, whole in memory
+ *   qcow2_cache.c     slices of L2 tables and refcount blocks, bounded
+ *   qcow2_refcount.c  which host clusters are used: allocate, free
+ *   qcow2_map.c       guest offset -> extent: the cluster walk
+ *   qcow2_read.c      reads, and the backing file below
+ *   qcow2_write.c     writes: in place, or allocate, copy, link
+ *   qcow2_zero.c      zero and discard
+ *   qcow2_commit.c    the durable order of it all
+ *   qcow2_rebuild.c   refcounts made anew for a dirty image
+ *   qcow2.c           open, close, dispatch
+ *
+ * A struct qcow2 is used by one thread at a time, like the block it is.
+ *
+ * Q1: on disk, at any moment, every reference points to a cluster whose
+ *     refcount on disk is at least the number of references to it. A crash
+ *     can leak clusters, never share or lose one.
+ * Q2: a cluster that is no longer referenced in memory is neither reused nor
+ *     punched before the commit that makes its last reference go on disk.
+ * Q3: COPIED is set in an entry of the active tables iff the refcount is 1.
+ * Q4: guest data reach the disk before the entry that shows them.
+ * Q5: after a failed sync nothing is written any more, and nothing is called
+ *     durable.
+ */
+#ifndef KVIST_BLOCK_QCOW2_H
+#define KVIST_BLOCK_QCOW2_H
+
+#include "devices/block/block.h"
+#include "devices/block/host_file.h"
+#include "devices/block/qcow2_format.h"
+
+struct qcow2;
+
+/* A table that is whole in memory, with a note of which of its 512-byte
+ * sectors are newer than the file's. */
+struct qcow2_table {
+	uint64_t offset;
+	uint32_t entries;
+	uint64_t *entry; /* host byte order */
+	uint8_t *dirty;  /* one byte a sector of 64 entries */
+	bool any_dirty;
+};
+
+/* A cached piece of a table, in the file's byte order. */
+struct qcow2_slice {
+	uint64_t offset; /* 0: empty */
+	uint64_t used;   /* the cache's clock when last asked for */
+	uint8_t *data;   /* allocated with the first use */
+	bool dirty;
+};
+
+#define QCOW2_WAYS 8
+
+struct qcow2_cache {
+	struct qcow2_slice *slices; /* sets * QCOW2_WAYS */
+	unsigned sets;
+	uint64_t clock;
+	bool any_dirty;
+	/* Makes every dirty slice clean before one is given up. */
+	int (*clean)(struct qcow2 *q);
+};
+
+/* Host clusters whose reference went, but not yet on disk (Q2). */
+struct qcow2_freed {
+	uint64_t offset;
+	uint64_t clusters;
+	bool punch; /* give their space back to the host */
+};
+
+struct qcow2 {
+	struct block block;
+	struct host_file *file;
+	struct block *backing; /* owned, or NULL */
+	struct qcow2_header header;
+
+	uint64_t cluster_size;
+	unsigned slice_bits;    /* log2 of a slice's bytes */
+	unsigned refblock_bits; /* log2 of refcounts in a block */
+
+	struct qcow2_table l1, reftable;
+	struct qcow2_cache l2_cache, ref_cache;
+
+	uint64_t free_hint; /* no cluster below this one is free */
+	uint64_t bogus;     /* refcounts found set past the end of the file */
+	uint64_t file_end;  /* bytes from here on were never written: zeros */
+	struct qcow2_freed *freed;
+	size_t freed_count, freed_space;
+
+	uint8_t *bounce;      /* QCOW2_BOUNCE bytes, allocated on first use */
+	uint8_t *inflated;    /* the last compressed cluster read ... */
+	uint64_t inflated_at; /* ... its host offset; 0: none */
+
+	bool unsynced; /* written since the last sync */
+	bool touched;  /* written at all since it was opened */
+	int error;     /* latched: no more writes, no more flushes (Q5) */
+	bool corrupt;  /* said so already */
+};
+
+#define QCOW2_BOUNCE (64u << 10)
+
+/* Logs that the image is damaged, once, marks it so on disk, and refuses
+ * writes from then on. Always -EIO. */
+int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* True when the range touches the header, the L1 or the refcount table: no
+ * entry may point there. qcow2_is_metadata() also asks about L2 tables and
+ * refcount blocks, which takes time. */
+bool qcow2_is_fixed(const struct qcow2 *q, uint64_t offset, uint64_t length);
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t length);
+
+/* qcow2_table.c. Errors of I/O are not logged: the caller knows the noun. */
+int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
+		     uint64_t offset, uint32_t entries);
+void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value);
+int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
+void qcow2_table_fini(struct qcow2_table *table);
+
+/* qcow2_cache.c */
+int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
+		     int (*clean)(struct qcow2 *q));
+void qcow2_cache_fini(struct qcow2_cache *cache);
+/* The slice at host @offset, read if need be. Borrowed until the next get from
+ * the same cache. */
+int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
+		    struct qcow2_slice **slice);
+void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
+int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache);
+/* Forgets the slices of a host cluster that begins a new life. */
+void qcow2_cache_drop(struct qcow2 *q, uint64_t offset);
+
+/* qcow2_refcount.c. Clusters are numbered from the start of the host file. */
+int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t *value);
+/* Up to @want clusters that follow each other, at least one, with refcount 1:
+ * at host offset *offset, *got of them. */
+int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset,
+		uint64_t *got);
+/* Takes back what was allocated but never referenced. */
+void qcow2_release(struct qcow2 *q, uint64_t offset, uint64_t clusters);
+/* Makes room for @more calls of qcow2_free_later(), which then cannot fail. */
+int qcow2_freed_reserve(struct qcow2 *q, size_t more);
+/* Drops one reference to each cluster once the next commit is durable (Q2). */
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t clusters,
+		      bool punch);
+/* The same for what an L2 entry refers to; up to one call of the above. */
+void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
+		      bool punch);
+/* For qcow2_commit(): the references are gone from the disk, drop them. */
+void qcow2_apply_freed(struct qcow2 *q);
+/* Makes the refcount table that was built at @offset the image's own: durable
+ * first, then the header switches to it (rule 4 of the order of writes). */
+int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
+
+/* qcow2_map.c */
+struct qcow2_extent {
+	struct qcow2_entry entry; /* .host: of the extent's first byte, unless
+				   * compressed */
+	uint64_t length;          /* guest bytes that are alike */
+};
+
+/* What holds guest bytes [offset, offset + length), as far as it is of one
+ * kind, contiguous, and within one slice of an L2 table. */
+int qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t length,
+	      struct qcow2_extent *extent);
+/* The slice that holds the L2 entry of guest @offset, and the entry's index in
+ * it; *slice is NULL where there is no L2 table. */
+int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
+		   unsigned *index);
+/* Makes the L2 table for guest @offset exist and be this image's alone. */
+int qcow2_l2_private(struct qcow2 *q, uint64_t offset);
+
+/* qcow2_read.c, qcow2_write.c, qcow2_zero.c: guest ranges, sector aligned. */
+int qcow2_read(struct qcow2 *q, const struct iovec *iov, int iovcnt,
+	       uint64_t skip, uint64_t offset, uint64_t length);
+/* True when [offset, offset + length) lies past the end of the backing file:
+ * what is unallocated there reads as zeros. */
+bool qcow2_past_backing(const struct qcow2 *q, uint64_t offset);
+int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
+		uint64_t offset, uint64_t length);
+int qcow2_write_zeros(struct qcow2 *q, uint64_t offset, uint64_t length);
+int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
+int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
+/* The bounce buffer, or NULL when memory is out. */
+uint8_t *qcow2_bounce(struct qcow2 *q);
+
+/* qcow2_commit.c */
+/* Writes bytes of the image itself: everything but guest data. */
+int qcow2_put(struct qcow2 *q, const void *buf, size_t len, uint64_t offset);
+/* To be called before guest data or zeros are written to the host range. */
+void qcow2_will_write(struct qcow2 *q, uint64_t offset, uint64_t length);
+/* Everything written so far becomes durable; latches an error. */
+int qcow2_barrier(struct qcow2 *q);
+/* Everything accepted so far becomes durable, in the order that keeps Q1. */
+int qcow2_commit(struct qcow2 *q);
+/* Changes the header's feature bits, durably. */
+int qcow2_put_features(struct qcow2 *q, uint64_t incompatible,
+		       uint64_t autoclear);
+
+/* qcow2_rebuild.c: counts every reference and writes new refcounts, for an
+ * image that was left dirty. Logged. */
+int qcow2_rebuild(struct qcow2 *q);
+/* Reads the snapshot table and hands every snapshot to @each. */
+int qcow2_each_snapshot(struct qcow2 *q,
+			int (*each)(void *opaque,
+				    const struct qcow2_snapshot *snapshot),
+			void *opaque, uint64_t *table_bytes);
+
+#endif

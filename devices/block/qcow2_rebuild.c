@@ -1,0 +1,300 @@
+/*
+ * Refcounts made anew, for an image that its last writer left dirty: it put
+ * off writing refcounts (lazy refcounts) and did not get to it.
+ *
+ * Every reference is counted: the header, the L1 tables of the disk and of its
+ * snapshots, all that they lead to, and the snapshot table. The new counts are
+ * built as a whole after the end of the file,
+ *
+ *   | refcount table | blocks for everything up to and with this area |
+ *
+ * then the header switches to them; the old ones are free from then on. A
+ * crash before the switch leaves the image dirty as it was.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/block/qcow2.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+/* More clusters than these cannot be counted in reasonable memory. */
+#define CLUSTERS_MAX (1ull << 28)
+
+struct census {
+	struct qcow2 *q;
+	uint64_t clusters; /* of the file */
+	uint32_t *count;
+	uint8_t *table; /* one L2 table */
+};
+
+static int count_range(struct census *c, uint64_t offset, uint64_t bytes)
+{
+	unsigned bits = c->q->header.cluster_bits;
+	uint64_t first = offset >> bits, last;
+
+	if (!bytes)
+		return 0;
+	last = (offset + bytes - 1) >> bits;
+	if (last < first || last >= c->clusters)
+		return -EINVAL;
+	for (; first <= last; first++) {
+		if (c->count[first] == UINT32_MAX)
+			return -EINVAL;
+		c->count[first]++;
+	}
+	return 0;
+}
+
+static int read_l2(struct census *c, uint64_t raw_l1, uint64_t *offset)
+{
+	*offset = raw_l1 & QCOW2_OFFSET_MASK;
+	if (raw_l1 & ~(QCOW2_OFFSET_MASK | QCOW2_COPIED) ||
+	    *offset & (c->q->cluster_size - 1) ||
+	    *offset >> c->q->header.cluster_bits >= c->clusters)
+		return -EINVAL;
+	return host_read(c->q->file, c->table, c->q->cluster_size, *offset);
+}
+
+static int count_l2(struct census *c, uint64_t raw_l1)
+{
+	struct qcow2 *q = c->q;
+	uint64_t offset;
+	int err = read_l2(c, raw_l1, &offset);
+
+	if (!err)
+		err = count_range(c, offset, q->cluster_size);
+	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+		struct qcow2_entry entry;
+
+		err = qcow2_entry_decode(get_be64(c->table + at),
+					 q->header.cluster_bits,
+					 q->header.version, &entry);
+		if (err)
+			return -EINVAL;
+		if (entry.kind == QCOW2_KIND_COMPRESSED)
+			err = count_range(c, entry.host, entry.bytes);
+		else if (entry.host)
+			err = count_range(c, entry.host, q->cluster_size);
+	}
+	return err;
+}
+
+static int count_l1(struct census *c, uint64_t offset, uint32_t entries)
+{
+	struct qcow2_table l1;
+	int err = count_range(c, offset, entries * 8ull);
+
+	if (!err)
+		err = qcow2_table_load(c->q, &l1, offset, entries);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < entries && !err; i++) {
+		if (l1.entry[i])
+			err = count_l2(c, l1.entry[i]);
+	}
+	qcow2_table_fini(&l1);
+	return err;
+}
+
+static int count_snapshot(void *opaque, const struct qcow2_snapshot *snapshot)
+{
+	return count_l1(opaque, snapshot->l1_offset, snapshot->l1_entries);
+}
+
+static int count_all(struct census *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+	uint64_t table_bytes = 0;
+	int err = count_range(c, 0, c->q->cluster_size);
+
+	if (!err)
+		err = count_l1(c, h->l1_offset, h->l1_entries);
+	if (!err && h->snapshots)
+		err = qcow2_each_snapshot(c->q, count_snapshot, c,
+					  &table_bytes);
+	if (!err)
+		err = count_range(c, h->snapshots_offset, table_bytes);
+	return err;
+}
+
+/* Q3 for one L2 entry or L1 entry of the active tree. */
+static uint64_t with_copied(const struct census *c, uint64_t raw)
+{
+	uint64_t host = raw & QCOW2_OFFSET_MASK;
+
+	if (raw & QCOW2_COMPRESSED || !host)
+		return raw;
+	return c->count[host >> c->q->header.cluster_bits] == 1
+		       ? raw | QCOW2_COPIED
+		       : raw & ~QCOW2_COPIED;
+}
+
+/* Sets COPIED in the active tables by the new counts. */
+static int renew_copied(struct census *c)
+{
+	struct qcow2 *q = c->q;
+
+	for (uint32_t i = 0; i < q->l1.entries; i++) {
+		uint64_t raw = q->l1.entry[i], offset;
+		bool changed = false;
+		int err;
+
+		if (!raw)
+			continue;
+		if (with_copied(c, raw) != raw)
+			qcow2_table_set(&q->l1, i, with_copied(c, raw));
+		err = read_l2(c, raw, &offset);
+		for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+			uint64_t old = get_be64(c->table + at);
+			uint64_t new = with_copied(c, old);
+
+			changed |= old != new;
+			put_be64(c->table + at, new);
+		}
+		if (!err && changed)
+			err = qcow2_put(q, c->table, q->cluster_size, offset);
+		if (err)
+			return err;
+	}
+	return qcow2_table_write(q, &q->l1);
+}
+
+/* Writes table and blocks at the end of the file. */
+static int write_counts(struct census *c, uint64_t entries,
+			uint64_t table_clusters, uint64_t blocks)
+{
+	struct qcow2 *q = c->q;
+	unsigned order = q->header.refcount_order;
+	uint64_t end = c->clusters + table_clusters + blocks;
+	uint64_t offset = c->clusters << q->header.cluster_bits;
+	uint64_t first = offset + table_clusters * q->cluster_size;
+	uint64_t cluster = 0;
+	uint64_t *table = calloc(entries, 8);
+	int err = table ? 0 : -ENOMEM;
+
+	for (uint64_t b = 0; b < blocks && !err; b++) {
+		memset(c->table, 0, q->cluster_size);
+		for (uint64_t i = 0; i < 1ull << q->refblock_bits; i++) {
+			uint64_t n = cluster < c->clusters ? c->count[cluster]
+				     : cluster < end       ? 1
+							   : 0;
+
+			if (n > qcow2_refcount_max(order))
+				err = -EINVAL;
+			qcow2_refcount_put(c->table, order, i, n);
+			cluster++;
+		}
+		table[b] = htobe64(first + b * q->cluster_size);
+		if (!err)
+			err = qcow2_put(q, c->table, q->cluster_size,
+					first + b * q->cluster_size);
+	}
+	if (!err)
+		err = qcow2_put(q, table, entries * 8, offset);
+	free(table);
+	return err;
+}
+
+static int rebuild(struct census *c)
+{
+	struct qcow2 *q = c->q;
+	unsigned bits = q->header.cluster_bits;
+	uint64_t table = 0, blocks = 0, need;
+	int err = count_all(c);
+
+	/* The area counts itself: grow it until it does. */
+	do {
+		need = c->clusters + table + blocks;
+		blocks = (need + (1ull << q->refblock_bits) - 1) >>
+			 q->refblock_bits;
+		table = (blocks * 8 + q->cluster_size - 1) >> bits;
+	} while (need != c->clusters + table + blocks);
+	if (!err && table << bits > QCOW2_REFTABLE_MAX)
+		err = -EINVAL;
+	if (!err)
+		err = write_counts(c, table << (bits - 3), table, blocks);
+	if (!err)
+		err = renew_copied(c);
+	if (!err)
+		err = qcow2_reftable_switch(q, c->clusters << bits, table);
+	if (!err)
+		err = qcow2_put_features(q,
+					 q->header.incompatible & ~QCOW2_DIRTY,
+					 q->header.autoclear);
+	return err;
+}
+
+int qcow2_rebuild(struct qcow2 *q)
+{
+	struct census c = { .q = q };
+	int err;
+
+	if (q->header.has_bitmaps) {
+		log_err("disk %s: it was not closed properly and has bitmaps; "
+			"repair it with qemu-img check -r all",
+			q->block.name);
+		return -ENOTSUP;
+	}
+	c.clusters = (q->file_end + q->cluster_size - 1) >>
+		     q->header.cluster_bits;
+	if (c.clusters > CLUSTERS_MAX) {
+		log_err("disk %s: it was not closed properly and is too large "
+			"to be repaired here; use qemu-img check -r all",
+			q->block.name);
+		return -EFBIG;
+	}
+	c.count = calloc(c.clusters, sizeof(*c.count));
+	c.table = malloc(q->cluster_size);
+	err = c.count && c.table ? rebuild(&c) : -ENOMEM;
+	free(c.count);
+	free(c.table);
+	if (err == -EINVAL)
+		log_err("disk %s: it was not closed properly and its tables "
+			"are damaged; repair it with qemu-img check -r all",
+			q->block.name);
+	else if (err)
+		log_err("disk %s: it was not closed properly and cannot be "
+			"repaired: %s",
+			q->block.name, strerror(-err));
+	else
+		log_info("disk %s: it was not closed properly; its refcounts "
+			 "are rebuilt",
+			 q->block.name);
+	return err;
+}
+
+int qcow2_each_snapshot(struct qcow2 *q,
+			int (*each)(void *opaque,
+				    const struct qcow2_snapshot *snapshot),
+			void *opaque, uint64_t *table_bytes)
+{
+	/* The largest entry: its fixed part, extra data, id and name. */
+	size_t max = 40 + QCOW2_SNAPSHOT_EXTRA_MAX + 2 * 65535 + 8;
+	uint64_t at = q->header.snapshots_offset;
+	uint8_t *bytes = malloc(max);
+	int err = bytes ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < q->header.snapshots && !err; i++) {
+		struct qcow2_snapshot snapshot;
+		size_t len;
+
+		err = host_read(q->file, bytes, max, at);
+		if (err)
+			break;
+		len = qcow2_snapshot_parse(bytes, max, q->header.cluster_bits,
+					   &snapshot);
+		at += len;
+		if (!len ||
+		    at - q->header.snapshots_offset > QCOW2_SNAPSHOT_TABLE_MAX)
+			err = -EINVAL;
+		else
+			err = each(opaque, &snapshot);
+	}
+	free(bytes);
+	*table_bytes = at - q->header.snapshots_offset;
+	return err;
+}

@@ -1,0 +1,72 @@
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/block/qcow2.h"
+
+#define PER_SECTOR (BLOCK_SECTOR / 8)
+
+int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
+		     uint64_t offset, uint32_t entries)
+{
+	size_t sectors = entries / PER_SECTOR + 1;
+	uint64_t *entry = calloc(entries ? entries : 1, 8);
+	uint8_t *dirty = calloc(sectors, 1);
+	int err = entry && dirty ? 0 : -ENOMEM;
+
+	if (!err)
+		err = host_read(q->file, entry, entries * 8ul, offset);
+	if (err) {
+		free(entry);
+		free(dirty);
+		return err;
+	}
+	for (uint32_t i = 0; i < entries; i++)
+		entry[i] = be64toh(entry[i]);
+	table->offset = offset;
+	table->entries = entries;
+	table->entry = entry;
+	table->dirty = dirty;
+	table->any_dirty = false;
+	return 0;
+}
+
+void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value)
+{
+	table->entry[index] = value;
+	table->dirty[index / PER_SECTOR] = 1;
+	table->any_dirty = true;
+}
+
+int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table)
+{
+	uint64_t sector[PER_SECTOR];
+
+	if (!table->any_dirty)
+		return 0;
+	for (uint32_t at = 0; at < table->entries; at += PER_SECTOR) {
+		uint32_t n = table->entries - at;
+		int err;
+
+		if (!table->dirty[at / PER_SECTOR])
+			continue;
+		if (n > PER_SECTOR)
+			n = PER_SECTOR;
+		for (uint32_t i = 0; i < n; i++)
+			sector[i] = htobe64(table->entry[at + i]);
+		err = qcow2_put(q, sector, n * 8, table->offset + at * 8ull);
+		if (err)
+			return err;
+		table->dirty[at / PER_SECTOR] = 0;
+	}
+	table->any_dirty = false;
+	return 0;
+}
+
+void qcow2_table_fini(struct qcow2_table *table)
+{
+	free(table->entry);
+	free(table->dirty);
+	table->entry = NULL;
+	table->dirty = NULL;
+}

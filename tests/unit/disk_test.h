@@ -1,0 +1,193 @@
+/*
+ * What the tests of disk images share: a folder of their own, QEMU's tools as
+ * writer and judge, repeatable random numbers, and requests that wait.
+ */
+#ifndef KVIST_TESTS_DISK_TEST_H
+#define KVIST_TESTS_DISK_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "devices/block/block.h"
+#include "devices/block/layers.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+static inline int disk_folder_make(void **state)
+{
+	char folder[] = "/tmp/kvist-disk-XXXXXX";
+
+	(void)state;
+	/* What the images make the code say is expected. */
+	if (!getenv("KVIST_TEST_LOG") && !freopen("/dev/null", "w", stderr))
+		return -1;
+	return mkdtemp(folder) ? chdir(folder) : -1;
+}
+
+static inline int disk_folder_remove(void **state)
+{
+	char folder[128], command[160];
+
+	(void)state;
+	if (!getcwd(folder, sizeof(folder)) ||
+	    strncmp(folder, "/tmp/kvist-disk-", 16))
+		return -1;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return chdir("/") || system(command);
+}
+
+/* Runs a shell command; its exit code. */
+__attribute__((format(printf, 1, 2))) static inline int sh(const char *fmt, ...)
+{
+	char command[4096] = "{ ";
+	va_list ap;
+	int n, status;
+
+	va_start(ap, fmt);
+	n = vsnprintf(command + 2, sizeof(command) - 2, fmt, ap);
+	va_end(ap);
+	assert_true(n > 0 && n < (int)sizeof(command) - 20);
+	strcat(command, "; } >out 2>&1");
+	status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Runs a shell command that has to succeed, and shows what it said if not. */
+#define must(...)                                                              \
+	do {                                                                   \
+		int code_ = sh(__VA_ARGS__);                                   \
+                                                                               \
+		if (code_) {                                                   \
+			print_error("exit code %d of: ", code_);               \
+			print_error(__VA_ARGS__);                              \
+			print_error("\n");                                     \
+			if (system("cat out"))                                 \
+				print_error("(no output)\n");                  \
+			fail();                                                \
+		}                                                              \
+	} while (0)
+
+/* xorshift64*: the same stream for the same seed, everywhere. */
+static inline uint64_t rnd(uint64_t *seed)
+{
+	*seed ^= *seed >> 12;
+	*seed ^= *seed << 25;
+	*seed ^= *seed >> 27;
+	return *seed * 2685821657736338717ull >> 16;
+}
+
+static inline uint64_t rnd_below(uint64_t *seed, uint64_t limit)
+{
+	return rnd(seed) % limit;
+}
+
+/* How many random streams to run: KVIST_STREAMS, or @few. */
+static inline unsigned streams(unsigned few)
+{
+	const char *text = getenv("KVIST_STREAMS");
+
+	return text ? (unsigned)strtoul(text, NULL, 0) : few;
+}
+
+static inline int try_open(const char *path, enum block_format format,
+			   bool read_only, struct block **block)
+{
+	struct block_options options = { .path = path,
+					 .format = format,
+					 .read_only = read_only };
+
+	return block_open(&options, block);
+}
+
+static inline struct block *open_disk(const char *path)
+{
+	struct block *block = NULL;
+
+	assert_int_equal(try_open(path, BLOCK_QCOW2, false, &block), 0);
+	return block;
+}
+
+struct answer {
+	struct block_request request;
+	int err;
+	int times;
+};
+
+static inline void answer_done(struct block_request *request, int err)
+{
+	struct answer *answer = container_of(request, struct answer, request);
+
+	answer->err = err;
+	answer->times++;
+}
+
+/* Submits a request in one piece or, with @split, in uneven vectors, and
+ * returns its error; B1 is checked on the way. */
+static inline int request(struct block *block, enum block_op op, void *buf,
+			  uint64_t offset, uint64_t length, bool split)
+{
+	struct iovec iov[3] = { { .iov_base = buf, .iov_len = length } };
+	struct answer answer = { .request = { .op = op,
+					      .offset = offset,
+					      .length = length,
+					      .iov = iov,
+					      .iovcnt = 1,
+					      .done = answer_done } };
+
+	if (split && length > 100) {
+		iov[0].iov_len = 17;
+		iov[1].iov_base = (char *)buf + 17;
+		iov[1].iov_len = length / 2;
+		iov[2].iov_base = (char *)buf + 17 + length / 2;
+		iov[2].iov_len = length - 17 - length / 2;
+		answer.request.iovcnt = 3;
+	}
+	block_submit(block, &answer.request);
+	assert_int_equal(answer.times, 1);
+	return answer.err;
+}
+
+static inline int disk_read(struct block *block, void *buf, uint64_t offset,
+			    uint64_t length)
+{
+	return request(block, BLOCK_READ, buf, offset, length, false);
+}
+
+static inline int disk_write(struct block *block, void *buf, uint64_t offset,
+			     uint64_t length)
+{
+	return request(block, BLOCK_WRITE, buf, offset, length, false);
+}
+
+static inline int disk_flush(struct block *block)
+{
+	return request(block, BLOCK_FLUSH, NULL, 0, 0, false);
+}
+
+/* The whole disk is what the model says. */
+static inline void assert_disk(struct block *block, const uint8_t *model)
+{
+	uint8_t *buf = malloc(block->size + 1);
+
+	assert_non_null(buf);
+	assert_int_equal(disk_read(block, buf, 0, block->size), 0);
+	for (uint64_t i = 0; i < block->size; i++) {
+		if (buf[i] != model[i]) {
+			print_error("disk offset %#llx: %#x, not %#x\n",
+				    (unsigned long long)i, buf[i], model[i]);
+			fail();
+		}
+	}
+	free(buf);
+}
+
+#endif
