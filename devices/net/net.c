@@ -1,0 +1,182 @@
+#include "devices/net/net.h"
+
+#include "devices/net/bridge.h"
+#include "devices/net/netif.h"
+#include "devices/net/tap.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Kernel-numbered: two kvists never meet in a name. */
+#define TAP_TEMPLATE "kvist%d"
+
+/* What went wrong with /dev/net/tun itself, or NULL. */
+static const char *tun_advice(int err)
+{
+	switch (err) {
+	case -ENOENT:
+	case -ENXIO:
+		return "/dev/net/tun is missing: modprobe tun, or give it to "
+		       "this container (docker run --device /dev/net/tun)";
+	case -EACCES:
+		return "no right to open /dev/net/tun: run as root, or: chmod "
+		       "0666 /dev/net/tun (what udev sets; a tap's owner is "
+		       "checked all the same)";
+	case -EMFILE:
+	case -ENFILE:
+		return "too many open files: raise ulimit -n";
+	}
+	return NULL;
+}
+
+static int open_bridge(const char *bridge, struct net_backend **net)
+{
+	const char *advice;
+	int err = bridge_check(bridge);
+
+	if (err)
+		return err;
+	err = tap_open(TAP_TEMPLATE, net);
+	advice = tun_advice(err);
+	if (err == -EPERM) {
+		log_err("net bridge %s: no right to make a tap "
+			"(CAP_NET_ADMIN): run as root, or once: ip tuntap add "
+			"dev tap0 mode tap user $USER && ip link set tap0 "
+			"master %s up, and then use --net tap=tap0",
+			bridge, bridge);
+		return err;
+	}
+	if (err) {
+		log_err("net bridge %s: %s", bridge,
+			advice ? advice : strerror(-err));
+		return err;
+	}
+	err = bridge_attach(bridge, (*net)->name, &(*net)->mtu);
+	if (err)
+		(*net)->ops->close(*net);
+	return err;
+}
+
+/* Why tap_open() failed on a tap that exists. */
+static void tap_explain(const char *tap, int err)
+{
+	const char *advice = tun_advice(err);
+
+	if (err == -EPERM)
+		log_err("net tap %s: it belongs to another user: run as root, "
+			"or make one of your own: ip tuntap add dev TAP mode "
+			"tap user $USER && ip link set TAP up",
+			tap);
+	else if (err == -EBUSY)
+		log_err("net tap %s: it is in use, by another process or "
+			"another --net: each network card needs a tap of its "
+			"own",
+			tap);
+	else if (err == -EINVAL && tap_is_multi_queue(tap))
+		log_err("net tap %s: it was made with several queues: make it "
+			"anew without multi_queue: ip tuntap del dev %s mode "
+			"tap multi_queue; ip tuntap add dev %s mode tap user "
+			"$USER",
+			tap, tap, tap);
+	else
+		log_err("net tap %s: %s", tap,
+			advice ? advice : strerror(-err));
+}
+
+static int open_tap(const char *tap, struct net_backend **net)
+{
+	int err = netif_exists(tap);
+
+	if (err) {
+		log_err("net tap %s: %s: make it with: ip tuntap add dev %s "
+			"mode tap user $USER && ip link set %s up",
+			tap,
+			err == -ENODEV ? "no such interface" : strerror(-err),
+			tap, tap);
+		return err;
+	}
+	if (!netif_is(tap, "tap")) {
+		log_err("net tap %s: this interface is not a tap: make one "
+			"with: ip tuntap add dev tap0 mode tap user $USER",
+			tap);
+		return -EINVAL;
+	}
+	err = tap_open(tap, net);
+	if (err) {
+		tap_explain(tap, err);
+		return err;
+	}
+	/* Whoever may bring it up, does; its owner alone may not. */
+	if (!netif_is_up(tap) && netif_set_up(tap))
+		log_warn("net tap %s: it is down and carries nothing until: "
+			 "ip link set %s up",
+			 tap, tap);
+	return 0;
+}
+
+int net_open(const struct net_options *options, struct net_backend **net)
+{
+	if (options->kind == NET_BRIDGE)
+		return open_bridge(options->ifname, net);
+	return open_tap(options->ifname, net);
+}
+
+/* FNV-1a, 64 bits, over the bytes of @text and its final zero. */
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	do {
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3;
+	} while (*text++);
+	return hash;
+}
+
+/*
+ * The first octet is 52 (locally administered, unicast); the other five are
+ * the low 40 bits of FNV-1a of "machine\0device\0". 40 bits, not the 24 that
+ * a vendor's prefix leaves: of a thousand guests on a bridge two would share
+ * an address once in two million networks, not once in thirty-four.
+ */
+void net_mac_derive(const char *machine, const char *device,
+		    uint8_t mac[NET_MAC])
+{
+	uint64_t hash = hash_text(0xcbf29ce484222325, machine);
+
+	hash = hash_text(hash, device);
+	mac[0] = 0x52;
+	for (int i = 1; i < NET_MAC; i++)
+		mac[i] = hash >> 8 * (NET_MAC - 1 - i);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int net_mac_parse(const char *text, uint8_t mac[NET_MAC])
+{
+	static const uint8_t zero[NET_MAC];
+	uint8_t parsed[NET_MAC];
+
+	if (strlen(text) != 3 * NET_MAC - 1)
+		return -EINVAL;
+	for (int i = 0; i < NET_MAC; i++, text += 3) {
+		int high = hex_digit(text[0]), low = hex_digit(text[1]);
+
+		if (high < 0 || low < 0 ||
+		    text[2] != (i == NET_MAC - 1 ? '\0' : ':'))
+			return -EINVAL;
+		parsed[i] = high << 4 | low;
+	}
+	if ((parsed[0] & 1) || !memcmp(parsed, zero, sizeof(zero)))
+		return -EINVAL;
+	memcpy(mac, parsed, sizeof(parsed));
+	return 0;
+}

@@ -1,0 +1,64 @@
+#include "devices/net/netif.h"
+
+#include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int netif_request(const char *name, unsigned long request, struct ifreq *ifr)
+{
+	size_t len = strlen(name);
+	int fd, err;
+
+	if (!len || len >= IFNAMSIZ)
+		return -ENODEV;
+	memcpy(ifr->ifr_name, name, len + 1);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	err = ioctl(fd, request, ifr) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int netif_exists(const char *name)
+{
+	struct ifreq ifr = { 0 };
+
+	return netif_request(name, SIOCGIFINDEX, &ifr);
+}
+
+bool netif_is(const char *name, const char *kind)
+{
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+	struct ifreq ifr = { .ifr_data = (char *)&info };
+
+	if (netif_request(name, SIOCETHTOOL, &ifr))
+		return false;
+	/* The tun driver tells its two kinds apart by their bus. */
+	if (!strcmp(info.driver, "tun"))
+		return !strcmp(info.bus_info, kind);
+	return !strcmp(info.driver, kind);
+}
+
+bool netif_is_up(const char *name)
+{
+	struct ifreq ifr = { 0 };
+
+	return !netif_request(name, SIOCGIFFLAGS, &ifr) &&
+	       (ifr.ifr_flags & IFF_UP);
+}
+
+int netif_set_up(const char *name)
+{
+	struct ifreq ifr = { 0 };
+	int err = netif_request(name, SIOCGIFFLAGS, &ifr);
+
+	if (err)
+		return err;
+	ifr.ifr_flags |= IFF_UP;
+	return netif_request(name, SIOCSIFFLAGS, &ifr);
+}

@@ -1,0 +1,21 @@
+/*
+ * Questions to and orders for a network interface of the host, by name, in the
+ * caller's network namespace. Main thread. Each 0 or -errno, silent.
+ */
+#ifndef KVIST_NET_NETIF_H
+#define KVIST_NET_NETIF_H
+
+#include <net/if.h>
+#include <stdbool.h>
+
+/* -ENODEV when there is none of that name, or the name is too long. */
+int netif_exists(const char *name);
+/* One SIOC* request (netdevice(7)); fills in ifr->ifr_name. */
+int netif_request(const char *name, unsigned long request, struct ifreq *ifr);
+/* True if the interface is of this kind: "tap", "tun" or "bridge". */
+bool netif_is(const char *name, const char *kind);
+/* True if it is up. */
+bool netif_is_up(const char *name);
+int netif_set_up(const char *name);
+
+#endif

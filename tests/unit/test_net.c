@@ -1,0 +1,567 @@
+/*
+ * Taps and bridges, in a network namespace of this process's own: nothing of
+ * the host's network is seen or changed. Without the right to make one, those
+ * tests say so and are skipped.
+ */
+#include "devices/net/bridge.h"
+#include "devices/net/net.h"
+#include "devices/net/netif.h"
+#include "devices/net/pair.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <linux/virtio_net.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define NOBODY    65534
+#define ETHERTYPE 0x88b5 /* for local experiments */
+
+static const char *why_not; /* no namespace of our own: the reason */
+
+static void sysctl_set(const char *path)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0)
+		return; /* a kernel without IPv6 */
+	if (write(fd, "1", 1) != 1)
+		fail_msg("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static int namespace_enter(void **state)
+{
+	(void)state;
+	if (unshare(CLONE_NEWNET))
+		why_not = "no right to make a network namespace (run as root)";
+	else if (access("/dev/net/tun", R_OK | W_OK))
+		why_not = "no access to /dev/net/tun";
+	if (why_not)
+		return 0;
+	/* The host's own neighbour discovery is noise here. */
+	sysctl_set("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+	sysctl_set("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+	return 0;
+}
+
+static void need_namespace(void)
+{
+	if (!why_not)
+		return;
+	print_message("SKIPPED: %s\n", why_not);
+	skip();
+}
+
+static void bridge_make(const char *name)
+{
+	struct ifreq unused;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (netif_request(name, SIOCGIFINDEX, &unused) == 0) {
+		close(fd);
+		return;
+	}
+	assert_int_equal(ioctl(fd, SIOCBRADDBR, name), 0);
+	close(fd);
+	assert_int_equal(netif_set_up(name), 0);
+}
+
+/* A tap or tun as a user's script would make it: it stays. */
+static void tap_make(const char *name, short flags, uid_t owner)
+{
+	struct ifreq ifr = { .ifr_flags = flags };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	strncpy(ifr.ifr_name, name, IFNAMSIZ - 1);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	assert_int_equal(ioctl(fd, TUNSETPERSIST, 1), 0);
+	assert_int_equal(ioctl(fd, TUNSETOWNER, (unsigned long)owner), 0);
+	close(fd);
+}
+
+/* The tap's frames come back, as if the guest had sent them. */
+static struct net_backend *port_open(const char *bridge)
+{
+	struct net_options options = { .kind = NET_BRIDGE, .ifname = bridge };
+	struct net_backend *net = NULL;
+
+	assert_int_equal(net_open(&options, &net), 0);
+	return net;
+}
+
+static void frame_send(struct net_backend *net, const uint8_t to[6],
+		       const uint8_t from[6], const char *text)
+{
+	uint8_t frame[NET_HEADER + 64] = { 0 };
+	struct iovec iov = { frame, sizeof(frame) };
+
+	memcpy(frame + NET_HEADER, to, 6);
+	memcpy(frame + NET_HEADER + 6, from, 6);
+	put_be16(frame + NET_HEADER + 12, ETHERTYPE);
+	snprintf((char *)frame + NET_HEADER + 14, 50, "%s", text);
+	assert_int_equal(net->ops->send(net, &iov, 1), sizeof(frame));
+}
+
+/* The text of the next frame of ours, or "" after @ms of silence. */
+static const char *frame_text(struct net_backend *net, int ms)
+{
+	static uint8_t frame[2048];
+	struct pollfd ready = { net->fd, POLLIN, 0 };
+	struct iovec iov = { frame, sizeof(frame) };
+
+	while (poll(&ready, 1, ms) == 1) {
+		ssize_t n = net->ops->receive(net, &iov, 1);
+
+		if (n < NET_HEADER + 64 ||
+		    get_be16(frame + NET_HEADER + 12) != ETHERTYPE)
+			continue;
+		assert_int_equal(n, NET_HEADER + 64);
+		return (const char *)frame + NET_HEADER + 14;
+	}
+	return "";
+}
+
+static void a_derived_mac_is_local_stable_and_its_own(void **state)
+{
+	uint8_t mac[NET_MAC], again[NET_MAC], other[NET_MAC];
+	static const uint8_t known[] = { 0x52, 0x47, 0x9f, 0x30, 0x16, 0xe6 };
+
+	(void)state;
+	net_mac_derive("web", "net0", mac);
+	assert_memory_equal(mac, known, NET_MAC);
+	assert_int_equal(mac[0] & 3, 2);
+	net_mac_derive("web", "net0", again);
+	assert_memory_equal(mac, again, NET_MAC);
+	net_mac_derive("web", "net1", other);
+	assert_memory_not_equal(mac, other, NET_MAC);
+	net_mac_derive("db", "net0", other);
+	assert_memory_not_equal(mac, other, NET_MAC);
+	/* The border between the names counts. */
+	net_mac_derive("webn", "et0", other);
+	assert_memory_not_equal(mac, other, NET_MAC);
+}
+
+static void a_mac_is_parsed_or_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		int err;
+		uint8_t mac[NET_MAC];
+	} cases[] = {
+		{ "52:54:00:12:34:56", 0, { 0x52, 0x54, 0, 0x12, 0x34, 0x56 } },
+		{ "0A:bC:Ff:00:00:01", 0, { 0x0a, 0xbc, 0xff, 0, 0, 1 } },
+		{ "00:00:00:00:00:00", -EINVAL, { 0 } },
+		{ "01:00:5e:00:00:01", -EINVAL, { 0 } },
+		{ "ff:ff:ff:ff:ff:ff", -EINVAL, { 0 } },
+		{ "52:54:00:12:34", -EINVAL, { 0 } },
+		{ "52:54:00:12:34:5", -EINVAL, { 0 } },
+		{ "52:54:00:12:34:56:", -EINVAL, { 0 } },
+		{ "52:54:00:12:34:567", -EINVAL, { 0 } },
+		{ "52-54-00-12-34-56", -EINVAL, { 0 } },
+		{ "52:54:00:12:34:5g", -EINVAL, { 0 } },
+		{ "5254:00:12:34:56:", -EINVAL, { 0 } },
+		{ "", -EINVAL, { 0 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t mac[NET_MAC] = { 0 };
+
+		if (net_mac_parse(cases[i].text, mac) != cases[i].err ||
+		    memcmp(mac, cases[i].mac, NET_MAC))
+			fail_msg("\"%s\"", cases[i].text);
+	}
+}
+
+static void
+a_pair_carries_frames_both_ways_and_keeps_their_borders(void **state)
+{
+	struct net_backend *ends[2];
+	char one[] = "one", two[] = "two", first[8] = "", second[64] = "";
+	struct iovec out[2] = { { one, 3 }, { two, 3 } };
+	struct iovec in[2] = { { first, 2 }, { second, sizeof(second) } };
+
+	(void)state;
+	assert_int_equal(net_pair(ends), 0);
+	for (int i = 0; i < 2; i++) {
+		struct net_backend *a = ends[i], *b = ends[1 - i];
+
+		assert_int_equal(b->ops->receive(b, in, 2), -EAGAIN);
+		assert_int_equal(a->ops->send(a, out, 2), 6);
+		assert_int_equal(a->ops->send(a, out, 1), 3);
+		assert_int_equal(b->ops->receive(b, in, 2), 6);
+		assert_memory_equal(first, "on", 2);
+		assert_memory_equal(second, "etwo", 4);
+		assert_int_equal(b->ops->receive(b, in, 2), 3);
+	}
+	ends[0]->ops->close(ends[0]);
+	assert_int_equal(ends[1]->ops->receive(ends[1], in, 2), -ENOTCONN);
+	assert_true(ends[1]->ops->send(ends[1], out, 1) < 0);
+	ends[1]->ops->close(ends[1]);
+}
+
+static const uint8_t mac_a[] = { 0x52, 0, 0, 0, 0, 0xa };
+static const uint8_t mac_b[] = { 0x52, 0, 0, 0, 0, 0xb };
+static const uint8_t everyone[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+static void guests_on_one_bridge_reach_each_other_and_it_learns(void **state)
+{
+	struct net_backend *a, *b, *c;
+
+	(void)state;
+	need_namespace();
+	bridge_make("br0");
+	a = port_open("br0");
+	b = port_open("br0");
+	c = port_open("br0");
+	assert_memory_equal(a->name, "kvist", 5);
+	assert_string_not_equal(a->name, b->name);
+
+	frame_send(a, everyone, mac_a, "who is b?");
+	assert_string_equal(frame_text(b, 1000), "who is b?");
+	assert_string_equal(frame_text(c, 1000), "who is b?");
+	frame_send(b, mac_a, mac_b, "I am");
+	assert_string_equal(frame_text(a, 1000), "I am");
+	frame_send(a, mac_b, mac_a, "hello");
+	assert_string_equal(frame_text(b, 1000), "hello");
+	/* Both addresses are learned: none of it reached the third. */
+	assert_string_equal(frame_text(c, 50), "");
+	a->ops->close(a);
+	b->ops->close(b);
+	c->ops->close(c);
+}
+
+/* One TCP segment of 20,000 bytes, to be cut to 1,448 by whoever must. */
+static size_t big_segment(uint8_t *frame)
+{
+	struct virtio_net_hdr_v1 *hdr = (struct virtio_net_hdr_v1 *)frame;
+	uint8_t *eth = frame + NET_HEADER, *ip = eth + 14, *tcp = ip + 20;
+	static const uint8_t addresses[] = { 192, 0, 2, 1, 192, 0, 2, 2 };
+	uint32_t sum = 0;
+	size_t len = 20000;
+
+	memset(frame, 0, NET_HEADER + 54 + len);
+	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr->gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+	hdr->hdr_len = 54;
+	hdr->gso_size = 1448;
+	hdr->csum_start = 34;
+	hdr->csum_offset = 16;
+	memcpy(eth, mac_b, 6);
+	memcpy(eth + 6, mac_a, 6);
+	put_be16(eth + 12, 0x0800);
+	ip[0] = 0x45;
+	put_be16(ip + 2, 40 + len);
+	ip[8] = 64;
+	ip[9] = 6;
+	memcpy(ip + 12, addresses, sizeof(addresses));
+	for (int i = 0; i < 20; i += 2)
+		sum += get_be16(ip + i);
+	put_be16(ip + 10, ~(sum + (sum >> 16)));
+	tcp[12] = 0x50;
+	tcp[13] = 0x10;
+	/* The pseudo header's sum, which the driver leaves there. */
+	sum = 6 + 20 + len;
+	for (int i = 0; i < 8; i += 2)
+		sum += get_be16(addresses + i);
+	put_be16(tcp + 16, (sum & 0xffff) + (sum >> 16));
+	return NET_HEADER + 54 + len;
+}
+
+static size_t longest_frame(struct net_backend *net)
+{
+	static uint8_t frame[65536];
+	struct pollfd ready = { net->fd, POLLIN, 0 };
+	struct iovec iov = { frame, sizeof(frame) };
+	ssize_t n, longest = 0;
+
+	while (poll(&ready, 1, longest ? 20 : 1000) == 1) {
+		n = net->ops->receive(net, &iov, 1);
+		if (n > longest)
+			longest = n;
+	}
+	return longest;
+}
+
+static void large_segments_pass_whole_only_to_who_accepts_them(void **state)
+{
+	static uint8_t frame[65536];
+	struct net_backend *a, *b;
+	struct iovec iov = { frame, 0 };
+
+	(void)state;
+	need_namespace();
+	bridge_make("br0");
+	a = port_open("br0");
+	b = port_open("br0");
+	assert_true(b->offloads & TUN_F_TSO4);
+	frame_send(b, everyone, mac_b, "here"); /* the bridge learns b */
+	iov.iov_len = big_segment(frame);
+	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
+	assert_int_equal(longest_frame(b), NET_HEADER + 54 + 1448);
+	assert_int_equal(
+		b->ops->set_offloads(b, TUN_F_CSUM | TUN_F_TSO4 | 0x8000), 0);
+	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
+	assert_int_equal(longest_frame(b), iov.iov_len);
+	assert_int_equal(b->ops->set_offloads(b, 0), 0);
+	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
+	assert_int_equal(longest_frame(b), NET_HEADER + 54 + 1448);
+	a->ops->close(a);
+	b->ops->close(b);
+}
+
+static void a_guest_keeps_the_bridges_mtu_and_address(void **state)
+{
+	static const char low[] = { 2, 0, 0, 0, 0, 1 };
+	struct ifreq ifr = { .ifr_mtu = 1400 };
+	struct ifreq index = { 0 }, mac = { 0 };
+	struct net_backend *net;
+
+	(void)state;
+	need_namespace();
+	bridge_make("br1");
+	assert_int_equal(netif_request("br1", SIOCSIFMTU, &ifr), 0);
+	/* A network card: here a tap of a low address. */
+	tap_make("card", IFF_TAP | IFF_NO_PI, 0);
+	mac.ifr_hwaddr.sa_family = 1;
+	memcpy(mac.ifr_hwaddr.sa_data, low, 6);
+	assert_int_equal(netif_request("card", SIOCSIFHWADDR, &mac), 0);
+	assert_int_equal(netif_request("card", SIOCSIFMTU, &ifr), 0);
+	assert_int_equal(netif_request("card", SIOCGIFINDEX, &index), 0);
+	assert_int_equal(netif_request("br1", SIOCBRADDIF, &index), 0);
+
+	net = port_open("br1");
+	assert_int_equal(net->mtu, 1400);
+	assert_int_equal(netif_request(net->name, SIOCGIFMTU, &ifr), 0);
+	assert_int_equal(ifr.ifr_mtu, 1400);
+	assert_int_equal(netif_request("br1", SIOCGIFMTU, &ifr), 0);
+	assert_int_equal(ifr.ifr_mtu, 1400);
+	assert_int_equal(netif_request(net->name, SIOCGIFHWADDR, &mac), 0);
+	assert_int_equal((uint8_t)mac.ifr_hwaddr.sa_data[0], 0xfe);
+	assert_int_equal(netif_request("br1", SIOCGIFHWADDR, &mac), 0);
+	assert_memory_equal(mac.ifr_hwaddr.sa_data, low, 6);
+	net->ops->close(net);
+}
+
+static void a_tap_vanishes_when_it_is_closed(void **state)
+{
+	struct net_backend *net;
+	char name[16];
+
+	(void)state;
+	need_namespace();
+	bridge_make("br0");
+	net = port_open("br0");
+	memcpy(name, net->name, sizeof(name));
+	assert_int_equal(netif_exists(name), 0);
+	net->ops->close(net);
+	assert_int_equal(netif_exists(name), -ENODEV);
+}
+
+static void a_tap_vanishes_when_its_process_is_killed(void **state)
+{
+	char name[16] = "";
+	int fds[2];
+	pid_t pid;
+
+	(void)state;
+	need_namespace();
+	bridge_make("br0");
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct net_backend *net = port_open("br0");
+
+		if (write(fds[1], net->name, sizeof(net->name)) < 0)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(fds[0], name, sizeof(name)), sizeof(name));
+	assert_int_equal(netif_exists(name), 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	/* The kernel finishes the dead process's files in its own time. */
+	for (int i = 0; i < 100 && !netif_exists(name); i++)
+		usleep(10000);
+	assert_int_equal(netif_exists(name), -ENODEV);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* What a user may be: each is a child process, so that it can be left. */
+enum user { ROOT, STRANGER, NO_TUN, LOCKED_TUN };
+
+static void tun_hide(enum user user)
+{
+	if (unshare(CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", "/dev/net", "tmpfs", 0, NULL))
+		_exit(100);
+	if (user == NO_TUN)
+		return;
+	umask(0);
+	if (mknod("/dev/net/tun", S_IFCHR | (user == LOCKED_TUN ? 0600 : 0666),
+		  makedev(10, 200)))
+		_exit(101);
+}
+
+/* net_open() as @user; its messages go to @text. Returns its error. */
+static int open_as(enum user user, const struct net_options *options,
+		   char *text, size_t size)
+{
+	int fd = memfd_create("stderr", MFD_CLOEXEC);
+	pid_t pid = fork();
+	int status;
+	ssize_t n;
+
+	if (pid == 0) {
+		struct net_backend *net;
+
+		if (user != ROOT)
+			tun_hide(user);
+		if ((user == STRANGER || user == LOCKED_TUN) &&
+		    (setgid(NOBODY) || setuid(NOBODY)))
+			_exit(102);
+		dup2(fd, STDERR_FILENO);
+		_exit(-net_open(options, &net));
+	}
+	assert_true(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	n = pread(fd, text, size - 1, 0);
+	assert_true(n >= 0);
+	text[n] = '\0';
+	close(fd);
+	return -WEXITSTATUS(status);
+}
+
+static void every_failure_is_one_line_that_says_what_to_do(void **state)
+{
+	static const struct {
+		enum user user;
+		enum net_kind kind;
+		const char *ifname;
+		int err;
+		const char *says;
+	} cases[] = {
+		{ ROOT, NET_BRIDGE, "nobr", -ENODEV,
+		  "ip link add name nobr type bridge && ip link set nobr up" },
+		{ ROOT, NET_BRIDGE, "a-name-too-long-for-linux", -ENODEV,
+		  "no such interface" },
+		{ ROOT, NET_BRIDGE, "", -ENODEV, "no such interface" },
+		{ ROOT, NET_BRIDGE, "lo", -ENODEV, "not a Linux bridge" },
+		{ ROOT, NET_BRIDGE, "ours", -ENODEV, "not a Linux bridge" },
+		{ ROOT, NET_TAP, "notap", -ENODEV,
+		  "ip tuntap add dev notap mode tap user $USER" },
+		{ ROOT, NET_TAP, "tap%d", -ENODEV, "no such interface" },
+		{ ROOT, NET_TAP, "lo", -EINVAL, "not a tap" },
+		{ ROOT, NET_TAP, "br0", -EINVAL, "not a tap" },
+		{ ROOT, NET_TAP, "atun", -EINVAL, "not a tap" },
+		{ ROOT, NET_TAP, "busy", -EBUSY, "in use" },
+		{ ROOT, NET_TAP, "many", -EINVAL, "multi_queue" },
+		{ ROOT, NET_TAP, "ours", 0, "" },
+		{ STRANGER, NET_BRIDGE, "br0", -EPERM,
+		  "ip tuntap add dev tap0 mode tap user $USER && ip link set "
+		  "tap0 master br0 up" },
+		{ STRANGER, NET_TAP, "ours", -EPERM, "another user" },
+		/* Its own, and up: no right is needed, nothing is said. */
+		{ STRANGER, NET_TAP, "theirs", 0, "" },
+		{ STRANGER, NET_TAP, "down", 0, "ip link set down up" },
+		{ LOCKED_TUN, NET_TAP, "theirs", -EACCES,
+		  "chmod 0666 /dev/net/tun" },
+		{ LOCKED_TUN, NET_BRIDGE, "br0", -EACCES, "/dev/net/tun" },
+		{ NO_TUN, NET_TAP, "ours", -ENOENT, "modprobe tun" },
+		{ NO_TUN, NET_BRIDGE, "br0", -ENOENT, "modprobe tun" },
+	};
+	struct net_options busy = { .kind = NET_TAP, .ifname = "busy" };
+	struct net_backend *holder;
+	char text[2048];
+
+	(void)state;
+	need_namespace();
+	bridge_make("br0");
+	tap_make("ours", IFF_TAP | IFF_NO_PI, 0);
+	tap_make("busy", IFF_TAP | IFF_NO_PI, 0);
+	tap_make("many", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, 0);
+	tap_make("atun", IFF_TUN | IFF_NO_PI, 0);
+	tap_make("theirs", IFF_TAP | IFF_NO_PI, NOBODY);
+	tap_make("down", IFF_TAP | IFF_NO_PI, NOBODY);
+	assert_int_equal(netif_set_up("theirs"), 0);
+	assert_int_equal(net_open(&busy, &holder), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct net_options options = { .kind = cases[i].kind,
+					       .ifname = cases[i].ifname };
+		int err = open_as(cases[i].user, &options, text, sizeof(text));
+		char *line_end = strchr(text, '\n');
+
+		if (err != cases[i].err || !strstr(text, cases[i].says) ||
+		    (*cases[i].says && (!line_end || line_end[1])) ||
+		    (!*cases[i].says && *text))
+			fail_msg("case %zu: %d: %s", i, err, text);
+	}
+	holder->ops->close(holder);
+	/* Nothing is left of the failed ones. */
+	assert_int_equal(netif_exists("kvist0"), -ENODEV);
+}
+
+static void a_users_tap_stays_and_is_brought_up(void **state)
+{
+	struct net_options options = { .kind = NET_TAP, .ifname = "stays" };
+	struct net_backend *net;
+
+	(void)state;
+	need_namespace();
+	tap_make("stays", IFF_TAP | IFF_NO_PI, 0);
+	assert_false(netif_is_up("stays"));
+	assert_int_equal(net_open(&options, &net), 0);
+	assert_true(netif_is_up("stays"));
+	assert_int_equal(net->mtu, 1500);
+	net->ops->close(net);
+	assert_int_equal(netif_exists("stays"), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_derived_mac_is_local_stable_and_its_own),
+		cmocka_unit_test(a_mac_is_parsed_or_refused),
+		cmocka_unit_test(
+			a_pair_carries_frames_both_ways_and_keeps_their_borders),
+		cmocka_unit_test(
+			guests_on_one_bridge_reach_each_other_and_it_learns),
+		cmocka_unit_test(
+			large_segments_pass_whole_only_to_who_accepts_them),
+		cmocka_unit_test(a_guest_keeps_the_bridges_mtu_and_address),
+		cmocka_unit_test(a_tap_vanishes_when_it_is_closed),
+		cmocka_unit_test(a_tap_vanishes_when_its_process_is_killed),
+		cmocka_unit_test(
+			every_failure_is_one_line_that_says_what_to_do),
+		cmocka_unit_test(a_users_tap_stays_and_is_brought_up),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, namespace_enter, NULL);
+}
