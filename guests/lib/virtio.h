@@ -109,6 +109,12 @@ bool vq_pending(const struct virtqueue *vq);
 /* Takes one; waits up to two seconds for it. False when none came. */
 bool vq_take(struct virtqueue *vq, uint32_t *head, uint32_t *length);
 
+/* With EVENT_IDX: the used element after which the driver wants to be told. */
+static inline volatile uint16_t *vq_used_event(struct virtqueue *vq)
+{
+	return &vq->avail->ring[vq->size];
+}
+
 /* MSI-X entry @entry: fixed interrupt @vector to CPU 0. PCI only. */
 void virtio_msix_set(struct virtio *dev, int entry, int vector, bool masked);
 void virtio_msix_enable(struct virtio *dev, bool on);

@@ -1,0 +1,290 @@
+/*
+ * virtio-net as a driver uses it. Options: nics=N how many there are, nic=N
+ * which one (0), mac=48-bit number it must have; role=ping sends frames until
+ * a peer has answered count=N of them (10), role=pong is that peer; ip=A
+ * (0xc0000202) answers ARP and echo requests until it has answered count=N;
+ * merge negotiates mergeable buffers.
+ */
+#include "guests/lib/layout.h"
+#include "guests/lib/lib.h"
+#include "guests/lib/virtio.h"
+
+#include <linux/virtio_net.h>
+
+#define BIT(n)     (1ul << (n))
+#define HEADER     12 /* struct virtio_net_hdr_v1 */
+#define FRAME_MIN  60
+#define BUFFER     2048
+#define RX_COUNT   32
+#define ETH_TEST   0x88b5 /* for local experiments */
+#define ETH_ARP    0x0806
+#define ETH_IP     0x0800
+#define PATIENCE_S 8
+
+struct ethernet {
+	uint8_t to[6], from[6];
+	uint16_t type;
+} __attribute__((packed));
+
+struct ping {
+	struct ethernet eth;
+	uint8_t answer;
+	uint32_t number;
+} __attribute__((packed));
+
+struct arp {
+	struct ethernet eth;
+	uint16_t hardware, protocol;
+	uint8_t hardware_size, protocol_size;
+	uint16_t operation;
+	uint8_t from_mac[6];
+	uint32_t from_ip;
+	uint8_t to_mac[6];
+	uint32_t to_ip;
+} __attribute__((packed));
+
+struct icmp {
+	struct ethernet eth;
+	uint8_t version, service;
+	uint16_t length, id, fragment;
+	uint8_t ttl, protocol;
+	uint16_t ip_sum;
+	uint32_t from, to;
+	uint8_t type, code;
+	uint16_t sum;
+} __attribute__((packed));
+
+static struct virtio nic;
+static struct virtqueue rx, tx;
+static uint8_t mac[6];
+
+static uint16_t swap16(uint16_t value)
+{
+	return (uint16_t)(value << 8 | value >> 8);
+}
+
+static void add_rx(uint64_t at)
+{
+	struct vq_buffer buffer = { at, BUFFER, true };
+
+	vq_add(&rx, &buffer, 1);
+}
+
+static void start(void)
+{
+	uint64_t wanted = BIT(VIRTIO_NET_F_MAC);
+
+	if (option("merge"))
+		wanted |= BIT(VIRTIO_NET_F_MRG_RXBUF);
+	CHECK(virtio_start(&nic, wanted), "features");
+	CHECK(nic.features & BIT(VIRTIO_NET_F_MAC), "a MAC is offered");
+	virtio_config_read(&nic, 0, mac, sizeof(mac));
+	vq_init(&rx, &nic, 0, 0);
+	vq_init(&tx, &nic, 1, 0);
+	for (uint64_t i = 0; i < RX_COUNT; i++)
+		add_rx(BUFFERS + i * BUFFER);
+	virtio_driver_ok(&nic);
+	vq_kick(&rx);
+	print("mac %02x:%02x:%02x:%02x:%02x:%02x\n", mac[0], mac[1], mac[2],
+	      mac[3], mac[4], mac[5]);
+}
+
+/* Header and frame in separate buffers, as they may be. */
+static void send(const void *frame, uint32_t size)
+{
+	static uint8_t header[HEADER], padded[BUFFER];
+	struct vq_buffer buffers[] = {
+		{ (uint64_t)header, HEADER, false },
+		{ (uint64_t)padded, size, false },
+	};
+
+	if (size < FRAME_MIN) {
+		memset(padded, 0, FRAME_MIN);
+		buffers[1].length = FRAME_MIN;
+	}
+	memcpy(padded, frame, size);
+	vq_add(&tx, buffers, 2);
+	vq_kick(&tx);
+	CHECK(vq_take(&tx, NULL, NULL), "a frame is sent");
+}
+
+/* The next frame, copied to @frame; its size, or 0 when there is none. */
+static uint32_t receive(void *frame)
+{
+	uint32_t head, length;
+	uint64_t at;
+
+	if (!vq_pending(&rx))
+		return 0;
+	CHECK(vq_take(&rx, &head, &length), "a frame is received");
+	CHECK(length > HEADER && length <= BUFFER, "length of a frame");
+	at = rx.desc[head].addr;
+	CHECK_EQ(read16(at + 10), 1, "num_buffers of a received frame");
+	memcpy(frame, (void *)(at + HEADER), length - HEADER);
+	add_rx(at);
+	vq_kick(&rx);
+	return length - HEADER;
+}
+
+static void ping_init(struct ping *ping, uint8_t answer, uint32_t number)
+{
+	memset(ping, 0, sizeof(*ping));
+	memset(ping->eth.to, 0xff, 6);
+	memcpy(ping->eth.from, mac, 6);
+	ping->eth.type = swap16(ETH_TEST);
+	ping->answer = answer;
+	ping->number = number;
+}
+
+static bool is_ping(const struct ping *ping, uint8_t answer)
+{
+	return ping->eth.type == swap16(ETH_TEST) && ping->answer == answer;
+}
+
+/* Sends each number until it is answered. */
+static void role_ping(uint32_t count)
+{
+	static uint8_t frame[BUFFER];
+	struct ping *got = (void *)frame, ping;
+	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint64_t again = 0;
+
+	for (uint32_t number = 0; number < count;) {
+		if (clock_now() > end)
+			fail("%s:%d frame %u has no answer", __FILE__, __LINE__,
+			     number);
+		if (clock_now() >= again) {
+			ping_init(&ping, 0, number);
+			send(&ping, sizeof(ping));
+			again = clock_now() + clock_ms(100);
+		}
+		if (receive(frame) && is_ping(got, 1) &&
+		    got->number == number) {
+			CHECK(memcmp(got->eth.from, mac, 6),
+			      "the answer's sender is someone else");
+			number++;
+			again = 0;
+		}
+	}
+	print("%u answers\n", count);
+}
+
+/* Answers, and lingers a little: the last answer may be asked for again. */
+static void role_pong(uint32_t count)
+{
+	static uint8_t frame[BUFFER];
+	struct ping *got = (void *)frame, ping;
+	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint32_t seen = 0;
+
+	while (clock_now() < end) {
+		if (!receive(frame) || !is_ping(got, 0))
+			continue;
+		ping_init(&ping, 1, got->number);
+		memcpy(ping.eth.to, got->eth.from, 6);
+		send(&ping, sizeof(ping));
+		if (got->number + 1 > seen)
+			seen = got->number + 1;
+		if (seen >= count)
+			end = clock_now() + clock_ms(50);
+	}
+	CHECK_EQ(seen, count, "numbers asked for");
+	print("%u answered\n", count);
+}
+
+static uint16_t checksum(const void *data, uint32_t size)
+{
+	const uint8_t *bytes = data;
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < size; i += 2)
+		sum += bytes[i] | (uint32_t)(i + 1 < size ? bytes[i + 1] : 0)
+					  << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+static void answer_arp(struct arp *arp, uint32_t ip)
+{
+	if (arp->operation != swap16(1) || arp->to_ip != ip)
+		return;
+	memcpy(arp->eth.to, arp->eth.from, 6);
+	memcpy(arp->eth.from, mac, 6);
+	arp->operation = swap16(2);
+	memcpy(arp->to_mac, arp->from_mac, 6);
+	arp->to_ip = arp->from_ip;
+	memcpy(arp->from_mac, mac, 6);
+	arp->from_ip = ip;
+	send(arp, sizeof(*arp));
+}
+
+static bool answer_echo(struct icmp *icmp, uint32_t size, uint32_t ip)
+{
+	uint32_t length = swap16(icmp->length);
+
+	if (size < sizeof(*icmp) || icmp->version != 0x45 ||
+	    icmp->protocol != 1 || icmp->to != ip || icmp->type != 8 ||
+	    length + sizeof(struct ethernet) > size || length < 28)
+		return false;
+	CHECK_EQ(checksum(&icmp->version, 20), 0, "sum of an IP header");
+	CHECK_EQ(checksum(&icmp->type, length - 20), 0, "sum of a request");
+	memcpy(icmp->eth.to, icmp->eth.from, 6);
+	memcpy(icmp->eth.from, mac, 6);
+	icmp->to = icmp->from;
+	icmp->from = ip;
+	icmp->type = 0;
+	icmp->sum = 0;
+	icmp->sum = checksum(&icmp->type, length - 20);
+	send(icmp, length + (uint32_t)sizeof(struct ethernet));
+	return true;
+}
+
+static void role_host(uint32_t address, uint32_t count)
+{
+	static uint8_t frame[BUFFER];
+	uint32_t ip = __builtin_bswap32(address), answered = 0, size;
+	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+
+	while (answered < count && clock_now() < end) {
+		struct ethernet *eth = (void *)frame;
+
+		size = receive(frame);
+		if (!size)
+			continue;
+		if (eth->type == swap16(ETH_ARP))
+			answer_arp((void *)frame, ip);
+		else if (eth->type == swap16(ETH_IP))
+			answered += answer_echo((void *)frame, size, ip);
+	}
+	CHECK_EQ(answered, count, "echo requests answered");
+	print("%u echo requests answered\n", answered);
+}
+
+int guest_main(void)
+{
+	uint32_t count = (uint32_t)option_number("count", 10);
+	uint64_t want = option_number("mac", 0), is = 0;
+	int nics = 0;
+
+	while (virtio_find(&nic, VIRTIO_NET, nics))
+		nics++;
+	CHECK_EQ(nics, option_number("nics", (uint64_t)nics),
+		 "how many NICs there are");
+	CHECK(virtio_find(&nic, VIRTIO_NET, (int)option_number("nic", 0)),
+	      "the NIC is there");
+	start();
+	for (int i = 0; i < 6; i++)
+		is = is << 8 | mac[i];
+	if (want)
+		CHECK_EQ(is, want, "MAC of the NIC");
+	CHECK(!(mac[0] & 1) && is, "the MAC is one station's");
+	if (option_is("role", "ping"))
+		role_ping(count);
+	else if (option_is("role", "pong"))
+		role_pong(count);
+	else if (option("ip"))
+		role_host((uint32_t)option_number("ip", 0), count);
+	print("net: ok\n");
+	return 0;
+}
