@@ -522,6 +522,7 @@ void machine_run(struct machine *m)
 		vm_end(&m->vm, END_KVM_ERROR, 0);
 		vm_stop(&m->vm);
 	}
+	console_flush(&m->console);
 }
 
 /* What the guest wrote to the exit port, as an exit code. */

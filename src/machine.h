@@ -83,7 +83,7 @@ struct machine {
  */
 int machine_create(struct machine *m, const struct machine_config *config);
 
-/* Runs the guest until it ends, over its resets. */
+/* Runs the guest until it ends, over its resets, and shows its last words. */
 void machine_run(struct machine *m);
 
 /* How the run ended, as an exit code of the process; an end that the user did

@@ -1,9 +1,314 @@
+/*
+ * `kvist demo`: a tiny guest on two vCPUs, and beside each of its lines what
+ * happens on the host. The guest's serial line ends in a pipe that the main
+ * loop reads; what the host says is read from /proc, where ps(1) reads it too.
+ */
 #include "cli/commands.h"
+#include "cli/demo_guest.h"
+#include "cli/stats.h"
+#include "devices/block/qcow2_create.h"
+#include "machine.h"
+#include "util/args.h"
+#include "util/checked.h"
 #include "util/exit_code.h"
+#include "util/exit_name.h"
+#include "util/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEMO_MEMORY (16ull << 20)
+#define DEMO_DISK   (64ull << 20)
+#define DEMO_CPUS   2
+#define DEMO_LIMIT  30 /* seconds; a run takes a fraction of one */
+
+struct demo {
+	struct machine machine;
+	struct watch lines; /* the read end of the guest's serial line */
+	char line[256];
+	size_t len;
+	bool disk_shown;
+	const char *bold, *dim, *plain; /* escape sequences, or nothing */
+};
+
+/* The host CPU a thread of ours last ran on (proc(5), stat, field 39), -1 if
+ * the thread is gone. */
+static int thread_cpu(pid_t tid)
+{
+	char path[64], text[1024], *field;
+	int cpu = -1;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return -1;
+	if (fgets(text, sizeof(text), stat)) {
+		field = strrchr(text, ')'); /* the end of field 2 */
+		for (int i = 2; field && i < 39; i++)
+			field = strchr(field + 1, ' ');
+		if (field)
+			cpu = atoi(field + 1);
+	}
+	fclose(stat);
+	return cpu;
+}
+
+/* The name of a thread of ours, as ps -L shows it. */
+static void thread_name(pid_t tid, char name[16])
+{
+	char path[64];
+	FILE *comm;
+
+	name[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+	comm = fopen(path, "re");
+	if (!comm)
+		return;
+	if (fgets(name, 16, comm))
+		name[strcspn(name, "\n")] = '\0';
+	fclose(comm);
+}
+
+/* The thread of ours that is called @name, or 0. */
+static pid_t thread_find(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	while (tasks && !found && (entry = readdir(tasks))) {
+		char comm[16];
+
+		thread_name(atoi(entry->d_name), comm);
+		if (!strcmp(comm, name))
+			found = atoi(entry->d_name);
+	}
+	if (tasks)
+		closedir(tasks);
+	return found;
+}
+
+static void host_says(const struct demo *demo, pid_t tid, const char *role)
+{
+	char name[16];
+
+	thread_name(tid, name);
+	printf("%s   host |   thread %d, named %s, on host CPU %d: %s%s\n",
+	       demo->dim, tid, name, thread_cpu(tid), role, demo->plain);
+}
+
+/* Prints a line of the guest, and what carries it. */
+static void demo_line(struct demo *demo, const char *line)
+{
+	const struct vm *vm = &demo->machine.vm;
+	int id;
+
+	printf("%s  guest | %s%s\n", demo->bold, line, demo->plain);
+	if (sscanf(line, "vcpu %d: hello", &id) == 1 && id >= 0 &&
+	    id < vm->nr_vcpus) {
+		host_says(demo, vm->vcpus[id].tid,
+			  "a loop around ioctl(KVM_RUN)");
+	} else if (!strncmp(line, "disk:", 5) && !demo->disk_shown) {
+		demo->disk_shown = true;
+		host_says(demo, thread_find("blk0"),
+			  "woken by ioeventfd, answers by irqfd");
+	}
+	fflush(stdout);
+}
+
+static void demo_ready(struct watch *watch, uint32_t events)
+{
+	struct demo *demo = container_of(watch, struct demo, lines);
+	char bytes[512];
+	ssize_t n = read(watch->fd, bytes, sizeof(bytes));
+
+	(void)events;
+	for (ssize_t i = 0; i < n; i++) {
+		if (bytes[i] != '\n') {
+			if (bytes[i] != '\r' &&
+			    demo->len < sizeof(demo->line) - 1)
+				demo->line[demo->len++] = bytes[i];
+			continue;
+		}
+		demo->line[demo->len] = '\0';
+		demo->len = 0;
+		demo_line(demo, demo->line);
+	}
+}
+
+/* A file in memory that is gone with the process; its name in *path. */
+static int memory_file(const char *name, char path[64])
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	if (fd < 0) {
+		int err = -errno;
+
+		log_err("demo: memfd_create: %s", strerror(-err));
+		return err;
+	}
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+static int demo_kernel(char path[64])
+{
+	size_t size = demo_guest_end - demo_guest_start;
+	int fd = memory_file("demo-kernel", path);
+
+	if (fd >= 0 && write(fd, demo_guest_start, size) != (ssize_t)size) {
+		log_err("demo: writing the guest: %s", strerror(errno));
+		close(fd);
+		return -EIO;
+	}
+	return fd;
+}
+
+static int demo_disk(char path[64])
+{
+	int fd = memory_file("demo-disk", path);
+
+	if (fd >= 0 && qcow2_create(path, DEMO_DISK)) {
+		close(fd);
+		return -EIO;
+	}
+	return fd;
+}
+
+static const char *exit_meaning(unsigned reason)
+{
+	switch (reason) {
+	case KVM_EXIT_IO:
+		return "IN or OUT: serial, PCI, ACPI";
+	case KVM_EXIT_MMIO:
+		return "an address without RAM: virtio registers";
+	case KVM_EXIT_INTR:
+		return "a signal asked the thread to stop";
+	default:
+		return "";
+	}
+}
+
+static void demo_summary(const struct demo *demo, double ms)
+{
+	const struct vm *vm = &demo->machine.vm;
+
+	printf("\n%sWhy the vCPU threads came back from KVM_RUN%s\n\n"
+	       "  exit reason     vcpu/0   vcpu/1   what the guest did\n",
+	       demo->bold, demo->plain);
+	for (unsigned reason = 0; reason < VCPU_EXIT_REASONS; reason++) {
+		if (!stats_exits(vm, reason))
+			continue;
+		printf("  %-13s %8" PRIu64 " %8" PRIu64 "   %s\n",
+		       exit_name(reason), vm->vcpus[0].exits[reason],
+		       vm->vcpus[1].exits[reason], exit_meaning(reason));
+	}
+	printf("\nThe guest turned itself off after %.0f ms. "
+	       "docs/tour.md reads the code in order.\n",
+	       ms);
+}
+
+static double now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
+}
+
+/* Runs the machine that @config describes, whose console ends in @pipe_fd. */
+static int demo_run(struct demo *demo, const struct machine_config *config,
+		    int pipe_fd)
+{
+	double start = now_ms();
+	int code = machine_create(&demo->machine, config);
+
+	if (code)
+		return code;
+	demo->lines = (struct watch){ .fd = pipe_fd, .ready = demo_ready };
+	loop_add(&demo->machine.loop, &demo->lines, EPOLLIN);
+	printf("%skvist demo%s: process %d is a machine with %d vCPUs, "
+	       "%llu MiB of RAM and a qcow2 disk\n\n",
+	       demo->bold, demo->plain, getpid(), DEMO_CPUS, DEMO_MEMORY >> 20);
+	host_says(demo, getpid(), "the event loop");
+	machine_run(&demo->machine);
+	demo_ready(&demo->lines, EPOLLIN); /* what came with the end */
+	code = machine_exit_code(&demo->machine);
+	if (code == EXIT_CODE_OK)
+		demo_summary(demo, now_ms() - start);
+	machine_destroy(&demo->machine);
+	return code;
+}
+
+static void demo_colours(struct demo *demo)
+{
+	const char *term = getenv("TERM");
+	bool colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && term &&
+		       strcmp(term, "dumb");
+
+	demo->bold = colours ? "\033[1m" : "";
+	demo->dim = colours ? "\033[36m" : "";
+	demo->plain = colours ? "\033[0m" : "";
+}
 
 int cmd_demo(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	return EXIT_CODE_INTERNAL;
+	struct machine_config config = {
+		.name = "demo",
+		.identity = "demo",
+		.memory = DEMO_MEMORY,
+		.cpus = DEMO_CPUS,
+		.nr_disks = 1,
+		.console.kind = CONSOLE_FILE,
+		.timeout = DEMO_LIMIT,
+		.no_reboot = true,
+	};
+	char kernel[64], disk[64], console[64];
+	int kernel_fd, disk_fd, pipes[2];
+	struct demo demo = { .len = 0 };
+	int code = EXIT_CODE_HOST;
+
+	if (argc == 1 &&
+	    (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+		puts("usage: kvist demo\nBoots a tiny guest that is part of the "
+		     "program on 2 vCPUs, and shows which\nthreads of the host "
+		     "carry it and why they come back from KVM_RUN.");
+		return EXIT_CODE_OK;
+	}
+	if (argc) {
+		log_err("kvist demo: takes no argument");
+		return EXIT_CODE_USAGE;
+	}
+	demo_colours(&demo);
+	kernel_fd = demo_kernel(kernel);
+	if (kernel_fd < 0)
+		return code;
+	disk_fd = demo_disk(disk);
+	if (disk_fd < 0)
+		goto close_kernel;
+	if (pipe2(pipes, O_CLOEXEC | O_NONBLOCK)) {
+		log_err("demo: pipe: %s", strerror(errno));
+		goto close_disk;
+	}
+	snprintf(console, sizeof(console), "/proc/self/fd/%d", pipes[1]);
+	config.kernel = kernel;
+	config.disks[0] = (struct block_options){ .path = disk };
+	config.console.path = console;
+	code = demo_run(&demo, &config, pipes[0]);
+	close(pipes[0]);
+	close(pipes[1]);
+close_disk:
+	close(disk_fd);
+close_kernel:
+	close(kernel_fd);
+	return code;
 }

@@ -22,7 +22,7 @@ static void route_pin(struct kvm_irq_routing *routing, uint32_t gsi,
 	};
 }
 
-/* The routes KVM itself starts with; KVM_SET_GSI_ROUTING replaces them all. */
+/* As on a PC: KVM itself would start with the PIT on pin 0 of the IOAPIC. */
 static void route_pins(struct kvm_irq_routing *routing)
 {
 	for (uint32_t gsi = 0; gsi < IRQ_PINS; gsi++) {
@@ -31,7 +31,6 @@ static void route_pins(struct kvm_irq_routing *routing)
 				  gsi < 8 ? KVM_IRQCHIP_PIC_MASTER
 					  : KVM_IRQCHIP_PIC_SLAVE,
 				  gsi % 8);
-		/* The PIT is IRQ 0 of the PIC and pin 2 of the IOAPIC. */
 		if (gsi == 0)
 			route_pin(routing, gsi, KVM_IRQCHIP_IOAPIC, 2);
 		else if (gsi != 2)
@@ -55,6 +54,8 @@ int irqchip_create(struct irqchip *chip, int vm_fd)
 	route_pins(chip->routing);
 	chip->nr_pins = chip->routing->nr;
 	err = kvm_ioctl_value(vm_fd, KVM_CREATE_IRQCHIP, 0);
+	if (!err)
+		err = kvm_ioctl(vm_fd, KVM_SET_GSI_ROUTING, chip->routing);
 	if (!err)
 		err = kvm_ioctl(vm_fd, KVM_CREATE_PIT2, &pit);
 	if (err) {
