@@ -78,10 +78,12 @@ static void parse_dsdt(uint64_t table)
 		uint32_t word = read32(at);
 
 		if (word == 0x5f35535f) { /* _S5_, 0x12 length count 0x0a n */
-			uint8_t first = read8(at + 7);
+			/* The length has 1 to 4 bytes: the first says. */
+			uint64_t first = at + 7 + (read8(at + 5) >> 6);
+			bool prefix = read8(first) == 0x0a;
 
 			acpi.s5 = true;
-			acpi.s5_type = first == 0x0a ? read8(at + 8) : first;
+			acpi.s5_type = read8(first + prefix);
 		} else if (word == 0x4f524e4c) { /* LNRO */
 			device = read32(at + 4) == 0x35303030;
 		} else if (device && (word & 0xffffff) == 0x000986) {
