@@ -56,13 +56,13 @@ no_taps() {
 make_disk() { # RAWFILE SIZE TEXT
 	mkdir fs
 	echo "$3" >fs/hello
-	mke2fs -q -t ext4 -d fs "$1" "$2"
+	mke2fs -q -t ext4 -d fs "$1" "$2" 2>&1 | grep -v "^Creating"
 	rm -r fs
 }
 
 # The content of a file on a disk image, read without a guest and without kvist.
-file_on_disk() { # IMAGE PATH
-	qemu-img convert -O raw "${3-}" "$1" read.raw
+file_on_disk() { # IMAGE PATH [FORMAT]
+	qemu-img convert -f "${3-qcow2}" -O raw "$1" read.raw
 	debugfs -R "cat $2" read.raw 2>/dev/null
 	rm read.raw
 }
