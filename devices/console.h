@@ -28,8 +28,8 @@
 #ifndef KVIST_DEVICES_CONSOLE_H
 #define KVIST_DEVICES_CONSOLE_H
 
-#include "kvm/outcome.h"
 #include "util/loop.h"
+#include "util/outcome.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,7 +8,7 @@
 #define KVIST_DEVICES_DEBUG_EXIT_H
 
 #include "kvm/bus.h"
-#include "kvm/outcome.h"
+#include "util/outcome.h"
 
 #define DEBUG_EXIT_PORTS 4 /* the size of its one range */
 

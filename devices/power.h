@@ -10,7 +10,7 @@
 
 #include "kvm/bus.h"
 #include "kvm/irq.h"
-#include "kvm/outcome.h"
+#include "util/outcome.h"
 
 #include <stdint.h>
 

@@ -9,7 +9,7 @@
 #define KVIST_DEVICES_RESET_H
 
 #include "kvm/bus.h"
-#include "kvm/outcome.h"
+#include "util/outcome.h"
 
 #include <stdint.h>
 

@@ -144,8 +144,7 @@ int elf_load(struct placer *placer, const struct elf *elf)
 					  segment->p_paddr);
 		if (err)
 			return err;
-		memory_zero(placer->machine->memory,
-			    segment->p_paddr + segment->p_filesz,
+		placer_zero(placer, segment->p_paddr + segment->p_filesz,
 			    segment->p_memsz - segment->p_filesz);
 	}
 	return 0;

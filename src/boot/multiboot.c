@@ -195,7 +195,7 @@ static int image_load(struct placer *placer, const struct image *image)
 	err = placer_load(placer, "its code", image->offset, image->size,
 			  image->start);
 	if (!err)
-		memory_zero(placer->machine->memory, image->start + image->size,
+		placer_zero(placer, image->start + image->size,
 			    image->end - image->start - image->size);
 	return err;
 }

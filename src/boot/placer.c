@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Below are the real-mode vectors and what habit keeps free. */
 #define SMALL_MIN 0x10000u
@@ -298,4 +299,25 @@ int placer_load(struct placer *placer, const char *what, uint64_t offset,
 	return boot_kernel_read(placer->boot, what, offset,
 				memory_at(placer->machine->memory, gpa, len),
 				len);
+}
+
+void placer_zero(const struct placer *placer, gpa_t gpa, uint64_t len)
+{
+	struct iovec iov[MEMORY_REGIONS];
+	int n = memory_iov(placer->machine->memory, gpa, len, iov,
+			   MEMORY_REGIONS);
+
+	for (int i = 0; i < n; i++) {
+		uint8_t *start = iov[i].iov_base, *end = start + iov[i].iov_len;
+		uint8_t *first = (uint8_t *)align_up((uintptr_t)start, 4096);
+		uint8_t *last = (uint8_t *)align_down((uintptr_t)end, 4096);
+
+		/* A private anonymous page that is dropped comes back as
+		 * zeros. */
+		if (first >= last ||
+		    madvise(first, last - first, MADV_DONTNEED))
+			first = last = end;
+		memset(start, 0, first - start);
+		memset(last, 0, end - last);
+	}
 }

@@ -76,4 +76,8 @@ int placer_load_initrd(struct placer *placer, const struct placement *want,
 int placer_load(struct placer *placer, const char *what, uint64_t offset,
 		uint64_t len, gpa_t gpa);
 
+/* Makes a range that was placed read as zeros; its whole pages go back to the
+ * host, so that what was never used stays untouched. */
+void placer_zero(const struct placer *placer, gpa_t gpa, uint64_t len);
+
 #endif

@@ -68,7 +68,6 @@ int irqchip_create(struct irqchip *chip, int vm_fd)
 
 void irqchip_destroy(struct irqchip *chip)
 {
-	pthread_mutex_destroy(&chip->lock);
 	free(chip->routing);
 }
 
@@ -81,18 +80,15 @@ void irq_line_set(struct irq_line *line, bool level)
 {
 	struct irqchip *chip = line->chip;
 	unsigned *asserted = &chip->asserted[line->gsi];
-	bool before, after;
+	struct kvm_irq_level irq = { .irq = line->gsi, .level = level };
 
 	pthread_mutex_lock(&chip->lock);
-	before = *asserted > 0;
-	if (level != line->level)
+	if (level != line->level) {
+		line->level = level;
 		*asserted += level ? 1 : -1;
-	line->level = level;
-	after = *asserted > 0;
-	if (before != after) {
-		struct kvm_irq_level irq = { .irq = line->gsi, .level = after };
-
-		kvm_ioctl(chip->vm_fd, KVM_IRQ_LINE, &irq);
+		/* The first to hold the pin raises it, the last lowers it. */
+		if (*asserted == level)
+			kvm_ioctl(chip->vm_fd, KVM_IRQ_LINE, &irq);
 	}
 	pthread_mutex_unlock(&chip->lock);
 }
@@ -162,9 +158,6 @@ void irq_msi_mask(struct irq_msi *msi)
 
 void irq_msi_signal(const struct irq_msi *msi)
 {
-	uint64_t one = 1;
-
-	/* EAGAIN only when 2^64 - 2 signals are pending: nothing is lost. */
-	if (write(msi->fd, &one, sizeof(one)) < 0)
-		return;
+	/* Fails only with 2^64 - 2 signals pending: nothing is lost. */
+	eventfd_write(msi->fd, 1);
 }

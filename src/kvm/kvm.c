@@ -16,13 +16,6 @@ int kvm_ioctl_raw(int fd, unsigned long cmd, void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-int kvm_ioctl_value(int fd, unsigned long cmd, unsigned long value)
-{
-	int ret = ioctl(fd, cmd, value);
-
-	return ret < 0 ? -errno : ret;
-}
-
 /* What kvist cannot do without, with the name a user can search for. */
 static const struct {
 	int cap;
@@ -63,25 +56,13 @@ static int kvm_check(struct kvm *kvm, const char *path)
 	return 0;
 }
 
-static void log_open_error(const char *path, int err)
+static const char *open_advice(int err)
 {
-	switch (err) {
-	case -ENOENT:
-	case -ENXIO:
-	case -ENODEV:
-		log_err("%s: %s; load kvm_intel or kvm_amd, and enable VT-x or "
-			"AMD-V in the firmware",
-			path, strerror(-err));
-		break;
-	case -EACCES:
-	case -EPERM:
-		log_err("%s: %s; join its group: sudo usermod -aG kvm $USER, "
-			"then log in again",
-			path, strerror(-err));
-		break;
-	default:
-		log_err("%s: %s", path, strerror(-err));
-	}
+	if (err == -EACCES || err == -EPERM)
+		return "join its group: sudo usermod -aG kvm $USER, then log "
+		       "in again";
+	return "load kvm_intel or kvm_amd, with VT-x or AMD-V enabled in the "
+	       "firmware";
 }
 
 int kvm_open(struct kvm *kvm, const char *path)
@@ -92,7 +73,7 @@ int kvm_open(struct kvm *kvm, const char *path)
 	kvm->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (kvm->fd < 0) {
 		err = -errno;
-		log_open_error(path, err);
+		log_err("%s: %s; %s", path, strerror(-err), open_advice(err));
 		return err;
 	}
 	err = kvm_check(kvm, path);

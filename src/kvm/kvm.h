@@ -10,6 +10,7 @@
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct kvm {
 	int fd;
@@ -32,7 +33,8 @@ void kvm_close(struct kvm *kvm);
  * commands that take a number instead of a pointer.
  */
 int kvm_ioctl_raw(int fd, unsigned long cmd, void *arg);
-int kvm_ioctl_value(int fd, unsigned long cmd, unsigned long value);
+#define kvm_ioctl_value(fd, cmd, value)                                        \
+	kvm_ioctl_raw(fd, cmd, (void *)(uintptr_t)(value))
 #define kvm_ioctl(fd, cmd, arg)                                                \
 	({                                                                     \
 		_Static_assert(sizeof(*(arg)) == _IOC_SIZE(cmd),               \

@@ -6,14 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static void memory_add(struct memory *mem, gpa_t start, uint64_t size,
-		       uint64_t offset)
-{
-	mem->regions[mem->nr_regions++] = (struct memory_region){
-		.start = start, .size = size, .host = mem->host + offset
-	};
-}
-
 int memory_create(struct memory *mem, uint64_t size)
 {
 	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
@@ -28,9 +20,12 @@ int memory_create(struct memory *mem, uint64_t size)
 	/* A guest's memory may hold its secrets, and is no help in a core. */
 	madvise(mem->host, size, MADV_DONTDUMP);
 	mem->size = size;
-	memory_add(mem, 0, low, 0);
+	mem->regions[mem->nr_regions++] =
+		(struct memory_region){ 0, low, mem->host };
 	if (size > low)
-		memory_add(mem, MEMORY_HIGH_START, size - low, low);
+		mem->regions[mem->nr_regions++] =
+			(struct memory_region){ MEMORY_HIGH_START, size - low,
+						mem->host + low };
 	return 0;
 }
 
@@ -110,25 +105,4 @@ bool memory_write(const struct memory *mem, gpa_t gpa, const void *from,
 		  uint64_t len)
 {
 	return memory_copy(mem, gpa, (uint8_t *)(uintptr_t)from, len, true);
-}
-
-bool memory_zero(const struct memory *mem, gpa_t gpa, uint64_t len)
-{
-	struct iovec iov[MEMORY_REGIONS];
-	int n = memory_iov(mem, gpa, len, iov, MEMORY_REGIONS);
-
-	for (int i = 0; i < n; i++) {
-		uint8_t *start = iov[i].iov_base, *end = start + iov[i].iov_len;
-		uint8_t *first = (uint8_t *)align_up((uintptr_t)start, 4096);
-		uint8_t *last = (uint8_t *)align_down((uintptr_t)end, 4096);
-
-		/* A private anonymous page that is dropped comes back as
-		 * zeros. */
-		if (first >= last ||
-		    madvise(first, last - first, MADV_DONTNEED))
-			first = last = end;
-		memset(start, 0, first - start);
-		memset(last, 0, end - last);
-	}
-	return n >= 0;
 }

@@ -66,9 +66,4 @@ bool memory_read(const struct memory *mem, gpa_t gpa, void *to, uint64_t len);
 bool memory_write(const struct memory *mem, gpa_t gpa, const void *from,
 		  uint64_t len);
 
-/* Makes a range read as zeros; its whole pages go back to the host, so that
- * a range that was never used stays untouched. False, and nothing changed,
- * when part of it is not RAM. */
-bool memory_zero(const struct memory *mem, gpa_t gpa, uint64_t len);
-
 #endif

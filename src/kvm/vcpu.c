@@ -5,14 +5,11 @@
 #include "util/log.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The kvm_run page of the thread this is: what the kick's handler may touch. */
@@ -137,7 +134,7 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 static void vcpu_settle(struct vcpu *vcpu)
 {
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
-	ioctl(vcpu->fd, KVM_RUN, 0); /* ends with EINTR */
+	kvm_ioctl_value(vcpu->fd, KVM_RUN, 0); /* ends with EINTR */
 }
 
 /* Waits while the vm is stopped. False when it quits. */

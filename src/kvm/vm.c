@@ -4,7 +4,6 @@
 #include "util/log.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -99,9 +98,8 @@ int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
 		goto close_end;
 	}
 	err = vm_set_memory(vm);
-	if (err)
-		goto close_vm;
-	err = vm_set_platform(vm);
+	if (!err)
+		err = vm_set_platform(vm);
 	if (err)
 		goto close_vm;
 	err = vm_create_vcpus(vm, nr_vcpus);
@@ -159,26 +157,21 @@ void vm_stop(struct vm *vm)
 
 void vm_end(struct vm *vm, enum end end, uint32_t value)
 {
-	uint64_t one = 1;
-
 	pthread_mutex_lock(&vm->lock);
 	if (vm->end == END_NONE || end >= END_TIMEOUT) {
 		vm->end = end;
 		vm->end_value = value;
 		vm_ask_to_stop(vm);
-		/* Fails only when it is ready 2^64 times already. */
-		if (write(vm->end_fd, &one, sizeof(one)) < 0)
-			log_debug("end of the run: asked for too often");
+		eventfd_write(vm->end_fd, 1);
 	}
 	pthread_mutex_unlock(&vm->lock);
 }
 
 void vm_end_clear(struct vm *vm)
 {
-	uint64_t count;
+	eventfd_t count;
 
-	if (read(vm->end_fd, &count, sizeof(count)) < 0)
-		log_debug("end of the run: nothing was asked for");
+	eventfd_read(vm->end_fd, &count);
 	vm->end = END_NONE;
 }
 

@@ -11,8 +11,8 @@
 #include "kvm/irq.h"
 #include "kvm/kvm.h"
 #include "kvm/memory.h"
-#include "kvm/outcome.h"
 #include "kvm/vcpu.h"
+#include "util/outcome.h"
 
 struct vm {
 	const struct kvm *kvm; /* borrowed */

@@ -4,8 +4,8 @@
  * Devices know neither the vm nor the process: a power device is given an
  * end_wire and pulls it. Any thread; the first request wins.
  */
-#ifndef KVIST_KVM_OUTCOME_H
-#define KVIST_KVM_OUTCOME_H
+#ifndef KVIST_UTIL_OUTCOME_H
+#define KVIST_UTIL_OUTCOME_H
 
 #include <stdint.h>
 
