@@ -402,6 +402,7 @@ int console_open(struct console *console, struct loop *loop,
 		.path = options->path,
 		.loop = loop,
 		.end = end,
+		.patience_ms = CONSOLE_PATIENCE_MS,
 		.out = { .fd = -1, .ready = out_ready },
 		.in = { .fd = -1, .ready = in_ready },
 		.listen.fd = -1,
@@ -465,7 +466,7 @@ void console_flush(struct console *console)
 		if (waiting != last)
 			since = clock_ns();
 		last = waiting;
-		if (clock_ns() - since > CONSOLE_PATIENCE_MS * 1000000ull)
+		if (clock_ns() - since > console->patience_ms * 1000000ull)
 			break;
 		poll(&ready, 1, 50);
 	}

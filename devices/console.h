@@ -37,10 +37,11 @@
 #include <sys/types.h>
 #include <termios.h>
 
-#define CONSOLE_RING     65536u /* bytes of output; a power of two */
-#define CONSOLE_INPUT    4096u  /* bytes of input */
-#define CONSOLE_BURST    16u    /* what the guest may write at once */
-#define CONSOLE_BATCH_NS 2000000u
+#define CONSOLE_RING        65536u /* bytes of output; a power of two */
+#define CONSOLE_INPUT       4096u  /* bytes of input */
+#define CONSOLE_BURST       16u    /* what the guest may write at once */
+#define CONSOLE_BATCH_NS    2000000u
+#define CONSOLE_PATIENCE_MS 5000
 
 enum console_kind {
 	CONSOLE_STDIO,
@@ -80,6 +81,7 @@ struct console {
 	struct loop *loop;    /* borrowed */
 	struct end_wire *end; /* borrowed */
 	struct console_client *client;
+	unsigned patience_ms; /* CONSOLE_PATIENCE_MS; the tests have less */
 
 	/* The ring: the vCPUs (one at a time, under the device's lock) move
 	 * tail, the main thread moves head; both are atomic. */
@@ -136,7 +138,6 @@ void console_attach(struct console *console, struct console_client *client);
  * takes at least a byte every CONSOLE_PATIENCE_MS; what is left then is
  * dropped with a warning. Main thread, no vCPU runs.
  */
-#define CONSOLE_PATIENCE_MS 5000
 void console_flush(struct console *console);
 
 /* Flushes, restores the terminal, removes the socket. No vCPU runs. */

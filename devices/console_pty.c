@@ -97,7 +97,8 @@ fail:
 static void pty_linger(struct console *console)
 {
 	const struct timespec step = { .tv_nsec = 5000000 };
-	int queued, last = 0, idle_ms = 0;
+	int queued, last = 0;
+	unsigned idle_ms = 0;
 	char slave[32];
 	int fd;
 
@@ -106,8 +107,8 @@ static void pty_linger(struct console *console)
 	fd = open(slave, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	while (idle_ms < CONSOLE_PATIENCE_MS && !ioctl(fd, FIONREAD, &queued) &&
-	       queued) {
+	while (idle_ms < console->patience_ms &&
+	       !ioctl(fd, FIONREAD, &queued) && queued) {
 		idle_ms = queued == last ? idle_ms + 5 : 0;
 		last = queued;
 		nanosleep(&step, NULL);
