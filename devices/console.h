@@ -21,8 +21,8 @@
  *
  * On a terminal (standard input is one, and this process is in its
  * foreground): raw mode, except that newlines are still translated on output;
- * Ctrl-A x ends the run, Ctrl-A h lists the keys, Ctrl-A b sends a break,
- * Ctrl-A Ctrl-A sends a Ctrl-A. The terminal is restored however the run ends:
+ * Ctrl-A x ends the run, Ctrl-A p presses the power button, Ctrl-A h lists the
+ * keys, Ctrl-A b sends a break, Ctrl-A Ctrl-A sends a Ctrl-A. The terminal is restored however the run ends:
  * a small child process waits for this one's end, even by SIGKILL, and does it.
  */
 #ifndef KVIST_DEVICES_CONSOLE_H
@@ -82,6 +82,8 @@ struct console {
 	struct end_wire *end; /* borrowed */
 	struct console_client *client;
 	unsigned patience_ms; /* CONSOLE_PATIENCE_MS; the tests have less */
+	void (*power_button)(void *arg); /* the key that presses it, or NULL */
+	void *power_arg;                 /* borrowed */
 
 	/* The ring: the vCPUs (one at a time, under the device's lock) move
 	 * tail, the main thread moves head; both are atomic. */

@@ -190,6 +190,7 @@ static void keys_help(void)
 	static const char text[] =
 		"\nkvist: keys:\n"
 		"  Ctrl-A x       end the run\n"
+		"  Ctrl-A p       press the power button\n"
 		"  Ctrl-A b       send a break\n"
 		"  Ctrl-A h       show this\n"
 		"  Ctrl-A Ctrl-A  send Ctrl-A to the guest\n";
@@ -214,6 +215,10 @@ size_t stdio_keys(struct console *console, uint8_t *bytes, size_t len)
 		switch (bytes[i]) {
 		case 'x':
 			end_request(console->end, END_USER, 0);
+			break;
+		case 'p':
+			if (console->power_button)
+				console->power_button(console->power_arg);
 			break;
 		case 'b':
 			if (console->client)

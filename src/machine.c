@@ -83,6 +83,11 @@ static void machine_signalled(struct watch *watch, uint32_t events)
 		vm_end(&m->vm, END_SIGNAL, info.ssi_signo);
 }
 
+static void machine_power_key(void *arg)
+{
+	power_button(arg);
+}
+
 static void machine_timed_out(struct watch *watch, uint32_t events)
 {
 	struct machine *m = container_of(watch, struct machine, timeout);
@@ -266,6 +271,8 @@ static int machine_create_platform(struct machine *m)
 		return EXIT_CODE_HOST;
 	serial_init(&m->serial, irqs, PLATFORM_SERIAL_IRQ, &m->console);
 	power_init(&m->power, irqs, PLATFORM_SCI_IRQ, wire);
+	m->console.power_button = machine_power_key;
+	m->console.power_arg = &m->power;
 	reset_init(&m->reset, wire);
 	debug_exit_init(&m->debug_exit, wire);
 	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
