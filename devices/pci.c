@@ -87,11 +87,22 @@ static void ports_write(struct device *dev, unsigned range, uint64_t offset,
 	}
 }
 
+/* The whole bus: a function that decodes nothing is on neither bus, and only
+ * the host knows it. */
 static void ports_reset(struct device *dev)
 {
 	struct pci_host *host = container_of(dev, struct pci_host, dev);
 
 	host->address = 0;
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		struct pci_function *fn = host->slots[i];
+
+		if (!fn)
+			continue;
+		pthread_mutex_lock(&fn->dev.lock);
+		fn->dev.ops->reset(&fn->dev);
+		pthread_mutex_unlock(&fn->dev.lock);
+	}
 }
 
 static uint64_t ecam_read(struct device *dev, unsigned range, uint64_t offset,
