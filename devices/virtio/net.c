@@ -196,6 +196,8 @@ static enum rx_result rx_one(struct virtio_net *net)
 				   rx->end - rx->first + 1);
 	if (n == -EAGAIN)
 		return RX_NO_FRAME;
+	if (n == 0)
+		n = -EPIPE; /* not even a header: the other end has gone */
 	if (n < 0) {
 		log_err("%s: cannot receive from %s: %s; nothing more will "
 			"arrive",
@@ -396,12 +398,8 @@ static int net_start(struct virtio_device *virtio)
 		return err;
 	}
 	net->mergeable = has_feature(net, VIRTIO_NET_F_MRG_RXBUF);
-	if (!net->mergeable)
-		net->rx->wanted = 1; /* any one buffer */
-	else if (flags & (TUN_F_TSO4 | TUN_F_TSO6))
-		net->rx->wanted = NET_HEADER + FRAME_MAX;
-	else
-		net->rx->wanted = NET_HEADER + net->net->mtu + ETH_HLEN + 8;
+	/* Any one buffer, or as many as the longest frame needs. */
+	net->rx->wanted = net->mergeable ? NET_HEADER + FRAME_MAX : 1;
 	virtio->backend_events = net->dead ? 0 : POLLIN;
 	return 0;
 }

@@ -1,0 +1,78 @@
+#include "unit.h"
+
+#include "devices/virtio/blk_request.h"
+#include "util/checked.h"
+
+#define DISK (100 * BLOCK_SECTOR)
+
+static void requests_are_parsed_from_the_header_alone(void **state)
+{
+	static const struct {
+		uint32_t type;
+		uint64_t sector;
+		uint64_t out_bytes, in_bytes;
+		bool read_only;
+		uint8_t status;
+		struct blk_command command; /* when the status is OK */
+	} cases[] = {
+#define IN    VIRTIO_BLK_T_IN
+#define OUT   VIRTIO_BLK_T_OUT
+#define FLUSH VIRTIO_BLK_T_FLUSH
+#define ID    VIRTIO_BLK_T_GET_ID
+#define OK    VIRTIO_BLK_S_OK
+#define IOERR VIRTIO_BLK_S_IOERR
+		{ IN, 1, 0, 1024, false, OK, { 0, BLOCK_READ, 512, 1024 } },
+		{ IN, 99, 0, 512, true, OK, { 0, BLOCK_READ, 99 * 512, 512 } },
+		{ OUT, 0, DISK, 0, false, OK, { 0, BLOCK_WRITE, 0, DISK } },
+		{ IN, 0, 0, 0, false, OK, { 0, BLOCK_READ, 0, 0 } },
+		/* Past the end, by a little and by an overflow. */
+		{ IN, 99, 0, 1024, false, IOERR, { 0 } },
+		{ IN, 100, 0, 512, false, IOERR, { 0 } },
+		{ OUT, 100, 512, 0, false, IOERR, { 0 } },
+		{ IN, UINT64_MAX, 0, 512, false, IOERR, { 0 } },
+		{ IN, 1ull << 55, 0, 512, false, IOERR, { 0 } },
+		{ OUT, UINT64_MAX / 512, 1024, 0, false, IOERR, { 0 } },
+		/* Lengths that are no sectors. */
+		{ IN, 0, 0, 511, false, IOERR, { 0 } },
+		{ OUT, 0, 513, 0, false, IOERR, { 0 } },
+		/* A read-only disk. */
+		{ OUT, 0, 512, 0, true, IOERR, { 0 } },
+		{ OUT, 0, 0, 0, true, IOERR, { 0 } },
+		{ FLUSH, 0, 0, 0, true, OK, { 0, BLOCK_FLUSH, 0, 0 } },
+		{ FLUSH, 7, 0, 0, false, OK, { 0, BLOCK_FLUSH, 0, 0 } },
+		{ ID, 0, 0, 20, true, OK, { true, 0, 0, 0 } },
+		/* Types nobody knows, and some only others know. */
+		{ 2, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
+		{ 13, 0, 16, 0, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
+		{ 0x80000000, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
+		{ UINT32_MAX, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct virtio_blk_outhdr header = { .type = cases[i].type,
+						    .sector = cases[i].sector };
+		struct blk_context context = {
+			.size = DISK,
+			.read_only = cases[i].read_only,
+			.out_bytes = cases[i].out_bytes,
+			.in_bytes = cases[i].in_bytes,
+		};
+		struct blk_command command;
+
+		if (blk_parse(&header, &context, &command) != cases[i].status)
+			fail_msg("case %zu: wrong status", i);
+		if (cases[i].status != VIRTIO_BLK_S_OK)
+			continue;
+		assert_int_equal(command.get_id, cases[i].command.get_id);
+		assert_int_equal(command.op, cases[i].command.op);
+		assert_int_equal(command.offset, cases[i].command.offset);
+		assert_int_equal(command.length, cases[i].command.length);
+	}
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(requests_are_parsed_from_the_header_alone),
+};
+
+UNIT_MAIN(tests)

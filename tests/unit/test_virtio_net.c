@@ -1,0 +1,538 @@
+#include "unit.h"
+
+#include "devices/virtio/net.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+#include "virtio_bench.h"
+
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RX   0
+#define TX   1
+#define SIZE 8
+
+#define FEATURES                                                               \
+	(BENCH_FEATURES | 1ull << VIRTIO_NET_F_MAC |                           \
+	 1ull << VIRTIO_NET_F_MRG_RXBUF)
+
+/* A network of one socket: the test is the wire's other end. */
+struct wire {
+	struct net_backend net;
+	int other;         /* the test's end */
+	unsigned offloads; /* as set */
+	int send_err;      /* atomic: what send() fails with */
+	unsigned sends;    /* atomic */
+	bool closed;
+};
+
+static ssize_t wire_send(struct net_backend *net, const struct iovec *iov,
+			 int iovcnt)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+	int err = __atomic_load_n(&wire->send_err, __ATOMIC_SEQ_CST);
+	ssize_t n;
+
+	__atomic_fetch_add(&wire->sends, 1, __ATOMIC_SEQ_CST);
+	if (err)
+		return err;
+	n = writev(net->fd, iov, iovcnt);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t wire_receive(struct net_backend *net, const struct iovec *iov,
+			    int iovcnt)
+{
+	ssize_t n = readv(net->fd, iov, iovcnt);
+
+	return n < 0 ? -errno : n;
+}
+
+static int wire_offloads(struct net_backend *net, unsigned flags)
+{
+	container_of(net, struct wire, net)->offloads = flags;
+	return 0;
+}
+
+static void wire_close(struct net_backend *net)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+
+	wire->closed = true;
+	close(net->fd);
+	close(wire->other);
+}
+
+static const struct net_ops wire_ops = {
+	.send = wire_send,
+	.receive = wire_receive,
+	.set_offloads = wire_offloads,
+	.close = wire_close,
+};
+
+static void wire_create(struct bench *bench, struct wire *wire)
+{
+	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
+	struct virtio_device *virtio;
+	int fds[2];
+
+	bench_memory(bench);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
+	*wire = (struct wire){
+		.net = { .ops = &wire_ops,
+			 .fd = fds[0],
+			 .name = "wire",
+			 .offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+			 .mtu = 1500 },
+		.other = fds[1],
+	};
+	assert_int_equal(virtio_net_create("net0", &wire->net, mac,
+					   &bench->memory, &virtio),
+			 0);
+	bench_attach(bench, virtio);
+}
+
+static uint8_t *guest(struct bench *bench, gpa_t gpa)
+{
+	return memory_at(&bench->memory, gpa, 1);
+}
+
+/* A frame with its header, whose bytes count up from @seed. */
+static void frame_fill(uint8_t *frame, size_t len, uint8_t seed)
+{
+	memset(frame, 0, NET_HEADER);
+	for (size_t i = NET_HEADER; i < len; i++)
+		frame[i] = seed + i;
+}
+
+/* The wire carries a frame of @len bytes, header included, to the device. */
+static void wire_put(struct wire *wire, size_t len, uint8_t seed)
+{
+	static uint8_t frame[70000];
+
+	frame_fill(frame, len, seed);
+	assert_int_equal(write(wire->other, frame, len), len);
+}
+
+/* The driver gives @n receive buffers of @len bytes each, at DATA + i * 4096.
+ */
+static void rx_give(struct bench *bench, int n, uint32_t len)
+{
+	for (int i = 0; i < n; i++)
+		driver_add(
+			&bench->queues[RX],
+			&(struct segment){ BENCH_DATA + i * 4096, len, true },
+			1);
+	virtio_notify(bench->virtio, RX);
+}
+
+static uint32_t rx_wait(struct bench *bench)
+{
+	struct vring_used_elem elem = { 0 };
+
+	assert_true(driver_wait(&bench->queues[RX], &elem));
+	return elem.len;
+}
+
+static bool rx_none(struct bench *bench)
+{
+	struct vring_used_elem elem;
+
+	usleep(2000);
+	return !driver_take(&bench->queues[RX], &elem);
+}
+
+static uint16_t num_buffers(struct bench *bench, gpa_t at)
+{
+	return get_le16(guest(bench, at + 10));
+}
+
+static void a_frame_arrives_with_its_header(void **state)
+{
+	uint8_t frame[100];
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 2, 2048);
+	frame_fill(frame, sizeof(frame), 7);
+	wire_put(&wire, sizeof(frame), 7);
+	assert_int_equal(rx_wait(&bench), sizeof(frame));
+	assert_memory_equal(guest(&bench, BENCH_DATA + NET_HEADER),
+			    frame + NET_HEADER, sizeof(frame) - NET_HEADER);
+	assert_int_equal(num_buffers(&bench, BENCH_DATA), 1);
+	assert_true(bench_reaches(&bench.interrupts[RX], 1));
+	assert_true(rx_none(&bench));
+	bench_end(&bench);
+	assert_true(wire.closed);
+}
+
+static void a_long_frame_spans_merged_buffers(void **state)
+{
+	uint8_t frame[2500];
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 4, 1000);
+	frame_fill(frame, sizeof(frame), 1);
+	wire_put(&wire, sizeof(frame), 1);
+	assert_int_equal(rx_wait(&bench), 1000);
+	assert_int_equal(rx_wait(&bench), 1000);
+	assert_int_equal(rx_wait(&bench), 500);
+	assert_int_equal(num_buffers(&bench, BENCH_DATA), 3);
+	assert_memory_equal(guest(&bench, BENCH_DATA + NET_HEADER),
+			    frame + NET_HEADER, 1000 - NET_HEADER);
+	assert_memory_equal(guest(&bench, BENCH_DATA + 4096), frame + 1000,
+			    1000);
+	assert_memory_equal(guest(&bench, BENCH_DATA + 2 * 4096), frame + 2000,
+			    500);
+	/* The fourth buffer was not touched and takes the next frame. */
+	wire_put(&wire, 200, 9);
+	assert_int_equal(rx_wait(&bench), 200);
+	assert_int_equal(num_buffers(&bench, BENCH_DATA + 3 * 4096), 1);
+	bench_end(&bench);
+}
+
+static void without_merging_one_buffer_holds_a_frame(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES & ~(1ull << VIRTIO_NET_F_MRG_RXBUF), SIZE);
+	rx_give(&bench, 2, 1000);
+	memset(guest(&bench, BENCH_DATA + 4096), 0xaa, 1000);
+	wire_put(&wire, 1500, 1); /* dropped: it would need both */
+	wire_put(&wire, 600, 2);
+	assert_int_equal(rx_wait(&bench), 600);
+	assert_int_equal(num_buffers(&bench, BENCH_DATA), 1);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(*guest(&bench, BENCH_DATA + 4096 + i), 0xaa);
+	bench_end(&bench);
+}
+
+static void a_frame_of_64_kib_arrives_whole(void **state)
+{
+	const size_t len = NET_HEADER + 65535;
+	static uint8_t frame[NET_HEADER + 65535];
+	struct bench bench;
+	struct wire wire;
+	int on = 1 << 18;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	setsockopt(wire.other, SOL_SOCKET, SO_SNDBUF, &on, sizeof(on));
+	bench_up(&bench, FEATURES, 32);
+	rx_give(&bench, 20, 4096);
+	frame_fill(frame, len, 3);
+	wire_put(&wire, len, 3);
+	for (size_t got = 0; got < len;)
+		got += rx_wait(&bench);
+	assert_int_equal(num_buffers(&bench, BENCH_DATA), 17);
+	assert_memory_equal(guest(&bench, BENCH_DATA + NET_HEADER),
+			    frame + NET_HEADER, len - NET_HEADER);
+	bench_end(&bench);
+}
+
+static void an_empty_receive_queue_waits_without_work(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+	short events;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	wire_put(&wire, 100, 1);
+	assert_true(rx_none(&bench));
+	/* Not even watched: else the worker would spin. */
+	events = __atomic_load_n(&bench.virtio->backend_events,
+				 __ATOMIC_RELAXED);
+	assert_false(events & POLLIN);
+	rx_give(&bench, 1, 2048);
+	assert_int_equal(rx_wait(&bench), 100);
+	/* And again, after it has run dry. */
+	wire_put(&wire, 101, 1);
+	assert_true(rx_none(&bench));
+	rx_give(&bench, 1, 2048);
+	assert_int_equal(rx_wait(&bench), 101);
+	bench_end(&bench);
+}
+
+static void useless_receive_buffers_do_not_freeze_receive(void **state)
+{
+	static const struct segment useless[] = {
+		{ BENCH_DATA, 2048, false }, /* not writable */
+		{ BENCH_DATA, NET_HEADER - 1, true },
+		{ 0, 0, true },
+	};
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 1, 2048);
+	for (size_t i = 0; i < ARRAY_SIZE(useless); i++)
+		driver_add(&bench.queues[RX], &useless[i], 1);
+	rx_give(&bench, 1, 2048);
+	wire_put(&wire, 100, 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	wire_put(&wire, 200, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(useless); i++)
+		assert_int_equal(rx_wait(&bench), 0);
+	assert_int_equal(rx_wait(&bench), 200);
+	assert_false(bench_needs_reset(&bench));
+	bench_end(&bench);
+}
+
+static void a_frame_too_long_is_dropped_and_the_next_arrives(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 2, 100);
+	wire_put(&wire, 201, 1);
+	wire_put(&wire, 150, 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	assert_int_equal(rx_wait(&bench), 50);
+	bench_end(&bench);
+}
+
+static void frames_leave_in_order_and_whole(void **state)
+{
+	struct segment segments[] = { { BENCH_DATA, NET_HEADER, false },
+				      { BENCH_DATA + 0x800, 14, false },
+				      { BENCH_DATA + 0x1000, 86, false } };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+	uint8_t got[200];
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	memset(guest(&bench, BENCH_DATA + 0x800), 1, 14);
+	memset(guest(&bench, BENCH_DATA + 0x1000), 2, 86);
+	driver_add(&bench.queues[TX], segments, 3);
+	driver_add(&bench.queues[TX], segments, 2);
+	virtio_notify(bench.virtio, TX);
+	for (int i = 0; i < 2; i++) {
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+		assert_int_equal(elem.len, 0);
+	}
+	assert_int_equal(read(wire.other, got, sizeof(got)), NET_HEADER + 100);
+	assert_int_equal(got[NET_HEADER + 13], 1);
+	assert_int_equal(got[NET_HEADER + 14], 2);
+	assert_int_equal(read(wire.other, got, sizeof(got)), NET_HEADER + 14);
+	bench_end(&bench);
+}
+
+static void malformed_frames_are_dropped_and_given_back(void **state)
+{
+	static const struct segment malformed[] = {
+		{ BENCH_DATA, 0, false },
+		{ BENCH_DATA, NET_HEADER, false },
+		{ BENCH_DATA, NET_HEADER + 13, false },
+		{ BENCH_DATA, 2048, true },
+		{ BENCH_DATA, 0x20000, false },
+	};
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	for (size_t i = 0; i < ARRAY_SIZE(malformed); i++) {
+		driver_add(&bench.queues[TX], &malformed[i], 1);
+		virtio_notify(bench.virtio, TX);
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+	}
+	assert_int_equal(wire.sends, 0);
+	assert_false(bench_needs_reset(&bench));
+	bench_end(&bench);
+}
+
+static void a_full_backend_drops_nothing(void **state)
+{
+	static const struct segment frame = { BENCH_DATA, 100, false };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+	uint8_t got[200];
+
+	(void)state;
+	wire_create(&bench, &wire);
+	__atomic_store_n(&wire.send_err, -EAGAIN, __ATOMIC_SEQ_CST);
+	bench_up(&bench, FEATURES, SIZE);
+	for (int i = 0; i < 3; i++)
+		driver_add(&bench.queues[TX], &frame, 1);
+	virtio_notify(bench.virtio, TX);
+	assert_true(bench_reaches(&wire.sends, 2));
+	assert_false(driver_take(&bench.queues[TX], &elem));
+	__atomic_store_n(&wire.send_err, 0, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < 3; i++) {
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+		assert_int_equal(read(wire.other, got, sizeof(got)), 100);
+	}
+	bench_end(&bench);
+}
+
+static void a_frame_the_host_refuses_is_dropped(void **state)
+{
+	static const struct segment frame = { BENCH_DATA, 100, false };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	__atomic_store_n(&wire.send_err, -EINVAL, __ATOMIC_SEQ_CST);
+	bench_up(&bench, FEATURES, SIZE);
+	driver_add(&bench.queues[TX], &frame, 1);
+	virtio_notify(bench.virtio, TX);
+	assert_true(driver_wait(&bench.queues[TX], &elem));
+	assert_false(bench_needs_reset(&bench));
+	bench_end(&bench);
+}
+
+static void the_backend_learns_what_the_guest_accepts(void **state)
+{
+#define F(name) (1ull << VIRTIO_NET_F_##name)
+	static const struct {
+		uint64_t features;
+		unsigned offloads;
+	} cases[] = {
+		{ 0, 0 },
+		{ F(GUEST_CSUM), TUN_F_CSUM },
+		{ F(GUEST_CSUM) | F(GUEST_TSO4), TUN_F_CSUM | TUN_F_TSO4 },
+		{ F(GUEST_CSUM) | F(GUEST_TSO4) | F(GUEST_TSO6),
+		  TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 },
+		/* Segments without checksums make no sense. */
+		{ F(GUEST_TSO4), 0 },
+	};
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bench_up(&bench, FEATURES | cases[i].features, SIZE);
+		assert_true(bench.virtio->running);
+		assert_int_equal(wire.offloads, cases[i].offloads);
+	}
+	/* What the backend cannot do is not offered. */
+	assert_false(virtio_features_read(bench.virtio, 0) & F(HOST_ECN));
+	assert_true(virtio_features_read(bench.virtio, 0) & F(HOST_TSO6));
+	bench_end(&bench);
+}
+
+static void a_reset_gives_unused_buffers_up(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 4, 2048);
+	wire_put(&wire, 100, 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	virtio_status_write(bench.virtio, 0);
+	memset(guest(&bench, BENCH_DATA), 0x33, 4 * 4096);
+	wire_put(&wire, 200, 1);
+	usleep(2000);
+	for (int i = 0; i < 4 * 4096; i++)
+		assert_int_equal(*guest(&bench, BENCH_DATA + i), 0x33);
+	/* The frame waits for the next driver. */
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 4, 2048);
+	assert_int_equal(rx_wait(&bench), 200);
+	bench_end(&bench);
+}
+
+static void taking_one_queue_back_keeps_the_buffers_of_the_other(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 2, 2048);
+	wire_put(&wire, 100, 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	virtio_queue_disable(bench.virtio, TX);
+	wire_put(&wire, 101, 1);
+	assert_int_equal(rx_wait(&bench), 101);
+	bench_end(&bench);
+}
+
+static void a_backend_that_dies_is_left_alone(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 2, 2048);
+	shutdown(wire.other, SHUT_RDWR);
+	usleep(2000);
+	virtio_status_write(bench.virtio, 0);
+	assert_false(bench_needs_reset(&bench));
+	/* Not watched either, or the worker would spin. */
+	assert_int_equal(bench.virtio->backend_events, 0);
+	bench_end(&bench);
+}
+
+static void the_configuration_names_the_card(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 1), 2);
+	assert_int_equal(virtio_config_read(bench.virtio, 5, 1), 1);
+	assert_int_equal(virtio_config_read(bench.virtio, 6, 2),
+			 VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(virtio_config_read(bench.virtio, 10, 2), 1500);
+	bench_end(&bench);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_frame_arrives_with_its_header),
+	cmocka_unit_test(a_long_frame_spans_merged_buffers),
+	cmocka_unit_test(without_merging_one_buffer_holds_a_frame),
+	cmocka_unit_test(a_frame_of_64_kib_arrives_whole),
+	cmocka_unit_test(an_empty_receive_queue_waits_without_work),
+	cmocka_unit_test(useless_receive_buffers_do_not_freeze_receive),
+	cmocka_unit_test(a_frame_too_long_is_dropped_and_the_next_arrives),
+	cmocka_unit_test(frames_leave_in_order_and_whole),
+	cmocka_unit_test(malformed_frames_are_dropped_and_given_back),
+	cmocka_unit_test(a_full_backend_drops_nothing),
+	cmocka_unit_test(a_frame_the_host_refuses_is_dropped),
+	cmocka_unit_test(the_backend_learns_what_the_guest_accepts),
+	cmocka_unit_test(a_reset_gives_unused_buffers_up),
+	cmocka_unit_test(taking_one_queue_back_keeps_the_buffers_of_the_other),
+	cmocka_unit_test(a_backend_that_dies_is_left_alone),
+	cmocka_unit_test(the_configuration_names_the_card),
+};
+
+UNIT_MAIN(tests)
