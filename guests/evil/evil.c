@@ -12,6 +12,7 @@
 
 #define PROOF        (BUFFERS + 0x800000)
 #define PROOF_SECTOR 16
+#define QUEUE_SIZE   64
 
 static struct blk proof_disk;
 
@@ -52,7 +53,7 @@ static void prove_blk(struct target *target)
 	uint64_t *out = (void *)PROOF, *in = (void *)(PROOF + SECTOR);
 
 	proof_disk.dev = target->dev;
-	blk_start(&proof_disk, BIT(VIRTIO_BLK_F_FLUSH), 0);
+	blk_start(&proof_disk, BIT(VIRTIO_BLK_F_FLUSH), 16);
 	for (int i = 0; i < SECTOR / 8; i++)
 		out[i] = 0x1111111111111111ul * (uint64_t)(i % 16);
 	if (!written) {
@@ -72,7 +73,7 @@ static void prove_rng(struct target *target)
 	struct virtqueue vq;
 
 	CHECK(virtio_start(&target->dev, 0), "features are accepted");
-	vq_init(&vq, &target->dev, 0, 0);
+	vq_init(&vq, &target->dev, 0, 16);
 	virtio_driver_ok(&target->dev);
 	vq_add(&vq, &buffer, 1);
 	vq_kick(&vq);
@@ -86,8 +87,8 @@ static void prove_net(struct target *target)
 
 	CHECK(virtio_start(&target->dev, BIT(VIRTIO_NET_F_MAC)),
 	      "features are accepted");
-	vq_init(&rx, &target->dev, 0, 0);
-	vq_init(&tx, &target->dev, 1, 0);
+	vq_init(&rx, &target->dev, 0, 16);
+	vq_init(&tx, &target->dev, 1, 16);
 	virtio_driver_ok(&target->dev);
 	memset((void *)PROOF, 0, 12);
 	memset((void *)(PROOF + 12), 0xff, 6);
@@ -118,8 +119,8 @@ static void prepare(struct target *target, uint64_t features)
 	vq_forget();
 	CHECK(virtio_start(&target->dev, features), "features are accepted");
 	if (target->type == VIRTIO_NET)
-		vq_init(&other, &target->dev, !target->queue, 0);
-	vq_init(&target->vq, &target->dev, target->queue, 0);
+		vq_init(&other, &target->dev, !target->queue, QUEUE_SIZE);
+	vq_init(&target->vq, &target->dev, target->queue, QUEUE_SIZE);
 	virtio_driver_ok(&target->dev);
 }
 
@@ -128,6 +129,8 @@ static void run(struct target *target, const struct attack *attacks)
 	for (; attacks->name; attacks++) {
 		if (option("only") && !option_is("only", attacks->name))
 			continue;
+		if (option("time"))
+			print("%lu ms\n", clock_now() * 1000 / CLOCK_HZ);
 		print("%s: %s\n", target->name, attacks->name);
 		prepare(target, attacks->features);
 		attacks->run(target);

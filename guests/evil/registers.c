@@ -31,7 +31,7 @@ static void read_everything(struct target *t)
 
 	for (uint64_t i = 0; i < (dev->pci ? 80 : 0x120); i += 1)
 		read_all_widths(dev->base + i);
-	for (uint64_t i = 0; i < 72; i += 3)
+	for (uint64_t i = 0; dev->config && i < 72; i += 3)
 		read_all_widths(dev->config + i);
 	if (!dev->pci) {
 		read_all_widths(dev->base + 0x1fc);
@@ -60,8 +60,11 @@ static void write_everything(struct target *t)
 static void write_config(struct target *t)
 {
 	struct virtio *dev = &t->dev;
-	uint32_t before = virtio_config32(dev, 0);
+	uint32_t before;
 
+	if (!dev->config)
+		return;
+	before = virtio_config32(dev, 0);
 	for (int width = 1; width <= 8; width *= 2)
 		for (uint64_t i = 0; i < 64; i += (uint64_t)width)
 			write_width(dev->config + i, width, ~0ul);

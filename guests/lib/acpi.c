@@ -74,7 +74,7 @@ static void parse_dsdt(uint64_t table)
 	uint64_t end = table + read32(table + TABLE_LENGTH);
 	bool device = false;
 
-	for (uint64_t at = table + TABLE_DATA; at + 12 < end; at++) {
+	for (uint64_t at = table + TABLE_DATA; at + 8 <= end; at++) {
 		uint32_t word = read32(at);
 
 		if (word == 0x5f35535f) { /* _S5_, 0x12 length count 0x0a n */

@@ -15,18 +15,25 @@ void *memcpy(void *to, const void *from, size_t size)
 {
 	void *start = to;
 
-	__asm__ volatile("rep movsb"
-			 : "+D"(to), "+S"(from), "+c"(size)::"memory");
+	size_t words = size / 8, rest = size % 8;
+
+	__asm__ volatile("rep movsq\n\tmovq %3, %%rcx\n\trep movsb"
+			 : "+D"(to), "+S"(from), "+c"(words)
+			 : "r"(rest)
+			 : "memory");
 	return start;
 }
 
 void *memset(void *to, int byte, size_t size)
 {
 	void *start = to;
+	size_t words = size / 8, rest = size % 8;
+	uint64_t pattern = (uint8_t)byte * 0x0101010101010101ul;
 
-	__asm__ volatile("rep stosb"
-			 : "+D"(to), "+c"(size)
-			 : "a"(byte)
+	/* Where each instruction is emulated, each step of a string counts. */
+	__asm__ volatile("rep stosq\n\tmovq %2, %%rcx\n\trep stosb"
+			 : "+D"(to), "+c"(words)
+			 : "r"(rest), "a"(pattern)
 			 : "memory");
 	return start;
 }
