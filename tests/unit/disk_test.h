@@ -56,7 +56,7 @@ __attribute__((format(printf, 1, 2))) static inline int sh(const char *fmt, ...)
 	n = vsnprintf(command + 2, sizeof(command) - 2, fmt, ap);
 	va_end(ap);
 	assert_true(n > 0 && n < (int)sizeof(command) - 20);
-	strcat(command, "; } >out 2>&1");
+	strcat(command, "; } >said 2>&1");
 	status = system(command);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -70,7 +70,7 @@ __attribute__((format(printf, 1, 2))) static inline int sh(const char *fmt, ...)
 			print_error("exit code %d of: ", code_);               \
 			print_error(__VA_ARGS__);                              \
 			print_error("\n");                                     \
-			if (system("cat out"))                                 \
+			if (system("cat said"))                                \
 				print_error("(no output)\n");                  \
 			fail();                                                \
 		}                                                              \

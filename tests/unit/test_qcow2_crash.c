@@ -1,0 +1,333 @@
+/*
+ * Crashes, replayed: what was synced is on the disk, of what came after the
+ * last sync any part, down to single sectors, in any order. Whatever came
+ * through, the image must have no errors but leaks (Q1), and every sector must
+ * hold what was last flushed or something written to it since (B2).
+ *
+ * KVIST_STREAMS=n runs n streams, KVIST_SEED=n only the stream with that seed.
+ */
+#include "disk_test.h"
+
+#include "devices/block/fault.h"
+
+#define CRASHES 12
+
+/* One thing that happened to a sector. */
+struct event {
+	unsigned op;
+	uint64_t value; /* repeated through the sector; 0: zeros */
+	struct event *before;
+};
+
+struct flush {
+	unsigned op;
+	size_t record; /* it was complete before this record */
+};
+
+struct stream {
+	uint64_t seed;
+	uint64_t sectors;
+	struct event **last; /* of each sector */
+	struct flush flushes[200];
+	unsigned flush_count;
+	size_t op_starts[400]; /* the record each operation began at */
+	unsigned ops;
+	struct memory_bytes base, disk;
+	struct recording recording;
+	struct block *block;
+};
+
+static void read_file(const char *path, struct memory_bytes *memory)
+{
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	fseek(file, 0, SEEK_END);
+	memory->size = ftell(file);
+	memory->limit = 1ull << 30;
+	memory->bytes = malloc(memory->size);
+	assert_non_null(memory->bytes);
+	rewind(file);
+	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	fclose(file);
+}
+
+static void write_file(const char *path, const struct memory_bytes *memory)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void copy_memory(struct memory_bytes *to,
+			const struct memory_bytes *from)
+{
+	*to = *from;
+	to->bytes = malloc(from->size);
+	assert_non_null(to->bytes);
+	memcpy(to->bytes, from->bytes, from->size);
+}
+
+static struct block *open_memory(struct memory_bytes *memory, bool read_only,
+				 struct recording *recording)
+{
+	struct block_options options = { .path = "top.qcow2",
+					 .read_only = read_only };
+	struct host_file *file = memory_file_create(memory);
+	struct block *block;
+
+	assert_non_null(file);
+	if (recording)
+		file = record_file_create(file, recording);
+	assert_int_equal(block_open_file(&options, file, &block), 0);
+	return block;
+}
+
+/* An image with something in it: old data, a snapshot, a backing file. */
+static void make_image(struct stream *s)
+{
+	static const unsigned bits[] = { 9, 9, 12, 16 };
+	unsigned cluster = 1u << bits[rnd_below(&s->seed, ARRAY_SIZE(bits))];
+	bool v2 = rnd_below(&s->seed, 4) == 0;
+	unsigned width = v2 ? 16 : 8u << rnd_below(&s->seed, 4);
+	bool backed = rnd(&s->seed) & 1;
+
+	s->sectors = 256 + rnd_below(&s->seed, 1024);
+	must("rm -f *.qcow2 *.raw; truncate -s %llu base.raw && "
+	     "qemu-img create -q -f qcow2 -o compat=%s,cluster_size=%u,"
+	     "refcount_bits=%u %s top.qcow2 %llu",
+	     (unsigned long long)s->sectors * 400, v2 ? "0.10" : "1.1", cluster,
+	     width, backed ? "-b base.raw -F raw" : "",
+	     (unsigned long long)s->sectors * 512);
+	must("qemu-io -c 'write -P 0 0 70000' -c 'write -P 0 100k 9k' "
+	     "top.qcow2");
+	if (rnd(&s->seed) & 1)
+		must("qemu-img snapshot -c one top.qcow2");
+	read_file("top.qcow2", &s->base);
+	copy_memory(&s->disk, &s->base);
+	s->last = calloc(s->sectors, sizeof(*s->last));
+	assert_non_null(s->last);
+}
+
+static void happened(struct stream *s, uint64_t sector, uint64_t value)
+{
+	struct event *event = malloc(sizeof(*event));
+
+	assert_non_null(event);
+	event->op = s->ops;
+	event->value = value;
+	event->before = s->last[sector];
+	s->last[sector] = event;
+}
+
+static void change_some(struct stream *s, enum block_op op)
+{
+	uint64_t first = rnd_below(&s->seed, s->sectors);
+	uint64_t n = 1 + rnd_below(&s->seed, 100);
+	uint64_t *words;
+
+	if (n > s->sectors - first)
+		n = s->sectors - first;
+	words = malloc(n * 512);
+	assert_non_null(words);
+	for (uint64_t i = 0; i < n * 64; i++)
+		words[i] = (s->ops + 1ull) << 32 | (first + i / 64);
+	assert_int_equal(
+		request(s->block, op, words, first * 512, n * 512, false), 0);
+	/* What a discard leaves is open: ask. */
+	assert_int_equal(disk_read(s->block, words, first * 512, n * 512), 0);
+	for (uint64_t i = 0; i < n; i++)
+		happened(s, first + i, words[i * 64]);
+	free(words);
+}
+
+static void run_ops(struct stream *s)
+{
+	unsigned ops = 20 + rnd_below(&s->seed, 120);
+
+	s->block = open_memory(&s->disk, false, &s->recording);
+	for (s->ops = 0; s->ops < ops; s->ops++) {
+		s->op_starts[s->ops] = s->recording.count;
+		switch (rnd_below(&s->seed, 10)) {
+		case 0:
+			change_some(s, BLOCK_ZERO);
+			break;
+		case 1:
+			change_some(s, BLOCK_DISCARD);
+			break;
+		case 2:
+			assert_int_equal(disk_flush(s->block), 0);
+			s->flushes[s->flush_count].op = s->ops;
+			s->flushes[s->flush_count++].record =
+				s->recording.count;
+			break;
+		default:
+			change_some(s, BLOCK_WRITE);
+		}
+	}
+	assert_int_equal(block_close(s->block), 0);
+	assert_false(s->recording.failed);
+}
+
+/* Does any part of an unsynced record, by @mode. */
+static void apply_part(struct stream *s, const struct record *record,
+		       unsigned mode, struct memory_bytes *memory)
+{
+	if (mode == 0 || (mode == 1 && rnd(&s->seed) & 1)) {
+		assert_int_equal(
+			record_apply(record, 0, record->length, memory), 0);
+		return;
+	}
+	if (mode == 1)
+		return;
+	if (record->kind != RECORD_WRITE) {
+		if (rnd(&s->seed) & 1)
+			record_apply(record, 0, record->length, memory);
+		return;
+	}
+	for (uint64_t at = 0; at < record->length;) {
+		uint64_t n = 512 - (record->offset + at) % 512;
+
+		if (n > record->length - at)
+			n = record->length - at;
+		if (rnd(&s->seed) & 1)
+			assert_int_equal(record_apply(record, at, n, memory),
+					 0);
+		at += n;
+	}
+}
+
+static void check_sector(struct stream *s, uint64_t sector, uint64_t value,
+			 unsigned flushed, unsigned begun)
+{
+	struct event *event = s->last[sector];
+
+	for (; event; event = event->before) {
+		if (event->op > begun)
+			continue;
+		if (event->value == value)
+			return;
+		if (event->op < flushed)
+			break;
+	}
+	if (!event && !value)
+		return; /* never touched, or nothing of it flushed */
+	print_error("sector %llu: %#llx is neither flushed nor newer\n",
+		    (unsigned long long)sector, (unsigned long long)value);
+	fail();
+}
+
+static void check_contents(struct stream *s, struct memory_bytes *memory,
+			   size_t crash)
+{
+	struct block *block = open_memory(memory, true, NULL);
+	uint64_t *words = malloc(s->sectors * 512);
+	unsigned flushed = 0, begun = 0;
+
+	assert_non_null(words);
+	for (unsigned i = 0; i < s->flush_count; i++) {
+		if (s->flushes[i].record <= crash)
+			flushed = s->flushes[i].op;
+	}
+	while (begun + 1 < s->ops && s->op_starts[begun + 1] <= crash)
+		begun++;
+	assert_int_equal(disk_read(block, words, 0, s->sectors * 512), 0);
+	for (uint64_t i = 0; i < s->sectors; i++) {
+		for (unsigned w = 1; w < 64; w++)
+			assert_int_equal(words[i * 64 + w], words[i * 64]);
+		check_sector(s, i, words[i * 64], flushed, begun);
+	}
+	assert_int_equal(block_close(block), 0);
+	free(words);
+}
+
+static void crash_once(struct stream *s)
+{
+	size_t crash = rnd_below(&s->seed, s->recording.count + 1), synced = 0;
+	unsigned mode = rnd_below(&s->seed, 3);
+	struct memory_bytes memory;
+	int code;
+
+	copy_memory(&memory, &s->base);
+	for (size_t i = 0; i < crash; i++) {
+		if (s->recording.records[i].kind == RECORD_SYNC)
+			synced = i;
+	}
+	for (size_t i = 0; i < crash; i++) {
+		const struct record *record = &s->recording.records[i];
+
+		if (i < synced)
+			record_apply(record, 0, record->length, &memory);
+		else
+			apply_part(s, record, mode, &memory);
+	}
+	check_contents(s, &memory, crash);
+	write_file("crash.qcow2", &memory);
+	code = sh("qemu-img check -f qcow2 crash.qcow2");
+	if (code != 0 && code != 3) {
+		print_error("mode %u, record %zu of %zu\n", mode, crash,
+			    s->recording.count);
+		must("cat said; false");
+	}
+	free(memory.bytes);
+}
+
+static void free_stream(struct stream *s)
+{
+	for (uint64_t i = 0; i < s->sectors; i++) {
+		while (s->last[i]) {
+			struct event *event = s->last[i];
+
+			s->last[i] = event->before;
+			free(event);
+		}
+	}
+	free(s->last);
+	free(s->base.bytes);
+	free(s->disk.bytes);
+	recording_fini(&s->recording);
+}
+
+static void run_stream(uint64_t seed)
+{
+	struct stream s = { .seed = seed * 0x9e3779b97f4a7c15ull + 1 };
+
+	print_message("seed %llu\n", (unsigned long long)seed);
+	make_image(&s);
+	run_ops(&s);
+	write_file("closed.qcow2", &s.disk);
+	must("qemu-img check -f qcow2 closed.qcow2");
+	for (int i = 0; i < CRASHES; i++)
+		crash_once(&s);
+	free_stream(&s);
+}
+
+static void a_crash_leaves_flushed_bytes_exact_and_only_leaks(void **state)
+{
+	const char *only = getenv("KVIST_SEED");
+
+	(void)state;
+	if (only) {
+		run_stream(strtoull(only, NULL, 0));
+		return;
+	}
+	for (unsigned seed = 1; seed <= streams(4); seed++)
+		run_stream(seed);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_crash_leaves_flushed_bytes_exact_and_only_leaks),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}

@@ -1,0 +1,309 @@
+/*
+ * A host that fails: every write, read, sync of a sequence of operations in
+ * turn, once or from then on. A request may fail; the image must not. What was
+ * reported as done is there, and QEMU finds nothing but leaks.
+ *
+ * KVIST_STREAMS=n gives n times the fault points of a plain run.
+ */
+#include <errno.h>
+
+#include "devices/block/fault.h"
+#include "disk_test.h"
+
+#define SIZE (160 * 1024)
+
+struct rig {
+	struct memory_bytes memory;
+	struct fault_plan plan;
+	struct block *block;
+	/* What every sector may hold, a bit for each fill byte: one after a
+	 * request that succeeded, one more after each that failed. */
+	uint64_t may[SIZE / 512];
+	unsigned failed; /* requests */
+};
+
+static struct memory_bytes blank[2];
+
+static void read_file(const char *path, struct memory_bytes *memory)
+{
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	fseek(file, 0, SEEK_END);
+	memory->size = ftell(file);
+	memory->bytes = malloc(memory->size);
+	assert_non_null(memory->bytes);
+	rewind(file);
+	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	fclose(file);
+}
+
+/* Two images with data in them, the second with a snapshot that shares it. */
+static int make_blanks(void **state)
+{
+	if (disk_folder_make(state))
+		return -1;
+	must("qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 "
+	     "a.qcow2 %d && qemu-io -c 'write -P 9 1k 30k' a.qcow2",
+	     SIZE);
+	must("qemu-img create -q -f qcow2 -o cluster_size=4k b.qcow2 %d && "
+	     "qemu-io -c 'write -P 9 1k 30k' b.qcow2 && "
+	     "qemu-img snapshot -c one b.qcow2",
+	     SIZE);
+	read_file("a.qcow2", &blank[0]);
+	read_file("b.qcow2", &blank[1]);
+	return 0;
+}
+
+static int drop_blanks(void **state)
+{
+	free(blank[0].bytes);
+	free(blank[1].bytes);
+	return disk_folder_remove(state);
+}
+
+static int rig_open(struct rig *rig)
+{
+	struct block_options options = { .path = "top.qcow2" };
+	struct host_file *file = memory_file_create(&rig->memory);
+	int err;
+
+	assert_non_null(file);
+	file = fault_file_create(file, &rig->plan);
+	assert_non_null(file);
+	err = block_open_file(&options, file, &rig->block);
+	if (err)
+		file->ops->close(file);
+	return err;
+}
+
+static void rig_init(struct rig *rig, const struct memory_bytes *image)
+{
+	memset(rig, 0, sizeof(*rig));
+	rig->memory.size = image->size;
+	rig->memory.limit = 64 << 20;
+	rig->memory.bytes = malloc(image->size);
+	assert_non_null(rig->memory.bytes);
+	memcpy(rig->memory.bytes, image->bytes, image->size);
+	for (unsigned i = 0; i < SIZE / 512; i++)
+		rig->may[i] = 1ull << (i >= 2 && i < 62 ? 9 : 0);
+	assert_int_equal(rig_open(rig), 0);
+}
+
+static int change(struct rig *rig, enum block_op op, uint8_t fill,
+		  uint64_t offset, uint64_t length)
+{
+	uint8_t buf[65536];
+	int err;
+
+	memset(buf, fill, sizeof(buf));
+	err = request(rig->block, op, buf, offset, length, false);
+	for (unsigned i = offset / 512; i < (offset + length) / 512; i++)
+		rig->may[i] = (err ? rig->may[i] : 0) | 1ull << fill;
+	if (err)
+		rig->failed++;
+	return err;
+}
+
+/* Touches all there is: new and shared clusters, new tables, zeros, frees. */
+static void operate(struct rig *rig)
+{
+	for (unsigned i = 0; i < 6; i++) {
+		change(rig, BLOCK_WRITE, 0x10 + i, i * 24576 + 512, 3072);
+		change(rig, BLOCK_ZERO, 0, i * 10240, 8192);
+		if (disk_flush(rig->block))
+			rig->failed++;
+		change(rig, BLOCK_WRITE, 0x20 + i, i * 20480, 20480);
+		change(rig, BLOCK_WRITE, 0x30 + i, i * 4608, 1024);
+	}
+}
+
+static void check_contents(const struct rig *rig)
+{
+	uint8_t *buf = malloc(SIZE);
+
+	assert_non_null(buf);
+	assert_int_equal(disk_read(rig->block, buf, 0, SIZE), 0);
+	for (unsigned i = 0; i < SIZE; i++) {
+		if (buf[i] > 63 || !(rig->may[i / 512] >> buf[i] & 1))
+			fail_msg("offset %#x: %#x, not one of %#llx", i, buf[i],
+				 (unsigned long long)rig->may[i / 512]);
+	}
+	free(buf);
+}
+
+/* QEMU's verdict on the file: no errors; leaks only if @leaks. */
+static void check_image(const struct rig *rig, bool leaks)
+{
+	FILE *file = fopen("top.qcow2", "w");
+	int code;
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(rig->memory.bytes, 1, rig->memory.size, file),
+			 rig->memory.size);
+	assert_int_equal(fclose(file), 0);
+	code = sh("qemu-img check -f qcow2 top.qcow2");
+	if (code && !(leaks && code == 3)) {
+		must("cat said >&2; false");
+		fail();
+	}
+}
+
+static uint64_t count_faults(const struct memory_bytes *image, unsigned kinds)
+{
+	struct rig rig;
+
+	rig_init(&rig, image);
+	rig.plan.kinds = kinds;
+	operate(&rig);
+	assert_int_equal(rig.failed, 0);
+	check_contents(&rig);
+	assert_int_equal(block_close(rig.block), 0);
+	check_image(&rig, false);
+	free(rig.memory.bytes);
+	return rig.plan.done;
+}
+
+/* The @at-th operation of these kinds fails, and the ones after it. */
+static void fail_once(const struct memory_bytes *image, unsigned kinds,
+		      uint64_t at, uint64_t times, int err, bool judge)
+{
+	struct rig rig;
+	int closed;
+
+	rig_init(&rig, image);
+	rig.plan.kinds = kinds;
+	rig.plan.fail_at = at;
+	rig.plan.fail_for = times;
+	rig.plan.err = err;
+	operate(&rig);
+	rig.plan.fail_at = 0;
+	check_contents(&rig);
+	closed = block_close(rig.block);
+	if (judge)
+		check_image(&rig, true);
+	/* What was reported as done survives a close that succeeded. */
+	assert_int_equal(rig_open(&rig), 0);
+	if (!closed)
+		check_contents(&rig);
+	assert_int_equal(block_close(rig.block), 0);
+	free(rig.memory.bytes);
+}
+
+static void every_fault_point(unsigned kinds, int err, uint64_t times)
+{
+	unsigned judged = 10 * streams(1);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++) {
+		uint64_t points = count_faults(&blank[i], kinds);
+
+		assert_true(points > 4);
+		for (uint64_t at = 1; at <= points; at++)
+			fail_once(&blank[i], kinds, at, times, err,
+				  at * judged / points !=
+					  (at - 1) * judged / points);
+	}
+}
+
+static void a_write_that_fails_once_harms_nothing_else(void **state)
+{
+	(void)state;
+	every_fault_point(FAULT_WRITE | FAULT_PUNCH, -EIO, 1);
+}
+
+static void a_full_host_disk_leaves_the_image_valid(void **state)
+{
+	(void)state;
+	every_fault_point(FAULT_WRITE, -ENOSPC, 1000000);
+}
+
+static void a_read_that_fails_harms_nothing_else(void **state)
+{
+	(void)state;
+	every_fault_point(FAULT_READ, -EIO, 2);
+}
+
+static void a_sync_that_fails_is_never_called_a_success_again(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= 3; at++) {
+		struct rig rig;
+
+		rig_init(&rig, &blank[0]);
+		rig.plan.kinds = FAULT_SYNC;
+		rig.plan.fail_at = at;
+		rig.plan.fail_for = 1;
+		rig.plan.err = -EIO;
+		change(&rig, BLOCK_WRITE, 1, 50 * 1024, 2048);
+		assert_int_equal(disk_flush(rig.block), -EIO);
+		assert_int_equal(disk_flush(rig.block), -EIO);
+		assert_int_equal(change(&rig, BLOCK_WRITE, 2, 0, 512), -EIO);
+		assert_int_equal(disk_flush(rig.block), -EIO);
+		assert_int_equal(block_close(rig.block), -EIO);
+		check_image(&rig, true);
+		free(rig.memory.bytes);
+	}
+}
+
+static void writes_work_again_when_the_host_has_space_again(void **state)
+{
+	struct rig rig;
+	int err = 0;
+
+	(void)state;
+	rig_init(&rig, &blank[1]);
+	rig.memory.limit = rig.memory.size + 20000;
+	for (unsigned at = 0; at < 60 * 1024 && !err; at += 2048)
+		err = change(&rig, BLOCK_WRITE, 3, 90 * 1024 + at, 2048);
+	assert_int_equal(err, -ENOSPC);
+	/* What is there already can still be written. */
+	assert_int_equal(change(&rig, BLOCK_WRITE, 4, 90 * 1024, 512), 0);
+	assert_int_equal(disk_flush(rig.block), 0);
+	check_image(&rig, true);
+	rig.memory.limit = 64 << 20;
+	assert_int_equal(
+		change(&rig, BLOCK_WRITE, 5, 40 * 1024, 60000 / 512 * 512), 0);
+	assert_int_equal(disk_flush(rig.block), 0);
+	check_contents(&rig);
+	assert_int_equal(block_close(rig.block), 0);
+	check_image(&rig, false);
+	free(rig.memory.bytes);
+}
+
+static void short_transfers_are_carried_on(void **state)
+{
+	static const size_t cuts[] = { 1000, 512, 77 };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cuts); i++) {
+		struct rig rig;
+
+		rig_init(&rig, &blank[1]);
+		rig.plan.cut = cuts[i];
+		operate(&rig);
+		assert_int_equal(rig.failed, 0);
+		check_contents(&rig);
+		assert_int_equal(block_close(rig.block), 0);
+		check_image(&rig, false);
+		free(rig.memory.bytes);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_write_that_fails_once_harms_nothing_else),
+		cmocka_unit_test(a_full_host_disk_leaves_the_image_valid),
+		cmocka_unit_test(a_read_that_fails_harms_nothing_else),
+		cmocka_unit_test(
+			a_sync_that_fails_is_never_called_a_success_again),
+		cmocka_unit_test(
+			writes_work_again_when_the_host_has_space_again),
+		cmocka_unit_test(short_transfers_are_carried_on),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, make_blanks, drop_blanks);
+}
