@@ -21,10 +21,7 @@ void device_fini(struct device *dev)
 
 void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports)
 {
-	memset(bus, 0, sizeof(*bus));
-	bus->name = name;
-	bus->vm_fd = vm_fd;
-	bus->ports = ports;
+	*bus = (struct bus){ .name = name, .vm_fd = vm_fd, .ports = ports };
 	pthread_mutex_init(&bus->lock, NULL);
 }
 
