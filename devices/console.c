@@ -76,12 +76,17 @@ static void timer_set(struct console *console, long ns)
 	timerfd_settime(console->timer.fd, 0, &when, NULL);
 }
 
+/* After a pause the first byte goes out at once, as an echo should. */
 static void timer_arm(struct console *console)
 {
+	uint64_t last;
+
 	if (__atomic_load_n(&console->armed, __ATOMIC_SEQ_CST) ||
 	    __atomic_exchange_n(&console->armed, true, __ATOMIC_SEQ_CST))
 		return;
-	timer_set(console, CONSOLE_BATCH_NS);
+	last = __atomic_load_n(&console->last_batch, __ATOMIC_RELAXED);
+	timer_set(console,
+		  clock_ns() - last < CONSOLE_BATCH_NS ? CONSOLE_BATCH_NS : 1);
 }
 
 static uint32_t ring_used(const struct console *console)
@@ -308,6 +313,7 @@ static void timer_ready(struct watch *watch, uint32_t events)
 	struct console *console = container_of(watch, struct console, timer);
 
 	(void)events;
+	__atomic_store_n(&console->last_batch, clock_ns(), __ATOMIC_RELAXED);
 	__atomic_store_n(&console->armed, false, __ATOMIC_SEQ_CST);
 	if (!console->out_watched)
 		out_drain(console);

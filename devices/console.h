@@ -5,9 +5,10 @@
  * Owned by the machine. Opened, closed and served on the main thread, by its
  * loop; the functions marked "vCPU" are for the device, with its lock held.
  *
- * Output. A vCPU puts bytes into a ring and never waits: the first byte of a
- * batch sets a timer of CONSOLE_BATCH_NS and the main loop writes what has
- * come together by then, in one write. A boot log so costs three system calls
+ * Output. A vCPU puts bytes into a ring and never waits. The first byte after a
+ * pause wakes the main loop at once; the first of each further batch sets a
+ * timer of CONSOLE_BATCH_NS, and the main loop writes what has come together
+ * by then, in one write. A boot log so costs three system calls
  * (set the timer, wake up, write) for every two milliseconds of it, however
  * many lines these are, and an eye sees no delay. A direct write at each
  * newline would cost one call a line, and a wake-up at the first byte of an
@@ -89,10 +90,11 @@ struct console {
 	 * tail, the main thread moves head; both are atomic. */
 	uint8_t *ring;
 	uint32_t head, tail;
-	bool armed;     /* atomic: the timer is set */
-	bool want_room; /* atomic: console_ready() said no */
-	bool want_tick; /* atomic */
-	bool resume;    /* atomic: the guest can take input again */
+	uint64_t last_batch; /* atomic; CLOCK_MONOTONIC ns */
+	bool armed;          /* atomic: the timer is set */
+	bool want_room;      /* atomic: console_ready() said no */
+	bool want_tick;      /* atomic */
+	bool resume;         /* atomic: the guest can take input again */
 
 	/* All below: main thread. */
 	struct watch timer;

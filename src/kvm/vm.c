@@ -136,10 +136,11 @@ void vm_start(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-/* Makes every vCPU look at stop, without waiting until it has. */
+/* Makes every vCPU look at stop, without waiting. Whoever sets it kicks. */
 static void vm_ask_to_stop(struct vm *vm)
 {
-	__atomic_store_n(&vm->stop, true, __ATOMIC_SEQ_CST);
+	if (__atomic_exchange_n(&vm->stop, true, __ATOMIC_SEQ_CST))
+		return;
 	for (int i = 0; i < vm->nr_vcpus; i++) {
 		if (vm->vcpus[i].started)
 			vcpu_kick(&vm->vcpus[i]);
