@@ -1,6 +1,7 @@
 /*
- * The attacks' main program. Options: only=NAME one attack (by its first
- * word), only one of blk, net, rng by the option of that name.
+ * The attacks' main program. Options: target=blk, net-tx, net-rx or rng only
+ * that one, only=NAME only that attack, machine the ports and addresses too,
+ * time when each attack began.
  */
 #include "guests/evil/evil.h"
 #include "guests/lib/acpi.h"
@@ -173,7 +174,7 @@ int guest_main(void)
 	}
 	CHECK_EQ(found, option_number("targets", (uint64_t)found),
 		 "how many targets there are");
-	if (!option("only") && !option("target"))
+	if (option("machine"))
 		machine_attacks();
 	for (size_t i = 0; i < ARRAY_SIZE(targets); i++)
 		if (targets[i].dev.base) {
