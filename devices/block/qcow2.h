@@ -31,6 +31,7 @@
 #include "devices/block/block.h"
 #include "devices/block/host_file.h"
 #include "devices/block/qcow2_format.h"
+#include "util/log.h"
 
 struct qcow2;
 
@@ -97,6 +98,7 @@ struct qcow2 {
 	bool touched;  /* written at all since it was opened */
 	int error;     /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt;  /* said so already */
+	struct guest_error bad_data; /* compressed clusters not inflated */
 };
 
 #define QCOW2_BOUNCE (64u << 10)

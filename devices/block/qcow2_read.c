@@ -52,11 +52,14 @@ static int inflate_cluster(struct qcow2 *q, const struct qcow2_entry *entry,
 	q->inflated_at = 0;
 	err = host_read(q->file, deflated, entry->bytes, entry->host);
 	if (!err &&
-	    inflate_raw(deflated, entry->bytes, q->inflated, q->cluster_size))
-		err = qcow2_corrupt(q,
-				    "the compressed cluster for disk offset "
-				    "%#llx cannot be inflated",
-				    (unsigned long long)offset);
+	    inflate_raw(deflated, entry->bytes, q->inflated, q->cluster_size)) {
+		/* Data, not metadata: no reason to give up the image. */
+		log_guest(&q->bad_data,
+			  "disk %s: the compressed cluster for disk offset "
+			  "%#llx is damaged",
+			  q->block.name, (unsigned long long)offset);
+		err = -EIO;
+	}
 	if (!err)
 		q->inflated_at = entry->host;
 	free(deflated);

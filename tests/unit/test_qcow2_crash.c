@@ -95,8 +95,13 @@ static void make_image(struct stream *s)
 	bool v2 = rnd_below(&s->seed, 4) == 0;
 	unsigned width = v2 ? 16 : 8u << rnd_below(&s->seed, 4);
 	bool backed = rnd(&s->seed) & 1;
+	/* The first table of refcounts of 64 bits counts 2 MiB in clusters of
+	 * 512 bytes: an image so full that it has to grow. */
+	bool tight = cluster == 512 && width == 64;
 
 	s->sectors = 256 + rnd_below(&s->seed, 1024);
+	if (tight)
+		s->sectors += 3000;
 	must("rm -f *.qcow2 *.raw; truncate -s %llu base.raw && "
 	     "qemu-img create -q -f qcow2 -o compat=%s,cluster_size=%u,"
 	     "refcount_bits=%u %s top.qcow2 %llu",
@@ -105,6 +110,8 @@ static void make_image(struct stream *s)
 	     (unsigned long long)s->sectors * 512);
 	must("qemu-io -c 'write -P 0 0 70000' -c 'write -P 0 100k 9k' "
 	     "top.qcow2");
+	if (tight)
+		must("qemu-io -c 'write -P 0 200k 1400k' top.qcow2");
 	if (rnd(&s->seed) & 1)
 		must("qemu-img snapshot -c one top.qcow2");
 	read_file("top.qcow2", &s->base);

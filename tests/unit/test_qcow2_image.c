@@ -1,0 +1,340 @@
+/* Images with a history: dirty, damaged, marked, huge, full of snapshots. */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/stat.h>
+
+#include "disk_test.h"
+#include "util/bytes.h"
+
+static void peek(const char *path, void *buf, size_t len, uint64_t at)
+{
+	int fd = open(path, O_RDONLY);
+
+	assert_int_equal(pread(fd, buf, len, at), len);
+	close(fd);
+}
+
+static void poke(const char *path, const void *buf, size_t len, uint64_t at)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(pwrite(fd, buf, len, at), len);
+	close(fd);
+}
+
+static uint64_t peek64(const char *path, uint64_t at)
+{
+	uint8_t b[8];
+
+	peek(path, b, 8, at);
+	return get_be64(b);
+}
+
+static void poke64(const char *path, uint64_t value, uint64_t at)
+{
+	uint8_t b[8];
+
+	put_be64(b, value);
+	poke(path, b, 8, at);
+}
+
+/* Writes @length bytes of @fill. */
+static int fill(struct block *block, uint8_t byte, uint64_t offset,
+		uint64_t length)
+{
+	uint8_t *buf = malloc(length);
+	int err;
+
+	assert_non_null(buf);
+	memset(buf, byte, length);
+	err = disk_write(block, buf, offset, length);
+	free(buf);
+	return err;
+}
+
+static void assert_filled(struct block *block, uint8_t byte, uint64_t offset,
+			  uint64_t length)
+{
+	uint8_t *buf = malloc(length);
+
+	assert_non_null(buf);
+	assert_int_equal(disk_read(block, buf, offset, length), 0);
+	for (uint64_t i = 0; i < length; i++)
+		assert_int_equal(buf[i], byte);
+	free(buf);
+}
+
+static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
+{
+	static const char *const options[] = {
+		"cluster_size=64k", "cluster_size=512,refcount_bits=64",
+		"cluster_size=4k,refcount_bits=32", "cluster_size=2M"
+	};
+	struct block *block;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
+		must("rm -f d.qcow2; head -c 3000000 /dev/zero | tr '\\0' k > "
+		     "d.raw && qemu-img convert -c -O qcow2 -o compat=1.1,%s "
+		     "-f raw d.raw d.qcow2 && qemu-img amend -o "
+		     "lazy_refcounts=on d.qcow2 && "
+		     "qemu-img snapshot -c one d.qcow2",
+		     options[i]);
+		/* It dies with refcounts in its cache. */
+		sh("qemu-io -c 'write -P 3 1M 300k' -c 'write -z 0 128k' "
+		   "-c flush -c abort d.qcow2");
+		assert_int_equal(peek64("d.qcow2", 72), 1);
+		/* Reading leaves it as it is. */
+		assert_int_equal(try_open("d.qcow2", BLOCK_QCOW2, true, &block),
+				 0);
+		assert_filled(block, 3, 1 << 20, 300 << 10);
+		assert_int_equal(block_close(block), 0);
+		assert_int_equal(peek64("d.qcow2", 72), 1);
+		block = open_disk("d.qcow2");
+		assert_filled(block, 3, 1 << 20, 300 << 10);
+		assert_int_equal(fill(block, 4, 2 << 20, 100 << 10), 0);
+		assert_int_equal(block_close(block), 0);
+		assert_int_equal(peek64("d.qcow2", 72), 0);
+		must("qemu-img check d.qcow2");
+		must("qemu-io -r -c 'read -P 4 2M 100k' -c 'read -P 3 1M 300k' "
+		     "-c 'read -P 0 0 128k' -c 'read -P 107 2500000 100' "
+		     "d.qcow2");
+		must("qemu-img snapshot -a one d.qcow2 && "
+		     "qemu-img compare -f qcow2 -F raw d.qcow2 d.raw");
+	}
+}
+
+static void what_a_snapshot_shows_does_not_change(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 -o cluster_size=4k s.qcow2 4M && "
+	     "qemu-io -c 'write -P 1 0 4M' s.qcow2 && qemu-img snapshot -c a "
+	     "s.qcow2 && cp s.qcow2 before.qcow2 && "
+	     "qemu-io -c 'write -P 2 1M 1M' s.qcow2 && "
+	     "qemu-img snapshot -c b s.qcow2");
+	block = open_disk("s.qcow2");
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(fill(block, 3, i * 20480, 1024), 0);
+	assert_int_equal(
+		request(block, BLOCK_DISCARD, NULL, 2 << 20, 1 << 20, false),
+		0);
+	assert_int_equal(request(block, BLOCK_ZERO, NULL, 0, 1 << 20, false),
+			 0);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check s.qcow2");
+	must("qemu-img snapshot -a a s.qcow2 && "
+	     "qemu-io -r -c 'read -P 1 0 4M' s.qcow2");
+	must("qemu-img snapshot -a b s.qcow2 && qemu-io -r "
+	     "-c 'read -P 1 0 1M' -c 'read -P 2 1M 1M' -c 'read -P 1 2M 2M' "
+	     "s.qcow2");
+	must("qemu-img snapshot -d a s.qcow2 && qemu-img snapshot -d b s.qcow2 "
+	     "&& qemu-img check s.qcow2");
+}
+
+static void the_refcount_table_grows_as_the_file_does(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	/* One cluster of table counts 2 MiB. */
+	must("qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 "
+	     "g.qcow2 24M");
+	block = open_disk("g.qcow2");
+	for (unsigned i = 0; i < 24; i++)
+		assert_int_equal(fill(block, i + 1, (uint64_t)i << 20, 1 << 20),
+				 0);
+	for (unsigned i = 0; i < 24; i++)
+		assert_filled(block, i + 1, (uint64_t)i << 20, 1 << 20);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check g.qcow2");
+	must("qemu-io -r -c 'read -P 1 0 1M' -c 'read -P 24 23M 1M' g.qcow2");
+}
+
+static void a_huge_disk_takes_little_memory_and_every_offset(void **state)
+{
+	static const uint64_t offsets[] = { 0, 4ull << 30, (5ull << 30) - 4096,
+					    (1ull << 40) - 512, 777ull << 30 };
+	size_t before = mallinfo2().uordblks;
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 h.qcow2 1T");
+	block = open_disk("h.qcow2");
+	assert_int_equal(block->size, 1ull << 40);
+	for (unsigned i = 0; i < ARRAY_SIZE(offsets); i++)
+		assert_int_equal(fill(block, i + 1, offsets[i], 512), 0);
+	assert_true(mallinfo2().uordblks - before < 512 << 10);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(fill(block, 9, (uint64_t)i * 97 << 20, 512),
+				 0);
+	assert_true(mallinfo2().uordblks - before < 1 << 20);
+	assert_filled(block, 4, offsets[3], 512);
+	assert_filled(block, 0, 1ull << 39, 65536);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check h.qcow2");
+	must("qemu-io -r -c 'read -P 2 4G 512' -c 'read -P 5 777G 512' "
+	     "-c 'read -P 4 1099511627264 512' h.qcow2");
+}
+
+static void a_preallocated_image_is_written_in_place(void **state)
+{
+	struct stat before, after;
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 -o preallocation=metadata p.qcow2 "
+	     "8M");
+	assert_int_equal(stat("p.qcow2", &before), 0);
+	block = open_disk("p.qcow2");
+	assert_filled(block, 0, 0, 8 << 20);
+	assert_int_equal(fill(block, 1, 512, 7 << 20), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(stat("p.qcow2", &after), 0);
+	assert_int_equal(before.st_size, after.st_size);
+	must("qemu-img check p.qcow2");
+}
+
+static void the_first_write_clears_autoclear_bits_and_keeps_the_rest(void **s)
+{
+	uint8_t before[512], after[512];
+	struct block *block;
+
+	(void)s;
+	must("qemu-img create -q -f qcow2 x.qcow2 1M && "
+	     "qemu-img bitmap --add x.qcow2 b0");
+	/* A feature of the future. */
+	poke64("x.qcow2", peek64("x.qcow2", 88) | 1ull << 40, 88);
+	block = open_disk("x.qcow2");
+	assert_filled(block, 0, 0, 1 << 20);
+	assert_int_equal(disk_flush(block), 0);
+	assert_int_equal(block_close(block), 0);
+	peek("x.qcow2", before, 512, 0);
+	assert_int_equal(get_be64(before + 88), 1ull << 40 | 1);
+	block = open_disk("x.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), 0);
+	assert_int_equal(block_close(block), 0);
+	peek("x.qcow2", after, 512, 0);
+	assert_int_equal(get_be64(after + 88), 0);
+	memset(before + 88, 0, 8);
+	assert_memory_equal(before, after, 512);
+}
+
+static void discard_gives_the_space_back(void **state)
+{
+	struct stat before, after;
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 t.qcow2 8M");
+	block = open_disk("t.qcow2");
+	assert_int_equal(fill(block, 1, 0, 8 << 20), 0);
+	assert_int_equal(disk_flush(block), 0);
+	assert_int_equal(stat("t.qcow2", &before), 0);
+	assert_int_equal(request(block, BLOCK_DISCARD, NULL, 0, 6 << 20, false),
+			 0);
+	assert_filled(block, 0, 0, 6 << 20);
+	assert_int_equal(disk_flush(block), 0);
+	assert_int_equal(stat("t.qcow2", &after), 0);
+	assert_true(after.st_blocks + (5 << 11) < before.st_blocks);
+	/* The clusters are used again. */
+	assert_int_equal(fill(block, 2, 0, 6 << 20), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(stat("t.qcow2", &after), 0);
+	assert_true(after.st_size <= before.st_size + 65536);
+	must("qemu-img check t.qcow2");
+}
+
+static void a_damaged_entry_fails_its_request_and_marks_the_image(void **state)
+{
+	static const uint64_t entries[] = {
+		1ull << 63 | 0x12200, /* not on a cluster boundary */
+		1ull << 63 | 0x10002, /* a reserved bit */
+		1ull << 63 | 0x10000, /* the refcount table */
+		1ull << 61 | 0x50000, /* a reserved bit, high */
+	};
+	uint8_t buf[512];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
+		struct block *block;
+		uint64_t l2;
+
+		must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M && "
+		     "qemu-io -c 'write -P 1 0 128k' e.qcow2");
+		l2 = peek64("e.qcow2", peek64("e.qcow2", 40)) & ~(1ull << 63);
+		poke64("e.qcow2", entries[i], l2);
+		block = open_disk("e.qcow2");
+		assert_int_equal(disk_read(block, buf, 65536, 512), 0);
+		assert_int_equal(buf[0], 1);
+		assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+		assert_int_equal(disk_write(block, buf, 0, 512), -EIO);
+		assert_int_equal(disk_write(block, buf, 65536, 512), -EIO);
+		assert_int_equal(disk_read(block, buf, 65536, 512), 0);
+		block_close(block);
+		assert_int_equal(peek64("e.qcow2", 72), 2);
+	}
+}
+
+static void damaged_compressed_data_fail_their_request_only(void **state)
+{
+	struct block *block;
+	uint8_t buf[512];
+	uint64_t l2;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 128k' e.qcow2");
+	l2 = peek64("e.qcow2", peek64("e.qcow2", 40)) & ~(1ull << 63);
+	poke64("e.qcow2", 1ull << 62 | 0x1000, l2);
+	block = open_disk("e.qcow2");
+	assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+	assert_int_equal(disk_write(block, buf, 0, 512), -EIO);
+	assert_int_equal(fill(block, 7, 65536, 512), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(peek64("e.qcow2", 72), 0);
+}
+
+static void free_metadata_are_not_given_to_the_guest(void **state)
+{
+	uint8_t zeros[65536] = { 0 };
+	struct block *block;
+	uint64_t refblock;
+
+	(void)state;
+	/* Refcounts that call everything free, the L2 table too. */
+	must("qemu-img create -q -f qcow2 f.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 64k' f.qcow2");
+	refblock = peek64("f.qcow2", peek64("f.qcow2", 48));
+	poke("f.qcow2", zeros, sizeof(zeros), refblock);
+	block = open_disk("f.qcow2");
+	assert_int_equal(fill(block, 2, 128 << 10, 512), -EIO);
+	assert_filled(block, 1, 0, 65536);
+	block_close(block);
+	assert_int_equal(peek64("f.qcow2", 72), 2);
+}
+
+#define T(test) cmocka_unit_test(test)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_dirty_image_is_repaired_when_opened_for_writing),
+		T(what_a_snapshot_shows_does_not_change),
+		T(the_refcount_table_grows_as_the_file_does),
+		T(a_huge_disk_takes_little_memory_and_every_offset),
+		T(a_preallocated_image_is_written_in_place),
+		T(the_first_write_clears_autoclear_bits_and_keeps_the_rest),
+		T(discard_gives_the_space_back),
+		T(a_damaged_entry_fails_its_request_and_marks_the_image),
+		T(damaged_compressed_data_fail_their_request_only),
+		T(free_metadata_are_not_given_to_the_guest),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}
