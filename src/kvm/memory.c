@@ -8,11 +8,9 @@
 
 #define HUGE_PAGE (2u << 20)
 
-/* Anonymous memory, aligned as guest addresses are: only then can one entry of
- * the second-level page tables map a whole huge page, which saves hundreds of
- * faults for each. NULL with errno. */
-static uint8_t *map_aligned(uint64_t size)
+int memory_create(struct memory *mem, uint64_t size)
 {
+	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
 	uint8_t *map, *host;
 
 	/* Without MAP_NORESERVE: the host's own rules of overcommitment say
@@ -20,31 +18,19 @@ static uint8_t *map_aligned(uint64_t size)
 	map = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
-		return NULL;
-	host = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE);
-	if (host > map)
-		munmap(map, host - map);
-	munmap(host + size, map + HUGE_PAGE - host);
-	return host;
-}
-
-int memory_create(struct memory *mem, uint64_t size)
-{
-	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
-
-	memset(mem, 0, sizeof(*mem));
-	mem->host = map_aligned(size);
-	if (!mem->host)
 		return -errno;
+	/* Aligned as in the guest: else KVM maps nothing by huge pages. */
+	host = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE);
+	munmap(map, host - map);
+	munmap(host + size, map + HUGE_PAGE - host);
 	/* A guest's memory may hold its secrets, and is no help in a core. */
-	madvise(mem->host, size, MADV_DONTDUMP);
+	madvise(host, size, MADV_DONTDUMP);
 	mem->size = size;
-	mem->regions[mem->nr_regions++] =
-		(struct memory_region){ 0, low, mem->host };
-	if (size > low)
-		mem->regions[mem->nr_regions++] =
-			(struct memory_region){ MEMORY_HIGH_START, size - low,
-						mem->host + low };
+	mem->host = host;
+	mem->nr_regions = size > low ? 2 : 1;
+	mem->regions[0] = (struct memory_region){ 0, low, host };
+	mem->regions[1] = (struct memory_region){ MEMORY_HIGH_START, size - low,
+						  host + low };
 	return 0;
 }
 

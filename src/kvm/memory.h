@@ -36,19 +36,14 @@ struct memory {
 	struct memory_region regions[MEMORY_REGIONS];
 };
 
-/*
- * Maps @size bytes of RAM (a multiple of the page size, at least MEMORY_MIN)
- * and lays out the regions. Nothing is told to KVM: vm_create() does that. 0
- * or -errno.
- */
+/* Maps @size bytes of RAM (whole pages, at least MEMORY_MIN) and lays out the
+ * regions. Nothing is told to KVM: vm_create() does that. 0 or -errno. */
 int memory_create(struct memory *mem, uint64_t size);
 void memory_destroy(struct memory *mem);
 
-/*
- * Host bytes for guest physical [gpa, gpa+len), or NULL unless all of it lies
+/* Host bytes for guest physical [gpa, gpa+len), or NULL unless all of it lies
  * in one RAM region; a @len of 0 still needs a @gpa inside RAM. Borrowed until
- * memory_destroy().
- */
+ * memory_destroy(). */
 void *memory_at(const struct memory *mem, gpa_t gpa, uint64_t len);
 
 /*

@@ -42,33 +42,6 @@ static void host_and_guest_addresses_are_aligned_alike(void **state)
 	}
 }
 
-static void zeroing_reaches_the_range_and_no_further(void **state)
-{
-	static const struct {
-		gpa_t gpa;
-		uint64_t len;
-	} cases[] = { { 100, 50 },     { 4000, 200 },  { 4000, 5000 },
-		      { 4096, 4096 },  { 0, 1 << 20 }, { 5000, 0 },
-		      { 8191, 100000 } };
-	struct memory mem;
-
-	(void)state;
-	assert_int_equal(memory_create(&mem, 1 << 20), 0);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		gpa_t gpa = cases[i].gpa;
-
-		memset(mem.host, 0xcc, mem.size);
-		assert_true(memory_zero(&mem, gpa, cases[i].len));
-		for (uint64_t at = 0; at < mem.size; at++)
-			assert_int_equal(mem.host[at],
-					 at >= gpa && at - gpa < cases[i].len
-						 ? 0
-						 : 0xcc);
-	}
-	assert_false(memory_zero(&mem, (1 << 20) - 1, 2));
-	memory_destroy(&mem);
-}
-
 static void a_range_must_lie_in_one_region_and_not_wrap(void **state)
 {
 	static const struct {
@@ -144,7 +117,6 @@ static void an_absurd_size_is_refused(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(ram_is_split_around_the_hole),
 	cmocka_unit_test(host_and_guest_addresses_are_aligned_alike),
-	cmocka_unit_test(zeroing_reaches_the_range_and_no_further),
 	cmocka_unit_test(a_range_must_lie_in_one_region_and_not_wrap),
 	cmocka_unit_test(a_range_over_the_hole_is_no_ram),
 	cmocka_unit_test(a_range_that_straddles_regions_comes_in_pieces),
