@@ -92,13 +92,17 @@ fail:
 	return err;
 }
 
-/* Closing the master throws away what the client has not read yet: wait for
- * it, as long as it goes on reading. */
+/*
+ * Closing the master throws away what the client has not read yet: wait for
+ * it, as long as it goes on reading. The slave tells what is ready for it to
+ * read, but not what the kernel is still moving there, so it must be found
+ * empty a few times running.
+ */
 static void pty_linger(struct console *console)
 {
 	const struct timespec step = { .tv_nsec = 5000000 };
+	unsigned idle_ms = 0, empty = 0;
 	int queued, last = 0;
-	unsigned idle_ms = 0;
 	char slave[32];
 	int fd;
 
@@ -107,8 +111,9 @@ static void pty_linger(struct console *console)
 	fd = open(slave, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	while (idle_ms < console->patience_ms &&
-	       !ioctl(fd, FIONREAD, &queued) && queued) {
+	while (idle_ms < console->patience_ms && empty < 4 &&
+	       !ioctl(fd, FIONREAD, &queued)) {
+		empty = queued ? 0 : empty + 1;
 		idle_ms = queued == last ? idle_ms + 5 : 0;
 		last = queued;
 		nanosleep(&step, NULL);

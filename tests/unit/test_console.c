@@ -21,6 +21,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -43,6 +45,8 @@ struct guest {
 	size_t flood;   /* bytes it says of its own accord */
 	size_t swallow; /* how much input it takes at a time; 0: all */
 	bool deaf;      /* takes no input at all */
+	bool flood_on_input;
+	pthread_t thread;
 	int code;
 };
 
@@ -59,36 +63,6 @@ static void guest_say(struct guest *guest, const char *text)
 {
 	while (*text)
 		console_put(&guest->console, *text++);
-}
-
-static size_t guest_input(struct console_client *client, const uint8_t *bytes,
-			  size_t len)
-{
-	struct guest *guest = container_of(client, struct guest, client);
-
-	if (guest->deaf)
-		return 0;
-	if (guest->swallow && len > guest->swallow) {
-		len = guest->swallow;
-		console_resume(&guest->console);
-	}
-	for (size_t i = 0; i < len; i++) {
-		if (bytes[i] == 'Q')
-			guest_end(&guest->wire, END_POWEROFF, 0);
-		else
-			console_put(&guest->console, bytes[i]);
-	}
-	return len;
-}
-
-static void guest_break(struct console_client *client)
-{
-	guest_say(container_of(client, struct guest, client), "<break>");
-}
-
-static void guest_nothing(struct console_client *client)
-{
-	(void)client;
 }
 
 static uint8_t flood_byte(size_t i)
@@ -118,10 +92,49 @@ static void guest_done(struct watch *watch, uint32_t events)
 	loop_stop(&guest->loop);
 }
 
+static void guest_flood_start(struct guest *guest)
+{
+	guest->done.ready = guest_done;
+	guest->done.fd = eventfd(0, EFD_CLOEXEC);
+	loop_add(&guest->loop, &guest->done, EPOLLIN);
+	pthread_create(&guest->thread, NULL, guest_flood, guest);
+}
+
+static size_t guest_input(struct console_client *client, const uint8_t *bytes,
+			  size_t len)
+{
+	struct guest *guest = container_of(client, struct guest, client);
+
+	if (guest->deaf)
+		return 0;
+	if (guest->swallow && len > guest->swallow) {
+		len = guest->swallow;
+		console_resume(&guest->console);
+	}
+	for (size_t i = 0; i < len; i++) {
+		if (bytes[i] == 'Q')
+			guest_end(&guest->wire, END_POWEROFF, 0);
+		else
+			console_put(&guest->console, bytes[i]);
+	}
+	if (guest->flood_on_input)
+		guest_flood_start(guest);
+	return len;
+}
+
+static void guest_break(struct console_client *client)
+{
+	guest_say(container_of(client, struct guest, client), "<break>");
+}
+
+static void guest_nothing(struct console_client *client)
+{
+	(void)client;
+}
+
 static int guest_run(const char *text, struct guest *guest)
 {
 	struct console_options options;
-	pthread_t thread;
 
 	alarm(20); /* a test that hangs fails */
 	console_prepare();
@@ -134,15 +147,11 @@ static int guest_run(const char *text, struct guest *guest)
 	guest->console.patience_ms = 200;
 	console_attach(&guest->console, &guest->client);
 	guest_say(guest, "up\n");
-	if (guest->flood) {
-		guest->done.ready = guest_done;
-		guest->done.fd = eventfd(0, EFD_CLOEXEC);
-		loop_add(&guest->loop, &guest->done, EPOLLIN);
-		pthread_create(&thread, NULL, guest_flood, guest);
-	}
+	if (guest->flood && !guest->flood_on_input)
+		guest_flood_start(guest);
 	loop_run(&guest->loop);
 	if (guest->flood)
-		pthread_join(thread, NULL);
+		pthread_join(guest->thread, NULL);
 	console_attach(&guest->console, NULL);
 	console_close(&guest->console);
 	loop_fini(&guest->loop);
@@ -152,24 +161,11 @@ static int guest_run(const char *text, struct guest *guest)
 /* What the child finds as its descriptors 0 to 2; -1 is closed. */
 struct stdio {
 	int in, out, err;
-	bool terminal;   /* in is to be its controlling terminal */
-	bool background; /* of which another job has the foreground */
 };
-
-/* Stands in front of that terminal while the child runs behind it. */
-static void foreground_job(void)
-{
-	signal(SIGTTOU, SIG_IGN);
-	setpgid(0, 0);
-	tcsetpgrp(0, getpid());
-	pause();
-	_exit(0);
-}
 
 static void stdio_take(const struct stdio *stdio)
 {
 	const int fds[] = { stdio->in, stdio->out, stdio->err };
-	pid_t job;
 
 	for (int i = 0; i < 3; i++) {
 		if (fds[i] >= 0)
@@ -178,17 +174,6 @@ static void stdio_take(const struct stdio *stdio)
 			close(i);
 	}
 	close_range(3, ~0u, 0);
-	if (!stdio->terminal)
-		return;
-	setsid();
-	ioctl(0, TIOCSCTTY, 0);
-	if (!stdio->background)
-		return;
-	job = fork();
-	if (job == 0)
-		foreground_job();
-	while (tcgetpgrp(0) != job)
-		usleep(1000);
 }
 
 static pid_t start(const char *text, const struct stdio *stdio,
@@ -211,14 +196,6 @@ static int finish(pid_t pid)
 	if (WIFSIGNALED(status))
 		fail_msg("killed by signal %d", WTERMSIG(status));
 	return WEXITSTATUS(status);
-}
-
-static bool has_ended(pid_t pid)
-{
-	siginfo_t info = { 0 };
-
-	waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT);
-	return info.si_pid == pid;
 }
 
 /* Reads until @text has come, for up to two seconds. */
@@ -445,10 +422,11 @@ static void a_reader_that_stopped_does_not_hold_up_the_end(void **state)
 
 	(void)state;
 	assert_int_equal(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
-	/* The pipe and the ring hold it all: the guest never waits. */
+	/* A pipe holds 64 KiB and the ring as much: the guest never waits, and
+	 * something is left. */
 	pid = start("stdio",
 		    &(struct stdio){ .in = null, .out = out[1], .err = err[1] },
-		    (struct guest){ .flood = 120000 });
+		    (struct guest){ .flood = 70000 });
 	assert_int_equal(finish(pid), 0);
 	expect(err[0], "the reader stopped");
 	for (int i = 0; i < 2; i++) {
@@ -523,11 +501,21 @@ static void what_comes_together_is_written_together(void **state)
 	close(null);
 }
 
-/* A terminal: its master, and its slave held open by the test. */
+/* What the shell on a terminal tells of the job it runs. */
+struct job {
+	pid_t pid;
+	int status;
+	bool ended; /* or stopped; atomic */
+};
+
+/* A terminal: its master, its slave held open by the test, and the shell that
+ * leads its session. */
 struct terminal {
 	int master, slave;
 	char name[32];
 	struct termios before;
+	pid_t shell;
+	struct job *job; /* shared with the shell */
 };
 
 static void terminal_make(struct terminal *t)
@@ -543,6 +531,9 @@ static void terminal_make(struct terminal *t)
 
 static void terminal_close(struct terminal *t)
 {
+	kill(t->shell, SIGKILL);
+	waitpid(t->shell, NULL, 0);
+	munmap(t->job, sizeof(*t->job));
 	close(t->slave);
 	close(t->master);
 }
@@ -559,25 +550,72 @@ static bool terminal_is_as_before(struct terminal *t)
 	       !memcmp(now.c_cc, t->before.c_cc, sizeof(now.c_cc));
 }
 
-static pid_t terminal_start(struct terminal *t, struct guest guest)
+/* Runs the guest as a shell does: in a job of its own. It stays until the test
+ * ends, for the end of a session's leader hangs up its terminal. */
+static void __attribute__((noreturn))
+shell_run(struct job *job, const struct stdio *stdio, bool background,
+	  struct guest *guest)
 {
-	return start("stdio",
-		     &(struct stdio){ .in = t->slave,
-				      .out = t->slave,
-				      .err = t->slave,
-				      .terminal = true },
-		     guest);
+	pid_t pid;
+
+	stdio_take(stdio);
+	setsid();
+	ioctl(0, TIOCSCTTY, 0);
+	signal(SIGTTOU, SIG_IGN);
+	pid = fork();
+	if (pid == 0) {
+		setpgid(0, 0);
+		if (!background)
+			tcsetpgrp(0, getpid());
+		signal(SIGTTOU, SIG_DFL);
+		_exit(guest_run("stdio", guest));
+	}
+	job->pid = pid;
+	waitpid(pid, &job->status, WUNTRACED);
+	__atomic_store_n(&job->ended, true, __ATOMIC_RELEASE);
+	while (true)
+		pause();
+}
+
+static void terminal_start(struct terminal *t, int out, bool background,
+			   struct guest guest)
+{
+	struct stdio stdio = { .in = t->slave, .out = out, .err = out };
+
+	t->job = mmap(NULL, sizeof(*t->job), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(t->job, MAP_FAILED);
+	t->shell = fork();
+	if (t->shell == 0)
+		shell_run(t->job, &stdio, background, &guest);
+}
+
+static bool terminal_has_ended(struct terminal *t)
+{
+	return __atomic_load_n(&t->job->ended, __ATOMIC_ACQUIRE);
+}
+
+/* The exit code of the job, or 1000 and the signal that ended or stopped it. */
+static int terminal_finish(struct terminal *t)
+{
+	for (int i = 0; i < 2000 && !terminal_has_ended(t); i++)
+		usleep(5000);
+	assert_true(terminal_has_ended(t));
+	if (WIFSTOPPED(t->job->status))
+		return 1000 + WSTOPSIG(t->job->status);
+	if (WIFSIGNALED(t->job->status))
+		return 1000 + WTERMSIG(t->job->status);
+	return WEXITSTATUS(t->job->status);
 }
 
 static void a_terminal_is_raw_during_the_run_and_restored_after(void **state)
 {
 	struct terminal t;
 	struct termios raw;
-	pid_t pid;
 
 	(void)state;
 	terminal_make(&t);
-	pid = terminal_start(&t, (struct guest){ 0 });
+	terminal_start(&t, t.slave, false, (struct guest){ 0 });
 	expect(t.master, "up\r\n");
 	tcgetattr(t.slave, &raw);
 	assert_false(raw.c_lflag & (ICANON | ECHO | ISIG));
@@ -585,7 +623,7 @@ static void a_terminal_is_raw_during_the_run_and_restored_after(void **state)
 	type(t.master, "\003\r"); /* Ctrl-C is for the guest */
 	expect(t.master, "\003\r");
 	type(t.master, "Q");
-	assert_int_equal(finish(pid), 0);
+	assert_int_equal(terminal_finish(&t), 0);
 	assert_true(terminal_is_as_before(&t));
 	assert_false(fcntl(t.slave, F_GETFL) & O_NONBLOCK);
 	terminal_close(&t);
@@ -594,11 +632,10 @@ static void a_terminal_is_raw_during_the_run_and_restored_after(void **state)
 static void the_keys_of_a_terminal_do_what_help_says(void **state)
 {
 	struct terminal t;
-	pid_t pid;
 
 	(void)state;
 	terminal_make(&t);
-	pid = terminal_start(&t, (struct guest){ 0 });
+	terminal_start(&t, t.slave, false, (struct guest){ 0 });
 	expect(t.master, "up\r\n");
 	type(t.master, "\001h");
 	expect(t.master, "Ctrl-A x       end the run\r\n");
@@ -613,7 +650,7 @@ static void the_keys_of_a_terminal_do_what_help_says(void **state)
 	type(t.master, "z]");
 	expect(t.master, "]");
 	type(t.master, "\001x");
-	assert_int_equal(finish(pid), EXIT_USER);
+	assert_int_equal(terminal_finish(&t), EXIT_USER);
 	assert_true(terminal_is_as_before(&t));
 	terminal_close(&t);
 }
@@ -622,12 +659,11 @@ static void a_guest_that_hears_nothing_can_still_be_ended(void **state)
 {
 	struct terminal t;
 	char page[1024];
-	pid_t pid;
 
 	(void)state;
 	memset(page, 'x', sizeof(page));
 	terminal_make(&t);
-	pid = terminal_start(&t, (struct guest){ .deaf = true });
+	terminal_start(&t, t.slave, false, (struct guest){ .deaf = true });
 	expect(t.master, "up\r\n");
 	/* More than it keeps, and then the key. */
 	fcntl(t.master, F_SETFL, O_NONBLOCK);
@@ -636,103 +672,130 @@ static void a_guest_that_hears_nothing_can_still_be_ended(void **state)
 			break;
 		usleep(20000);
 	}
-	for (int i = 0; i < 200 && !has_ended(pid); i++) {
+	for (int i = 0; i < 200 && !terminal_has_ended(&t); i++) {
 		usleep(10000);
 		if (write(t.master, "\001x", 2) < 0 && errno != EAGAIN)
 			break;
 	}
-	assert_int_equal(finish(pid), EXIT_USER);
+	assert_int_equal(terminal_finish(&t), EXIT_USER);
 	terminal_close(&t);
 }
 
 static void a_terminal_is_restored_after_kill_9(void **state)
 {
-	struct pollfd hang_up = { 0 };
 	struct terminal t;
-	pid_t pid;
-	int tries = 0;
+	pid_t guardian = 0;
+	int status = -1;
 
 	(void)state;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	terminal_make(&t);
-	pid = terminal_start(&t, (struct guest){ 0 });
+	terminal_start(&t, t.slave, false, (struct guest){ 0 });
 	expect(t.master, "up\r\n");
 	assert_false(terminal_is_as_before(&t));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	while (!terminal_is_as_before(&t) && ++tries < 100)
-		usleep(10000);
+	kill(t.job->pid, SIGKILL);
+	assert_int_equal(terminal_finish(&t), 1000 + SIGKILL);
+	/* Its child outlives it, does its work, and goes as well. */
+	for (int i = 0; i < 1000 && !guardian; i++) {
+		usleep(5000);
+		guardian = waitpid(-1, &status, WNOHANG);
+	}
+	assert_true(guardian > 0 && guardian != t.shell);
+	assert_int_equal(status, 0);
 	assert_true(terminal_is_as_before(&t));
-	/* And no one holds the terminal any more. */
-	close(t.slave);
-	hang_up.fd = t.master;
-	while (poll(&hang_up, 1, 0) == 1 && !(hang_up.revents & POLLHUP) &&
-	       ++tries < 200)
-		usleep(10000);
-	assert_true(hang_up.revents & POLLHUP);
-	close(t.master);
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
+	terminal_close(&t);
 }
 
 static void in_the_background_a_terminal_is_left_alone(void **state)
 {
-	int out[2], null = dev_null();
+	int out[2];
 	struct terminal t;
-	pid_t pid;
 
 	(void)state;
 	terminal_make(&t);
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-	pid = start("stdio",
-		    &(struct stdio){ .in = t.slave,
-				     .out = out[1],
-				     .err = null,
-				     .terminal = true,
-				     .background = true },
-		    (struct guest){ .flood = 30 });
+	terminal_start(&t, out[1], true, (struct guest){ .flood = 30 });
 	expect(out[0], "up\nabc");
 	assert_true(terminal_is_as_before(&t));
-	assert_int_equal(finish(pid), 0);
+	assert_int_equal(terminal_finish(&t), 0);
 	assert_true(terminal_is_as_before(&t));
 	terminal_close(&t);
 	close(out[0]);
 	close(out[1]);
+}
+
+/* Starts a guest on a pty and opens the name it prints. */
+static int pty_start(struct guest guest, char name[64], pid_t *pid)
+{
+	int err[2], null = dev_null(), fd;
+	size_t n = 0;
+
+	assert_int_equal(pipe2(err, O_CLOEXEC), 0);
+	*pid = start("pty",
+		     &(struct stdio){ .in = null, .out = null, .err = err[1] },
+		     guest);
+	do
+		assert_int_equal(read(err[0], name + n, 1), 1);
+	while (name[n++] != '\n' && n < 64);
+	name[n - 1] = '\0';
+	assert_memory_equal(name, "serial: /dev/pts/", 17);
+	memmove(name, name + 8, n - 8);
+	fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(err[0]);
+	close(err[1]);
 	close(null);
+	return fd;
 }
 
 static void a_pty_serves_one_reader_after_the_other(void **state)
 {
-	int err[2], null = dev_null(), fd;
-	char name[64] = "";
+	char name[64];
 	pid_t pid;
+	int fd;
 
 	(void)state;
-	assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-	pid = start("pty",
-		    &(struct stdio){ .in = null, .out = null, .err = err[1] },
-		    (struct guest){ 0 });
-	for (size_t n = 0; n < sizeof(name) - 1; n++) {
-		assert_int_equal(read(err[0], name + n, 1), 1);
-		if (name[n] == '\n') {
-			name[n] = '\0';
-			break;
-		}
-	}
-	assert_memory_equal(name, "serial: /dev/pts/", 17);
+	fd = pty_start((struct guest){ 0 }, name, &pid);
 	for (int i = 0; i < 3; i++) {
-		fd = open(name + 8, O_RDWR | O_NOCTTY | O_CLOEXEC);
-		assert_true(fd >= 0);
 		type(fd, "hello\r");
 		expect(fd, "hello\r"); /* raw: nothing is translated */
-		if (i < 2)
-			close(fd);
+		close(fd);
 		usleep(20000);
+		fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		assert_true(fd >= 0);
 	}
 	type(fd, "bye!Q");
 	expect(fd, "bye!");
 	assert_int_equal(finish(pid), 0);
 	close(fd);
-	close(err[0]);
-	close(err[1]);
-	close(null);
+}
+
+static void a_slow_reader_of_a_pty_gets_every_byte(void **state)
+{
+	const size_t total = 20000;
+	char name[64], buffer[512];
+	size_t got = 0;
+	ssize_t n;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	/* It starts when it is told to, so that nothing is said to no one. */
+	fd = pty_start((struct guest){ .flood = total, .flood_on_input = true },
+		       name, &pid);
+	type(fd, "go");
+	expect(fd, "go");
+	while (got < total && (n = read(fd, buffer, sizeof(buffer))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			if ((uint8_t)buffer[i] != flood_byte(got++))
+				fail_msg("byte %zu", got - 1);
+		}
+		usleep(2000);
+	}
+	assert_int_equal(got, total);
+	assert_int_equal(finish(pid), 0);
+	close(fd);
 }
 
 static void without_a_reader_a_pty_holds_no_one_up(void **state)
@@ -947,6 +1010,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_terminal_is_restored_after_kill_9),
 		cmocka_unit_test(in_the_background_a_terminal_is_left_alone),
 		cmocka_unit_test(a_pty_serves_one_reader_after_the_other),
+		cmocka_unit_test(a_slow_reader_of_a_pty_gets_every_byte),
 		cmocka_unit_test(without_a_reader_a_pty_holds_no_one_up),
 		cmocka_unit_test(a_socket_serves_one_client_at_a_time),
 		cmocka_unit_test(

@@ -97,6 +97,9 @@ static const struct scene scenes[] = {
 	  { W(UART_IER, UART_IER_THRI), R(UART_IIR, UART_IIR_THRI),
 	    W(UART_IER, UART_IER_THRI), LINE(0), W(UART_IER, 0),
 	    W(UART_IER, UART_IER_THRI), LINE(1), R(UART_IIR, UART_IIR_THRI) } },
+	{ "turning another interrupt on does not repeat the THRE interrupt",
+	  { W(UART_IER, UART_IER_THRI), R(UART_IIR, UART_IIR_THRI),
+	    W(UART_IER, UART_IER_THRI | UART_IER_RDI), LINE(0) } },
 	{ "writing THR raises the THRE interrupt once it is empty",
 	  { W(UART_IER, UART_IER_THRI), R(UART_IIR, UART_IIR_THRI),
 	    W(UART_TX, 'x'), LINE(1), R(UART_IIR, UART_IIR_THRI), LINE(0) } },
@@ -300,7 +303,9 @@ static bool step_holds(struct rig *rig, const struct step *step)
 		client->send_break(client);
 		return true;
 	case TICK:
-		client->tick(client);
+		if (rig->console.want_tick)
+			client->tick(client);
+		rig->console.want_tick = false;
 		return true;
 	case SENT:
 		return rig->console.tail == strlen(text) &&
