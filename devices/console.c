@@ -192,17 +192,18 @@ static void out_failure(struct console *console, int err)
 	console->out.fd = -1;
 }
 
-/* Writes what the ring holds until it is empty or a write would block. */
+/* Writes what the ring holds now, until a write would block. What is put
+ * meanwhile has set the timer again and goes with the next batch. */
 static void out_drain(struct console *console)
 {
-	uint32_t used;
+	uint32_t left = ring_used(console);
 
-	while ((used = ring_used(console)) > 0) {
+	while (left > 0) {
 		uint32_t head = console->head;
-		ssize_t n = used;
+		ssize_t n = left;
 
 		if (console->connected && console->out.fd >= 0)
-			n = ring_write(console, head, used);
+			n = ring_write(console, head, left);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
@@ -214,6 +215,7 @@ static void out_drain(struct console *console)
 			continue;
 		}
 		__atomic_store_n(&console->head, head + n, __ATOMIC_SEQ_CST);
+		left -= n;
 		room_notify(console);
 	}
 	out_watch(console, false);
