@@ -24,12 +24,12 @@ guest_initrd() { # FILE
 	rm -r "$tree"
 }
 
-# Runs kvist for at most a minute, its output both to the log and to FILE, and insists on
+# Runs kvist for at most 150 seconds, its output both to the log and to FILE, and insists on
 # the exit status STATUS.
 kvist_run() { # STATUS FILE ARGUMENT...
 	local want=$1 out=$2 status
 	shift 2
-	"$KVIST" run --timeout "${LIMIT:-60}" "$@" </dev/null 2>&1 | tee "$out"
+	"$KVIST" run --timeout "${LIMIT:-150}" "$@" </dev/null 2>&1 | tee "$out"
 	status=${PIPESTATUS[0]}
 	[ "$status" = "$want" ] || fail "kvist ended with $status instead of $want"
 }
