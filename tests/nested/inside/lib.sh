@@ -1,12 +1,12 @@
-# What a nested test finds in the emulated machine. The test runs in an empty directory of
-# its own, as root, with /dev/kvm; it passes when it exits 0, and is skipped with 77.
+# What a nested test finds. It runs in an empty directory of its own, as root, with
+# /dev/kvm and with network devices and processes of its own; it passes when it exits 0, and
+# is skipped with 77. LIB is where this file is, KVIST the program, PIECES what follows.
 # shellcheck shell=bash disable=SC2034
 
 set -u
-KVIST=/run/payload/kvist
-KERNEL=/nested/vmlinuz		# Debian's cloud kernel, as it was packaged
-VMLINUX=/nested/vmlinux		# the ELF file in it
-DEBIAN=/nested/debian.qcow2	# a Debian with systemd
+KERNEL=$PIECES/vmlinuz		# Debian's cloud kernel, as it was packaged
+VMLINUX=$PIECES/vmlinux		# the ELF file in it
+DEBIAN=$PIECES/debian.qcow2	# a Debian with systemd
 
 fail() {
 	echo "FAILED: $*"
@@ -19,7 +19,7 @@ guest_initrd() { # FILE
 	local tree
 	tree=$(mktemp -d)
 	cat >"$tree/guest"
-	cp /nested/guest.cpio.gz "$1"
+	cp "$PIECES/guest.cpio.gz" "$1"
 	(cd "$tree" && find . | cpio -o -H newc 2>/dev/null) | gzip -1 >>"$1"
 	rm -r "$tree"
 }
