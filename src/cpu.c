@@ -157,11 +157,12 @@ struct msr {
 static void cpu_set_msrs(struct vcpu *vcpu, const struct msr *table, int count)
 {
 	for (int i = 0; i < count; i++) {
+		/* A struct kvm_msrs with room for one. */
 		struct {
-			struct kvm_msrs head;
+			uint32_t nmsrs, pad;
 			struct kvm_msr_entry entry;
 		} msrs = {
-			.head.nmsrs = 1,
+			.nmsrs = 1,
 			.entry = { .index = table[i].index,
 				   .data = table[i].value },
 		};

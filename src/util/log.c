@@ -30,7 +30,8 @@ bool log_enabled(enum log_level level)
 	return level <= __atomic_load_n(&log_level, __ATOMIC_RELAXED);
 }
 
-static void log_line(enum log_level level, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+log_line(enum log_level level, const char *fmt, va_list ap)
 {
 	char line[1024];
 	int n = snprintf(line, sizeof(line), "kvist: %s",
