@@ -43,8 +43,7 @@ int irqchip_create(struct irqchip *chip, int vm_fd)
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	int err;
 
-	memset(chip, 0, sizeof(*chip));
-	chip->vm_fd = vm_fd;
+	*chip = (struct irqchip){ .vm_fd = vm_fd };
 	chip->routing =
 		calloc(1, sizeof(*chip->routing) +
 				  (FIXED_ROUTES + IRQ_MSI_MAX) *

@@ -34,12 +34,6 @@ void vcpu_sregs_init(const struct vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->tr = segment(TSS, 0xffff, true);
 }
 
-static void sregs_enter_real(struct kvm_sregs *sregs)
-{
-	sregs->cs.base = 0;
-	sregs->cs.selector = 0;
-}
-
 /* Flat segments with the selectors that the boot protocols promise. */
 static void sregs_enter_protected(struct kvm_sregs *sregs, gpa_t gdt)
 {
@@ -88,7 +82,7 @@ int vcpu_enter(struct vcpu *vcpu, const struct vcpu_entry *entry)
 	vcpu_sregs_init(vcpu, &sregs);
 	switch (entry->mode) {
 	case VCPU_REAL:
-		sregs_enter_real(&sregs);
+		sregs.cs.base = sregs.cs.selector = 0;
 		break;
 	case VCPU_PROTECTED:
 		sregs_enter_protected(&sregs, entry->gdt);

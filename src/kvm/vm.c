@@ -84,11 +84,8 @@ int vm_create(struct vm *vm, const struct kvm *kvm, struct memory *memory,
 {
 	int err;
 
-	memset(vm, 0, sizeof(*vm));
-	vm->kvm = kvm;
-	vm->memory = memory;
+	*vm = (struct vm){ .kvm = kvm, .memory = memory, .stop = true };
 	vm->wire.request = wire_request;
-	vm->stop = true;
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->end_fd < 0)
 		return vm_failed("eventfd", -errno);
