@@ -335,6 +335,9 @@ int block_open(const struct block_options *options, struct block **block)
 					 "block device"
 			: err == -EACCES || err == -EROFS || err == -EPERM
 				? "; to use it without writing say ,readonly"
+			: err == -ENOENT
+				? "; check the path, or make it with qemu-img "
+				  "create -f qcow2"
 				: "");
 		return err;
 	}

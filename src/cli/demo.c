@@ -285,7 +285,7 @@ int cmd_demo(int argc, char **argv)
 		return EXIT_CODE_OK;
 	}
 	if (argc) {
-		log_err("kvist demo: takes no argument");
+		log_err("demo: takes no argument");
 		return EXIT_CODE_USAGE;
 	}
 	demo_colours(&demo);

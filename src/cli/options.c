@@ -183,7 +183,9 @@ static int parse_choice(int option, const char *value, const char *const *names,
 		if (!strcmp(value, names[i]))
 			return i;
 	}
-	return wrong(option, value, run_flags[option].value);
+	log_err("--%s %s: is not one of %s", run_flags[option].name, value,
+		run_flags[option].value);
+	return -EINVAL;
 }
 
 static int parse_log(const char *value)
@@ -204,7 +206,7 @@ static int check_room(const struct machine_config *config)
 {
 	if (config->nr_disks + config->nr_nets < MACHINE_DEVICES_MAX - 1)
 		return 0;
-	log_err("kvist run: a machine has at most %d disks and network cards",
+	log_err("run: a machine has at most %d disks and network cards",
 		MACHINE_DEVICES_MAX - 1);
 	return -EINVAL;
 }
@@ -303,7 +305,7 @@ static void default_identity(struct run_options *options)
 int run_options_parse(struct run_options *options, int argc, char **argv)
 {
 	struct args args = {
-		.command = "kvist run",
+		.command = "run",
 		.options = run_flags,
 		.nr_options = ARRAY_SIZE(run_flags),
 		.argc = argc,
@@ -317,7 +319,7 @@ int run_options_parse(struct run_options *options, int argc, char **argv)
 	};
 	while ((i = args_next(&args, &value)) != ARGS_END) {
 		if (i == ARGS_FREE) {
-			log_err("kvist run: what is %s? A kernel is given as "
+			log_err("run: what is %s? A kernel is given as "
 				"--kernel %s",
 				value, value);
 			return -EINVAL;
@@ -328,7 +330,7 @@ int run_options_parse(struct run_options *options, int argc, char **argv)
 			return 0;
 	}
 	if (!options->machine.kernel) {
-		log_err("kvist run: no kernel given; say --kernel FILE");
+		log_err("run: no kernel given; say --kernel FILE");
 		return -EINVAL;
 	}
 	default_identity(options);

@@ -13,7 +13,7 @@ int cmd_version(int argc, char **argv)
 		return EXIT_CODE_OK;
 	}
 	if (argc) {
-		log_err("kvist version: takes no argument");
+		log_err("version: takes no argument");
 		return EXIT_CODE_USAGE;
 	}
 	puts("kvist " KVIST_VERSION);

@@ -74,7 +74,7 @@ static int args_unknown(const struct args *args, const char *arg)
 		log_err("%s: unknown option %s; did you mean --%s?",
 			args->command, arg, nearest);
 	else
-		log_err("%s: unknown option %s; %s --help lists them",
+		log_err("%s: unknown option %s; kvist %s --help lists them",
 			args->command, arg, args->command);
 	return -EINVAL;
 }

@@ -19,7 +19,7 @@ struct arg_option {
 };
 
 struct args {
-	const char *command; /* "kvist run": for messages */
+	const char *command; /* "run": for messages */
 	const struct arg_option *options;
 	int nr_options;
 	int argc;
