@@ -61,6 +61,8 @@ struct pci_msix_entry {
 	uint64_t address;
 	uint32_t data;
 	uint32_t control; /* bit 0: masked */
+	bool masked;      /* atomic: by that, by the function, or off */
+	bool pending;     /* atomic: raised while masked */
 	struct irq_msi msi;
 };
 

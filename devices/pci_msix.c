@@ -5,10 +5,8 @@
 
 #include <errno.h>
 #include <linux/pci_regs.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* PCI 3.0, 6.8.2 and 6.8.3: 16 bytes an entry, of four registers. */
 #define ENTRY_SIZE PCI_MSIX_ENTRY_SIZE
@@ -18,21 +16,30 @@ static uint16_t msix_flags(const struct pci_function *fn)
 	return get_le16(fn->config + fn->msix_cap + PCI_MSIX_FLAGS);
 }
 
-/* A signal given while a vector is masked stays in its eventfd: that is its
- * pending bit, and KVM finds it there when the vector is routed again. */
-static bool vector_pending(const struct pci_msix_entry *vector)
+/*
+ * Masking is ours, in two flags, and the irqfd stays attached: to detach it
+ * costs milliseconds, and a guest masks each vector several times while it
+ * starts. The worker sets `pending` and then looks at `masked` again, we clear
+ * `masked` and then look at `pending`; one of the two sees the other and takes
+ * the signal, and the exchange lets only one.
+ */
+static void vector_raise(struct pci_msix_entry *vector)
 {
-	struct pollfd pfd = { .fd = vector->msi.fd, .events = POLLIN };
-
-	return !vector->msi.routed && poll(&pfd, 1, 0) == 1;
+	if (__atomic_load_n(&vector->masked, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&vector->pending, true, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&vector->masked, __ATOMIC_SEQ_CST) ||
+		    !__atomic_exchange_n(&vector->pending, false,
+					 __ATOMIC_SEQ_CST))
+			return;
+	}
+	irq_msi_signal(&vector->msi);
 }
 
-static void vector_clear(struct pci_msix_entry *vector)
+static void vector_unmask(struct pci_msix_entry *vector)
 {
-	uint64_t count;
-
-	if (read(vector->msi.fd, &count, sizeof(count)) < 0)
-		return; /* nothing was pending */
+	__atomic_store_n(&vector->masked, false, __ATOMIC_SEQ_CST);
+	if (__atomic_exchange_n(&vector->pending, false, __ATOMIC_SEQ_CST))
+		irq_msi_signal(&vector->msi);
 }
 
 /* After the entry or the function's mask changed. */
@@ -45,13 +52,14 @@ static void vector_update(struct pci_function *fn,
 	if (!(flags & PCI_MSIX_FLAGS_ENABLE) ||
 	    (flags & PCI_MSIX_FLAGS_MASKALL) ||
 	    (vector->control & PCI_MSIX_ENTRY_CTRL_MASKBIT)) {
-		irq_msi_mask(&vector->msi);
+		__atomic_store_n(&vector->masked, true, __ATOMIC_SEQ_CST);
 		return;
 	}
 	err = irq_msi_route(&vector->msi, vector->address, vector->data);
 	if (err)
 		log_err("%s: cannot route an interrupt to the guest: %s",
 			fn->dev.name, strerror(-err));
+	vector_unmask(vector);
 }
 
 void pci_msix_control(struct pci_function *fn)
@@ -77,7 +85,8 @@ void pci_msix_reset(struct pci_function *fn)
 	}
 	pci_msix_control(fn);
 	for (unsigned i = 0; i < fn->id.vectors; i++)
-		vector_clear(&fn->vector[i]);
+		__atomic_store_n(&fn->vector[i].pending, false,
+				 __ATOMIC_SEQ_CST);
 }
 
 bool pci_msix_raise(struct pci_function *fn, uint16_t vector)
@@ -85,7 +94,7 @@ bool pci_msix_raise(struct pci_function *fn, uint16_t vector)
 	if (!__atomic_load_n(&fn->msix_enabled, __ATOMIC_SEQ_CST))
 		return false;
 	if (vector < fn->id.vectors)
-		irq_msi_signal(&fn->vector[vector].msi);
+		vector_raise(&fn->vector[vector]);
 	return true;
 }
 
@@ -130,7 +139,7 @@ static uint64_t pba_read(const struct pci_function *fn, uint64_t offset,
 	uint64_t bits = 0;
 
 	for (unsigned i = 0; i < fn->id.vectors; i++) {
-		if (vector_pending(&fn->vector[i]))
+		if (__atomic_load_n(&fn->vector[i].pending, __ATOMIC_SEQ_CST))
 			bits |= 1ull << i;
 	}
 	bits >>= offset * 8;
@@ -210,6 +219,7 @@ int pci_msix_init(struct pci_function *fn, struct irqchip *irqs)
 		if (err)
 			goto undo;
 		fn->vector[i].control = PCI_MSIX_ENTRY_CTRL_MASKBIT;
+		fn->vector[i].masked = true;
 	}
 	/* Both offsets have BIR 0, our only BAR, in their low bits. */
 	put_le16(cap + PCI_MSIX_FLAGS, fn->id.vectors - 1);

@@ -109,24 +109,20 @@ int irq_msi_init(struct irqchip *chip, struct irq_msi *msi)
 
 void irq_msi_fini(struct irq_msi *msi)
 {
-	irq_msi_mask(msi);
+	/* KVM detaches an irqfd whose eventfd is closed, in its own time; to
+	 * ask for it would wait milliseconds. */
 	close(msi->fd);
 }
 
-static int irq_msi_attach(struct irq_msi *msi, bool attach)
+static int irq_msi_attach(struct irq_msi *msi)
 {
-	struct kvm_irqfd irqfd = {
-		.fd = msi->fd,
-		.gsi = msi->gsi,
-		.flags = attach ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
-	};
+	struct kvm_irqfd irqfd = { .fd = msi->fd, .gsi = msi->gsi };
 	int err;
 
-	if (msi->routed == attach)
+	if (msi->routed)
 		return 0;
 	err = kvm_ioctl(msi->chip->vm_fd, KVM_IRQFD, &irqfd);
-	if (!err)
-		msi->routed = attach;
+	msi->routed = !err;
 	return err;
 }
 
@@ -147,12 +143,7 @@ int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data)
 		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING, routing);
 	}
 	pthread_mutex_unlock(&chip->lock);
-	return err ? err : irq_msi_attach(msi, true);
-}
-
-void irq_msi_mask(struct irq_msi *msi)
-{
-	irq_msi_attach(msi, false);
+	return err ? err : irq_msi_attach(msi);
 }
 
 void irq_msi_signal(const struct irq_msi *msi)

@@ -66,9 +66,6 @@ void irq_msi_fini(struct irq_msi *msi);
  * -errno.
  */
 int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data);
-/* Detaches the irqfd: signals stay counted in msi->fd until the next route
- * attaches it, and are delivered then. */
-void irq_msi_mask(struct irq_msi *msi);
 /* Raises the interrupt. Any thread. */
 void irq_msi_signal(const struct irq_msi *msi);
 

@@ -549,14 +549,58 @@ static void a_masked_vector_is_pending_until_it_is_unmasked(void **state)
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 2);
 	assert_true(pci_msix_raise(fn, 2));
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 6);
-	/* KVM takes the signal when the vector is unmasked: it is told. */
+	assert_int_equal(signals(bench, 1), 0);
+	bus_write(&bench->mmio, WINDOW + TABLE + 28, 4, 0);
 	assert_int_equal(signals(bench, 1), 1);
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 4);
+	assert_true(pci_msix_raise(fn, 1));
+	assert_int_equal(signals(bench, 1), 1);
+	/* The function's mask holds all of them back. */
+	config_write(bench, 1, 0x42, 2,
+		     PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+	assert_true(pci_msix_raise(fn, 1));
+	assert_int_equal(signals(bench, 1), 0);
+	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 6);
+	config_write(bench, 1, 0x42, 2, PCI_MSIX_FLAGS_ENABLE);
+	assert_int_equal(signals(bench, 1), 1);
 	/* One that does not exist: dropped, and no INTA either. */
 	assert_true(pci_msix_raise(fn, 3));
 	assert_true(pci_msix_raise(fn, 0xffff));
 	bus_reset(&bench->ports);
 	assert_int_equal(signals(bench, 2), 0);
+	bench_destroy(bench);
+}
+
+static void *raise_thousands(void *arg)
+{
+	for (int i = 0; i < 5000; i++)
+		pci_msix_raise(arg, 1);
+	return NULL;
+}
+
+static void no_signal_is_lost_by_masking(void **state)
+{
+	struct bench *bench = bench_create();
+	struct pci_function *fn = &bench->cards[0].fn;
+	pthread_t thread;
+
+	(void)state;
+	log_set_level(LOG_ERR - 1); /* there is no KVM to route it */
+	decode(bench, 1, true);
+	config_write(bench, 1, 0x42, 2, PCI_MSIX_FLAGS_ENABLE);
+	for (int round = 0; round < 20; round++) {
+		pthread_create(&thread, NULL, raise_thousands, fn);
+		for (int i = 0; i < 100; i++)
+			bus_write(&bench->mmio, WINDOW + TABLE + 28, 4, i & 1);
+		bus_write(&bench->mmio, WINDOW + TABLE + 28, 4, 0);
+		signals(bench, 1);
+		/* What comes from now on is seen, masked or not. */
+		pci_msix_raise(fn, 1);
+		assert_int_not_equal(signals(bench, 1), 0);
+		pthread_join(thread, NULL);
+		assert_false(fn->vector[1].pending);
+	}
+	log_set_level(LOG_WARN);
 	bench_destroy(bench);
 }
 
@@ -597,6 +641,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_line_is_never_left_behind_by_a_race),
 	cmocka_unit_test(the_table_of_vectors_is_read_as_written),
 	cmocka_unit_test(a_masked_vector_is_pending_until_it_is_unmasked),
+	cmocka_unit_test(no_signal_is_lost_by_masking),
 	cmocka_unit_test(slots_and_the_window_run_out_with_an_error),
 };
 
