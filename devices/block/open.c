@@ -185,7 +185,7 @@ static int open_allowed(const struct chain *chain, const char *path)
 	if (len < 0 || !allowed(chain, real)) {
 		log_err("disk %s: its backing file %s lies outside the image's "
 			"own folder; if you trust the image, allow its folder "
-			"with the disk option backing-dir=FOLDER",
+			"with the disk option backing-dir=DIR",
 			chain->options->path, path);
 		fd = -EACCES;
 	} else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
