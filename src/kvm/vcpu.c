@@ -146,7 +146,7 @@ static bool vcpu_park(struct vcpu *vcpu)
 	pthread_mutex_lock(&vm->lock);
 	vm->running--;
 	pthread_cond_broadcast(&vm->changed);
-	while (vm->stop && !vm->quit)
+	while (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST) && !vm->quit)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	vm->running++;
 	quit = vm->quit;

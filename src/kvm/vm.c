@@ -186,6 +186,13 @@ void vm_end_threads(struct vm *vm)
 	}
 }
 
+static void vm_count_running(struct vm *vm, int more)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->running += more;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 int vm_start_threads(struct vm *vm)
 {
 	vcpu_kick_init();
@@ -194,11 +201,11 @@ int vm_start_threads(struct vm *vm)
 		int err;
 
 		/* Counted here, so that a stop waits for a thread that has not
-		 * run yet. */
-		vm->running++;
+		 * run yet; the ones before it are parking meanwhile. */
+		vm_count_running(vm, 1);
 		err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
 		if (err) {
-			vm->running--;
+			vm_count_running(vm, -1);
 			log_err("vcpu %d: starting its thread: %s", i,
 				strerror(err));
 			vm_end_threads(vm);
