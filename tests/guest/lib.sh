@@ -55,6 +55,26 @@ run() {
 	[ $got = "$want" ] || die "$what: exit code $got, want $want"
 }
 
+# start GUEST [OPTION...]: as run, but in the background, as $pid. The files out
+# and err are new ones: what an earlier run said is gone.
+start() {
+	local name=$1
+	shift
+	what="kvist run $name $*"
+	rm -f "$TMP/out" "$TMP/err"
+	"$KVIST" run --kernel "$(guest "$name")" --memory 64M "$@" \
+		>"$TMP/out" 2>"$TMP/err" </dev/null &
+	pid=$!
+}
+
+# finish CODE: the end of what start began.
+finish() {
+	local got
+	wait $pid 2>/dev/null
+	got=$?
+	[ $got = "$1" ] || die "$what: exit code $got, want $1"
+}
+
 # refuse CODE TEXT ARGUMENT...: kvist with these arguments ends with CODE and
 # one line, with TEXT in it, on standard error; nothing on standard output.
 refuse() {
