@@ -12,7 +12,8 @@
 /* Below are the real-mode vectors and what habit keeps free. */
 #define SMALL_MIN 0x10000u
 
-#define MIB (1ull << 20)
+#define MIB       (1ull << 20)
+#define HUGE_PAGE (2 * MIB)
 
 void placer_init(struct placer *placer, const struct boot *boot,
 		 const struct boot_machine *machine)
@@ -65,9 +66,24 @@ bool placer_fits(const struct placer *placer, gpa_t gpa, uint64_t size)
 	       !placer_conflict(placer, gpa, size);
 }
 
+/* What a kernel asks for it will use whole: huge pages make loading and booting
+ * quicker, where the host gives them on request. Nothing small gets them, for
+ * the host would zero 2 MiB in vain. */
+static void want_huge_pages(const struct placer *placer, gpa_t gpa,
+			    uint64_t size)
+{
+	gpa_t start = align_up(gpa, HUGE_PAGE);
+	gpa_t end = align_down(gpa + size, HUGE_PAGE);
+
+	if (start < end)
+		madvise(memory_at(placer->machine->memory, start, end - start),
+			end - start, MADV_HUGEPAGE);
+}
+
 static void placer_add(struct placer *placer, const char *what, gpa_t gpa,
 		       uint64_t size)
 {
+	want_huge_pages(placer, gpa, size);
 	placer->placed[placer->count++] =
 		(struct placed){ .what = what, .start = gpa, .size = size };
 }
