@@ -9,8 +9,10 @@
  * B1: every submitted request is completed exactly once, by its done().
  * B2: a write that was completed before a flush was submitted is durable when
  *     that flush completes with 0.
- * B3: after a failed flush every later flush fails as well: the host may have
- *     dropped the bytes, and trying again would call them safe.
+ * B3: once the host failed to make bytes durable (a failed fsync), every later
+ *     flush fails as well: the host may have dropped the bytes, and trying
+ *     again would call them safe. A flush that failed before, as on a full
+ *     disk, may be tried again: nothing is lost from memory.
  */
 #ifndef KVIST_BLOCK_BLOCK_H
 #define KVIST_BLOCK_BLOCK_H

@@ -41,6 +41,7 @@ struct qcow2_table {
 	uint64_t offset;
 	uint32_t entries;
 	uint64_t *entry; /* host byte order */
+	uint64_t top;    /* no entry names a host offset above this one */
 	uint8_t *dirty;  /* one byte a sector of 64 entries */
 	bool any_dirty;
 };

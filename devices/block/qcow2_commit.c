@@ -141,6 +141,9 @@ bool qcow2_is_fixed(const struct qcow2 *q, uint64_t offset, uint64_t length)
 static bool refers_to(const struct qcow2 *q, const struct qcow2_table *table,
 		      uint64_t offset, uint64_t length)
 {
+	/* A file that grows is written above its tables: no need to look. */
+	if (offset >= table->top + q->cluster_size)
+		return false;
 	for (uint32_t i = 0; i < table->entries; i++) {
 		uint64_t at = table->entry[i] & QCOW2_OFFSET_MASK;
 

@@ -6,6 +6,12 @@
 
 #define PER_SECTOR (BLOCK_SECTOR / 8)
 
+static void raise_top(struct qcow2_table *table, uint64_t value)
+{
+	if ((value & QCOW2_OFFSET_MASK) > table->top)
+		table->top = value & QCOW2_OFFSET_MASK;
+}
+
 int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
 		     uint64_t offset, uint32_t entries)
 {
@@ -21,8 +27,11 @@ int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
 		free(dirty);
 		return err;
 	}
-	for (uint32_t i = 0; i < entries; i++)
+	table->top = 0;
+	for (uint32_t i = 0; i < entries; i++) {
 		entry[i] = be64toh(entry[i]);
+		raise_top(table, entry[i]);
+	}
 	table->offset = offset;
 	table->entries = entries;
 	table->entry = entry;
@@ -34,6 +43,7 @@ int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
 void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value)
 {
 	table->entry[index] = value;
+	raise_top(table, value);
 	table->dirty[index / PER_SECTOR] = 1;
 	table->any_dirty = true;
 }

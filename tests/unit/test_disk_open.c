@@ -253,6 +253,16 @@ static void a_deep_chain_is_read_to_its_end(void **state)
 	assert_int_equal(block_close(block), 0);
 }
 
+static void a_chain_without_end_is_refused(void **state)
+{
+	(void)state;
+	/* 201 images, each a copy with another number in its backing name. */
+	must("qemu-img create -q -u -f qcow2 -b n000 -F qcow2 t.qcow2 1M; "
+	     "for i in $(seq 100 301); do "
+	     "LC_ALL=C sed \"s/n000/n$((i+1))/\" t.qcow2 > n$i; done");
+	refused("n100", BLOCK_QCOW2, -ELOOP, "more than 200");
+}
+
 static void a_raw_disk_is_its_files_bytes(void **state)
 {
 	struct block *block;
@@ -315,6 +325,7 @@ int main(int argc, char **argv)
 		T(a_backing_file_is_a_plain_local_file_of_a_stated_format),
 		T(a_chain_that_comes_back_to_itself_is_refused),
 		T(a_deep_chain_is_read_to_its_end),
+		T(a_chain_without_end_is_refused),
 		T(a_raw_disk_is_its_files_bytes),
 		T(a_request_outside_the_rules_is_refused),
 	};
