@@ -25,6 +25,9 @@
  * that reads LSR this often waits for input. */
 #define POLLS 8
 
+/* A tenth of a second, in ticks of the console. */
+#define WAITS (100000000u / CONSOLE_BATCH_NS)
+
 static struct serial *from_device(struct device *dev)
 {
 	return container_of(dev, struct serial, dev);
@@ -82,12 +85,33 @@ static void irq_update(struct serial *serial)
 		irq_line_set(&serial->line, level);
 }
 
-/* True when input would be heard. */
+/*
+ * True when input would be heard. RTS says so, and a driver raises it when its
+ * set-up is done. One that never does is heard by its polling, or by its
+ * receive interrupt once that has been on for a while: Linux turns it on before
+ * the FIFOs, whose turning on drops what has come.
+ */
 static bool listening(const struct serial *serial)
 {
-	return !(serial->mcr & UART_MCR_LOOP) &&
-	       ((serial->mcr & UART_MCR_RTS) || (serial->ier & UART_IER_RDI) ||
-		serial->polls >= POLLS);
+	if (serial->mcr & UART_MCR_LOOP)
+		return false;
+	return (serial->mcr & UART_MCR_RTS) || serial->polls >= POLLS ||
+	       ((serial->ier & UART_IER_RDI) && serial->waited >= WAITS);
+}
+
+/* Counts ticks while input waits for nothing but them. */
+static void wait_tick(struct serial *serial)
+{
+	if (serial->refused && (serial->ier & UART_IER_RDI) &&
+	    serial->waited < WAITS)
+		console_tick(serial->console);
+}
+
+/* The receive interrupt was turned on, or the FIFOs changed. */
+static void wait_anew(struct serial *serial)
+{
+	serial->waited = 0;
+	wait_tick(serial);
 }
 
 static void serial_resume(struct serial *serial)
@@ -206,6 +230,7 @@ static void fcr_write(struct serial *serial, uint8_t value)
 			       UART_FCR_TRIGGER_MASK);
 	if (toggled || (value & UART_FCR_CLEAR_RCVR))
 		rx_clear(serial);
+	wait_anew(serial);
 }
 
 static void thr_write(struct serial *serial, uint8_t byte)
@@ -230,7 +255,8 @@ static void ier_write(struct serial *serial, uint8_t value)
 	 * for this. */
 	if ((raised & UART_IER_THRI) && console_ready(serial->console))
 		serial->thre = true;
-	serial_resume(serial);
+	if (raised & UART_IER_RDI)
+		wait_anew(serial);
 }
 
 static uint64_t serial_read(struct device *dev, unsigned range, uint64_t offset,
@@ -326,6 +352,7 @@ static void serial_reset(struct device *dev)
 	serial->msr = MSR_ON;
 	serial->overrun = 0;
 	serial->polls = 0;
+	serial->waited = 0;
 	serial->thre = false;
 	serial->rx[0] = 0;
 	rx_clear(serial);
@@ -349,6 +376,7 @@ static size_t serial_input(struct console_client *client, const uint8_t *bytes,
 	       serial->rx_count < rx_capacity(serial))
 		rx_push(serial, bytes[taken++], 0);
 	serial->refused = taken < len;
+	wait_tick(serial);
 	/* The line is silent after a burst, and that is what a timeout means:
 	 * no need to let the four character times pass. */
 	if (taken && fifos_on(serial))
@@ -382,7 +410,8 @@ static void serial_room(struct console_client *client)
 	pthread_mutex_unlock(&serial->dev.lock);
 }
 
-/* The character timeout: bytes stayed in the FIFO and no one came. */
+/* Time has passed: for the character timeout (bytes stayed in the FIFO and no
+ * one came), and for a guest that may be listening. */
 static void serial_tick(struct console_client *client)
 {
 	struct serial *serial = from_client(client);
@@ -390,6 +419,11 @@ static void serial_tick(struct console_client *client)
 	pthread_mutex_lock(&serial->dev.lock);
 	if (serial->rx_count && fifos_on(serial))
 		serial->timeout = true;
+	if (serial->waited < WAITS && (serial->ier & UART_IER_RDI)) {
+		serial->waited++;
+		wait_tick(serial);
+		serial_resume(serial);
+	}
 	irq_update(serial);
 	pthread_mutex_unlock(&serial->dev.lock);
 }

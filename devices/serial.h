@@ -4,8 +4,8 @@
  *
  * The line's speed is not modelled: a byte written to THR has left at once
  * while the console has room, and THRE stays clear while it has not. Received
- * bytes wait in the console until the guest shows that it listens (RTS, the
- * receive interrupt, or polling of LSR), so that what is piped into kvist is
+ * bytes wait in the console until the guest shows that it listens (RTS, polling
+ * of LSR, or the receive interrupt for a while), so that what is piped into kvist is
  * not lost in the FIFO resets of a booting kernel.
  *
  * Owned by the machine. Registers: vCPU threads by the bus; input and room
@@ -44,6 +44,7 @@ struct serial {
 	bool error_seen; /* LSR has shown the oldest byte's error */
 	bool refused;    /* the console holds bytes for us */
 	uint8_t polls;   /* reads of LSR in a row, with nothing to send */
+	uint8_t waited;  /* ticks since the receive interrupt was turned on */
 };
 
 /* The port, after power-on, connected to @console and on pin @gsi. */

@@ -51,9 +51,9 @@ struct step {
 	{                                                                      \
 		BREAK, 0, 0, NULL                                              \
 	}
-#define TIME_PASSES                                                            \
+#define TICKS(n)                                                               \
 	{                                                                      \
-		TICK, 0, 0, NULL                                               \
+		TICK, 0, n, NULL                                               \
 	}
 #define EMPTY         (UART_LSR_THRE | UART_LSR_TEMT)
 #define FIFO(trigger) W(UART_FCR, UART_FCR_ENABLE_FIFO | (trigger))
@@ -118,9 +118,9 @@ static const struct scene scenes[] = {
 	{ "below the trigger a burst is announced by the timeout",
 	  { FIFO(UART_FCR_TRIGGER_8), LISTEN, W(UART_IER, UART_IER_RDI),
 	    TYPED("abc", 3), LINE(1), R(UART_IIR, 0xc0 | UART_IIR_RX_TIMEOUT),
-	    R(UART_RX, 'a'), LINE(0), R(UART_IIR, 0xc1), TIME_PASSES, LINE(1),
+	    R(UART_RX, 'a'), LINE(0), R(UART_IIR, 0xc1), TICKS(1), LINE(1),
 	    R(UART_IIR, 0xc0 | UART_IIR_RX_TIMEOUT), R(UART_RX, 'b'),
-	    R(UART_RX, 'c'), TIME_PASSES, LINE(0) } },
+	    R(UART_RX, 'c'), TICKS(1), LINE(0) } },
 	{ "at the trigger the data interrupt comes, and goes below it",
 	  { FIFO(UART_FCR_TRIGGER_4), LISTEN, W(UART_IER, UART_IER_RDI),
 	    TYPED("abcd", 4), R(UART_IIR, 0xc0 | UART_IIR_RDI), R(UART_RX, 'a'),
@@ -131,9 +131,14 @@ static const struct scene scenes[] = {
 	{ "input waits until the guest listens: RTS",
 	  { FIFO(0), TYPED("a", 0), R(UART_LSR, EMPTY), RESUMED(0), LISTEN,
 	    RESUMED(1), TYPED("a", 1), R(UART_RX, 'a') } },
-	{ "input waits until the guest listens: the interrupt",
-	  { TYPED("a", 0), W(UART_IER, UART_IER_RDI), RESUMED(1), TYPED("a", 1),
-	    R(UART_IIR, UART_IIR_RDI) } },
+	{ "input waits until the guest listens: the interrupt, for a while",
+	  { TYPED("a", 0), W(UART_IER, UART_IER_RDI), RESUMED(0), TICKS(49),
+	    RESUMED(0), TYPED("a", 0), TICKS(1), RESUMED(1), TYPED("a", 1),
+	    R(UART_IIR, UART_IIR_RDI), R(UART_RX, 'a'), TYPED("b", 1) } },
+	{ "turning the FIFOs on after the interrupt drops no input",
+	  { TYPED("ab", 0), W(UART_IER, UART_IER_RDI), TICKS(40),
+	    TYPED("ab", 0), FIFO(0), TICKS(49), RESUMED(0), LISTEN, RESUMED(1),
+	    TYPED("ab", 2), R(UART_RX, 'a'), R(UART_RX, 'b') } },
 	{ "input waits until the guest listens: polling",
 	  { TYPED("a", 0), R(UART_LSR, EMPTY), R(UART_LSR, EMPTY),
 	    R(UART_LSR, EMPTY), R(UART_LSR, EMPTY), R(UART_LSR, EMPTY),
@@ -303,9 +308,13 @@ static bool step_holds(struct rig *rig, const struct step *step)
 		client->send_break(client);
 		return true;
 	case TICK:
-		if (rig->console.want_tick)
-			client->tick(client);
-		rig->console.want_tick = false;
+		for (unsigned i = 0; i < step->value; i++) {
+			bool wanted = rig->console.want_tick;
+
+			rig->console.want_tick = false;
+			if (wanted)
+				client->tick(client);
+		}
 		return true;
 	case SENT:
 		return rig->console.tail == strlen(text) &&
