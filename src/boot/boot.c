@@ -17,6 +17,7 @@ static const struct boot_protocol *const protocols[] = {
 static int boot_probe(struct boot *boot)
 {
 	uint64_t len = boot->kernel.size;
+	const char *cure;
 	char found[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
@@ -31,10 +32,8 @@ static int boot_probe(struct boot *boot)
 	}
 	if (len > BOOT_HEAD)
 		len = BOOT_HEAD;
-	boot_identify(boot->head, len, found, sizeof(found));
-	log_err("kernel %s: is %s; give a Linux bzImage or vmlinux for x86, an "
-		"ELF with a PVH note, a multiboot 1 kernel or a boot sector",
-		boot->kernel.path, found);
+	cure = boot_identify(boot->head, len, found, sizeof(found));
+	log_err("kernel %s: is %s; %s", boot->kernel.path, found, cure);
 	return -EINVAL;
 }
 

@@ -14,33 +14,39 @@ struct magic {
 	uint8_t len;
 	const char *bytes;
 	const char *what;
+	const char *cure; /* NULL: another kernel */
 };
+
+static const char another_kernel[] =
+	"give a Linux bzImage or vmlinux for x86, an ELF with a PVH note, a "
+	"multiboot 1 kernel or a boot sector";
+static const char unpack[] = "unpack it first";
 
 /* The first that fits counts: kernels for other machines before the PE header
  * they carry. */
 static const struct magic magics[] = {
-	{ 56, 4, "ARM\x64", "an ARM64 Image" },
-	{ 56, 4, "RSC\x05", "a RISC-V Image" },
-	{ 36, 4, "\x18\x28\x6f\x01", "an ARM zImage" },
-	{ 0, 4, "\x27\x05\x19\x56", "a U-Boot uImage" },
-	{ 0, 2, "\x1f\x8b", "gzip data; unpack it first" },
+	{ 56, 4, "ARM\x64", "an ARM64 Image", NULL },
+	{ 56, 4, "RSC\x05", "a RISC-V Image", NULL },
+	{ 36, 4, "\x18\x28\x6f\x01", "an ARM zImage", NULL },
+	{ 0, 4, "\x27\x05\x19\x56", "a U-Boot uImage", NULL },
+	{ 0, 2, "\x1f\x8b", "gzip data", unpack },
 	{ 0, 6,
 	  "\xfd"
 	  "7zXZ\0",
-	  "xz data; unpack it first" },
-	{ 0, 3, "BZh", "bzip2 data; unpack it first" },
-	{ 0, 4, "\x28\xb5\x2f\xfd", "zstd data; unpack it first" },
-	{ 0, 4, "\x02\x21\x4c\x18", "lz4 data; unpack it first" },
-	{ 0, 4, "\x04\x22\x4d\x18", "lz4 data; unpack it first" },
-	{ 0, 4, "\x89LZO", "lzop data; unpack it first" },
-	{ 0, 4, "PK\x03\x04", "a zip archive" },
-	{ 257, 5, "ustar", "a tar archive" },
-	{ 0, 5, "07070", "a cpio archive, perhaps an initrd" },
-	{ 0, 4, "QFI\xfb", "a qcow2 image; it is given by --disk" },
-	{ 0, 4, "hsqs", "a squashfs image" },
-	{ 0, 8, "!<arch>\n", "a Debian package or an archive" },
-	{ 0, 2, "MZ", "a PE program, as for Windows or UEFI" },
-	{ 0, 2, "#!", "a script" },
+	  "xz data", unpack },
+	{ 0, 3, "BZh", "bzip2 data", unpack },
+	{ 0, 4, "\x28\xb5\x2f\xfd", "zstd data", unpack },
+	{ 0, 4, "\x02\x21\x4c\x18", "lz4 data", unpack },
+	{ 0, 4, "\x04\x22\x4d\x18", "lz4 data", unpack },
+	{ 0, 4, "\x89LZO", "lzop data", unpack },
+	{ 0, 4, "PK\x03\x04", "a zip archive", NULL },
+	{ 257, 5, "ustar", "a tar archive", NULL },
+	{ 0, 5, "07070", "a cpio archive", "an initrd is given by --initrd" },
+	{ 0, 4, "QFI\xfb", "a qcow2 image", "a disk is given by --disk" },
+	{ 0, 4, "hsqs", "a squashfs image", NULL },
+	{ 0, 8, "!<arch>\n", "a Debian package or an archive", NULL },
+	{ 0, 2, "MZ", "a PE program, as for Windows or UEFI", NULL },
+	{ 0, 2, "#!", "a script", NULL },
 };
 
 static const struct {
@@ -123,17 +129,16 @@ static bool has_multiboot2(const uint8_t *head, uint64_t len)
 	return false;
 }
 
-void boot_identify(const uint8_t *head, uint64_t len, char *text, size_t size)
+const char *boot_identify(const uint8_t *head, uint64_t len, char *text,
+			  size_t size)
 {
 	if (has_multiboot2(head, len)) {
-		snprintf(text, size,
-			 "a multiboot 2 kernel; only multiboot 1 "
-			 "is understood");
-		return;
+		snprintf(text, size, "a multiboot 2 kernel");
+		return another_kernel;
 	}
 	if (len >= SELFMAG && !memcmp(head, ELFMAG, SELFMAG)) {
 		identify_elf(head, len, text, size);
-		return;
+		return another_kernel;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(magics); i++) {
 		const struct magic *m = &magics[i];
@@ -141,11 +146,12 @@ void boot_identify(const uint8_t *head, uint64_t len, char *text, size_t size)
 		if (range_within(m->at, m->len, len) &&
 		    !memcmp(head + m->at, m->bytes, m->len)) {
 			snprintf(text, size, "%s", m->what);
-			return;
+			return m->cure ? m->cure : another_kernel;
 		}
 	}
 	snprintf(text, size, "%s",
 		 is_zero(head, len)   ? "nothing but zeros"
 		 : is_text(head, len) ? "text"
 				      : "data of an unknown kind");
+	return another_kernel;
 }

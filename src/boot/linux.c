@@ -125,7 +125,7 @@ int linux_setup(struct placer *placer, const struct setup_header *hdr,
 	if (!err)
 		err = setup_gdt(placer, long_mode, &entry->gdt);
 	if (!err)
-		err = placer_put_cmdline(placer, &cmdline);
+		err = placer_put_cmdline(placer, NULL, &cmdline);
 	if (!err)
 		err = setup_params(placer, hdr, cmdline, initrd, &params);
 	if (err)

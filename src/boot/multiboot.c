@@ -16,10 +16,9 @@ enum {
 	HEADER_MAGIC = 0x1badb002,
 	LOADER_MAGIC = 0x2badb002,
 
-	/* Header flags: 0 to 15 must be understood (3.1.2). */
-	WANT_PAGE_ALIGN = 1 << 0,
-	WANT_MEMORY = 1 << 1,
-	WANT_VIDEO = 1 << 2,
+	/* Header flags (3.1.2): 0 to 15 must be understood. Modules on page
+	 * boundaries and memory information are given without being asked;
+	 * a wish for a video mode cannot be met, which the information says. */
 	WANT_UNKNOWN = 0xfff8,
 	HAS_ADDRESSES = 1 << 16,
 
@@ -236,8 +235,11 @@ static int hand_over(struct placer *placer, gpa_t initrd, gpa_t *gpa)
 
 	err = placer_find_small(placer, "the multiboot information", sizeof(h),
 				8, gpa);
+	/* The kernel's name comes first: of the usual loaders only GRUB 2 leaves
+	 * it out, and kernels take their first word for it. */
 	if (!err)
-		err = placer_put_cmdline(placer, &cmdline);
+		err = placer_put_cmdline(placer, placer->boot->kernel.path,
+					 &cmdline);
 	if (err)
 		return err;
 	fill_memory(&h, placer->machine->e820);

@@ -278,15 +278,23 @@ int placer_find_small(struct placer *placer, const char *what, uint64_t size,
 	return placer_find(placer, &want, gpa);
 }
 
-int placer_put_cmdline(struct placer *placer, gpa_t *gpa)
+int placer_put_cmdline(struct placer *placer, const char *name, gpa_t *gpa)
 {
+	const struct memory *memory = placer->machine->memory;
 	const char *cmdline = placer->machine->cmdline;
+	size_t before = name ? strlen(name) + 1 : 0;
 	size_t len = strlen(cmdline) + 1;
-	int err = placer_find_small(placer, "the command line", len, 1, gpa);
+	int err = placer_find_small(placer, "the command line", before + len, 1,
+				    gpa);
 
-	if (!err)
-		memory_write(placer->machine->memory, *gpa, cmdline, len);
-	return err;
+	if (err)
+		return err;
+	if (name) {
+		memory_write(memory, *gpa, name, before - 1);
+		memory_write(memory, *gpa + before - 1, " ", 1);
+	}
+	memory_write(memory, *gpa + before, cmdline, len);
+	return 0;
 }
 
 int placer_load_initrd(struct placer *placer, const struct placement *want,

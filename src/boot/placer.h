@@ -63,8 +63,9 @@ int placer_try_find(struct placer *placer, const struct placement *want,
  * parameters, ...): the lowest that is free, from 64 KiB on. */
 int placer_find_small(struct placer *placer, const char *what, uint64_t size,
 		      uint64_t align, gpa_t *gpa);
-/* The same, and puts the command line there. */
-int placer_put_cmdline(struct placer *placer, gpa_t *gpa);
+/* The same, and puts the command line there, after @name and a space if @name
+ * is not NULL. */
+int placer_put_cmdline(struct placer *placer, const char *name, gpa_t *gpa);
 
 /* Finds a place for the initrd within @want, whose what and size are not
  * used, and reads it in. Without an initrd *gpa is 0. */

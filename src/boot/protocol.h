@@ -23,9 +23,10 @@ extern const struct boot_protocol boot_bzimage64, boot_bzimage32, boot_pvh,
 
 /*
  * Puts into @text a few words on what the first @len bytes of a file are,
- * with their article: "an ELF for aarch64", "gzip data". identify.c; @len is
- * at most BOOT_HEAD. Pure.
+ * with their article: "an ELF for aarch64", "gzip data". Returns what to do
+ * about it: "unpack it first". identify.c; @len is at most BOOT_HEAD. Pure.
  */
-void boot_identify(const uint8_t *head, uint64_t len, char *text, size_t size);
+const char *boot_identify(const uint8_t *head, uint64_t len, char *text,
+			  size_t size);
 
 #endif

@@ -137,7 +137,7 @@ static int hand_over(struct placer *placer, gpa_t initrd, gpa_t *gpa)
 
 	err = placer_find_small(placer, "the start info", sizeof(h), 8, gpa);
 	if (!err)
-		err = placer_put_cmdline(placer, &h.info.cmdline);
+		err = placer_put_cmdline(placer, NULL, &h.info.cmdline);
 	if (err)
 		return err;
 	if (initrd)

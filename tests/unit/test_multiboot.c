@@ -35,6 +35,7 @@ static void a_multiboot_kernel_gets_its_information(void **state)
 	uint8_t bytes[MB_SIZE];
 	struct input in = mb_make(bytes);
 	const uint8_t *info, *mod;
+	const char *cmdline;
 	uint64_t ram = 0;
 	struct world w;
 
@@ -54,7 +55,10 @@ static void a_multiboot_kernel_gets_its_information(void **state)
 	assert_int_equal(get_le32(info) & 0x24d, 0x24d);
 	assert_int_equal(get_le32(info + 4), 639);
 	assert_int_equal(get_le32(info + 8), 63 * 1024);
-	assert_string_equal(at(&w, get_le32(info + 16), 6), "smp 4");
+	cmdline = at(&w, get_le32(info + 16), 16);
+	assert_non_null(strchr(cmdline, ' '));
+	assert_string_equal(strchr(cmdline, ' '), " smp 4");
+	assert_memory_equal(cmdline, "/proc/self/fd/", 14);
 	assert_int_equal(get_le32(info + 20), 1);
 	mod = at(&w, get_le32(info + 24), 16);
 	assert_int_equal(get_le32(mod), MIB + 0x9000);
