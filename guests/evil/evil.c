@@ -1,6 +1,6 @@
 /*
  * The attacks' main program. Options: target=blk, net-tx, net-rx or rng only
- * that one, only=NAME only that attack, machine the ports and addresses too,
+ * that one, traffic: frames come all the time, only=NAME only that attack, machine the ports and addresses too,
  * time when each attack began.
  */
 #include "guests/evil/evil.h"
@@ -97,6 +97,12 @@ static void prove_net(struct target *target)
 	vq_add(&tx, &buffer, 1);
 	vq_kick(&tx);
 	CHECK(vq_take(&tx, NULL, NULL), "a NIC that works sends");
+	if (!option("traffic"))
+		return;
+	buffer = (struct vq_buffer){ PROOF + 0x1000, 2048, true };
+	vq_add(&rx, &buffer, 1);
+	vq_kick(&rx);
+	CHECK(vq_take(&rx, NULL, NULL), "a NIC that works receives");
 }
 
 static struct target targets[] = {

@@ -151,6 +151,17 @@ static void reset_in_flight(struct target *t)
 	}
 }
 
+/* Runs @function on the second CPU until the caller says stop. */
+static bool second_cpu(void (*function)(uint32_t id))
+{
+	if (acpi.nr_cpus < 2)
+		return false;
+	scribbler_up = stop_scribbling = false;
+	CHECK(cpu_start(acpi.cpus[1], function), "the second CPU comes up");
+	CHECK(WAIT_FOR(scribbler_up), "the second CPU runs");
+	return true;
+}
+
 static void scribbler(uint32_t id)
 {
 	uint32_t seed = id;
@@ -173,13 +184,10 @@ static void scribbler(uint32_t id)
 /* Another CPU rewrites descriptors while the device reads them. */
 static void race(struct target *t)
 {
-	if (acpi.nr_cpus < 2)
-		return;
 	scribbled = t->vq.desc;
-	scribbler_up = stop_scribbling = false;
 	scribbling = true;
-	CHECK(cpu_start(acpi.cpus[1], scribbler), "the second CPU comes up");
-	CHECK(WAIT_FOR(scribbler_up), "the second CPU runs");
+	if (!second_cpu(scribbler))
+		return;
 	for (int round = 0; round < 10; round++) {
 		for (uint16_t head = 0; head < 16; head++)
 			vq_publish(&t->vq, head);
@@ -188,6 +196,47 @@ static void race(struct target *t)
 	scribbling = false;
 	stop_scribbling = true;
 	clock_spin(clock_ms(1));
+}
+
+static struct target *disturbed;
+
+/* Registers from two CPUs: one starts and stops what the other one uses. */
+static void disturber(uint32_t id)
+{
+	struct virtio dev = disturbed->dev;
+
+	(void)id;
+	scribbler_up = true;
+	while (!stop_scribbling) {
+		virtio_set_status(&dev, 0);
+		virtio_set_status(&dev, 3);
+		virtio_driver_features(&dev, BIT(VIRTIO_F_VERSION_1));
+		virtio_set_status(&dev, 0xb);
+		virtio_select(&dev, (uint16_t)disturbed->queue);
+		virtio_queue_addresses(&dev, (uint64_t)disturbed->vq.desc,
+				       (uint64_t)disturbed->vq.avail,
+				       (uint64_t)disturbed->vq.used);
+		virtio_queue_ready(&dev, true);
+		virtio_set_status(&dev, 0xf);
+	}
+	scribbler_up = false;
+}
+
+static void two_drivers(struct target *t)
+{
+	disturbed = t;
+	if (!second_cpu(disturber))
+		return;
+	for (int round = 0; round < 100; round++) {
+		set_desc(t, round % 16, SCRATCH, 512, direction(t), 0);
+		vq_publish(&t->vq, (uint16_t)(round % 16));
+		vq_notify(&t->vq);
+		virtio_isr(&t->dev);
+		if (!(round % 10))
+			virtio_set_status(&t->dev, 0);
+	}
+	stop_scribbling = true;
+	CHECK(WAIT_FOR(!scribbler_up), "the second CPU gets through");
 }
 
 const struct attack ring_attacks[] = {
@@ -207,5 +256,6 @@ const struct attack ring_attacks[] = {
 	{ "kick-storm", 0, kick_storm },
 	{ "reset-in-flight", 0, reset_in_flight },
 	{ "race", 0, race },
+	{ "two-drivers", 0, two_drivers },
 	{ NULL, 0, NULL },
 };

@@ -118,13 +118,14 @@ holds() {
 		die "$1 holds $3 at $4: $(cat "$TMP/io")"
 }
 
-# in_netns: the rest of the test runs in a network namespace of its own, which
-# goes with it.
-in_netns() {
-	[ -n "${IN_NETNS:-}" ] && return
-	unshare -n true 2>/dev/null ||
-		skip "no right to make a network namespace"
-	IN_NETNS=1 exec unshare -n "$self"
+# in_namespaces FLAGS: the rest of the test runs in namespaces of its own, as
+# unshare(1) names them, which go with it. A user who is not root is root there.
+in_namespaces() {
+	[ -n "${IN_NAMESPACES:-}" ] && return
+	export IN_NAMESPACES=1
+	unshare "$1" true 2>/dev/null && exec unshare "$1" "$self"
+	unshare -r "$1" true 2>/dev/null && exec unshare -r "$1" "$self"
+	skip "no right to make a namespace (unshare $1)"
 }
 
 # A bridge, up, with the address 192.0.2.1.
