@@ -8,11 +8,15 @@
  *   | copied head |<------------ request ------------>| copied tail |
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
+#include "devices/block/iov.h"
 #include "devices/block/qcow2.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+
+/* Vectors of a request that go out in one call with what surrounds it. */
+#define RUN_VECTORS 62
 
 /* One run of new clusters: guest [start, end), aligned, at host offset. */
 struct run {
@@ -31,34 +35,41 @@ static bool is_zero(const struct qcow2 *q, enum qcow2_kind kind,
 		qcow2_past_backing(q, offset));
 }
 
-/*
- * Fills [from, to) of the run with what the guest's disk holds there now; past
- * the disk's end, in the last cluster, zeros.
- */
-static int fill(struct qcow2 *q, const struct run *run, enum qcow2_kind kind,
-		uint64_t from, uint64_t to)
+/* True when old contents from @from on need not be written to the run. */
+static bool there_already(const struct qcow2 *q, const struct run *run,
+			  enum qcow2_kind kind, uint64_t from)
+{
+	return run->fresh && (is_zero(q, kind, from) || from >= q->block.size);
+}
+
+/* What the guest's disk holds now; past its end, in the last cluster, zeros. */
+static int old_contents(struct qcow2 *q, uint64_t from, size_t len,
+			uint8_t *buf)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	size_t there = len;
+
+	if (from >= q->block.size)
+		there = 0;
+	else if (there > q->block.size - from)
+		there = q->block.size - from;
+	memset(buf + there, 0, len - there);
+	return qcow2_read(q, &iov, 1, 0, from, there);
+}
+
+/* Fills guest [from, to) of the run with the old contents. */
+static int fill(struct qcow2 *q, const struct run *run, uint64_t from,
+		uint64_t to)
 {
 	while (from < to) {
-		uint64_t host = run->host + (from - run->start);
-		uint64_t len = to - from;
-		struct iovec iov;
-		int err;
+		size_t len = to - from < QCOW2_BOUNCE ? to - from
+						      : QCOW2_BOUNCE;
+		uint8_t *buf = qcow2_bounce(q);
+		int err = buf ? old_contents(q, from, len, buf) : -ENOMEM;
 
-		if (is_zero(q, kind, from) || from >= q->block.size)
-			return run->fresh
-				       ? 0
-				       : host_write_zeros(q->file, host, len);
-		if (len > q->block.size - from)
-			len = q->block.size - from;
-		if (len > QCOW2_BOUNCE)
-			len = QCOW2_BOUNCE;
-		iov.iov_base = qcow2_bounce(q);
-		iov.iov_len = len;
-		if (!iov.iov_base)
-			return -ENOMEM;
-		err = qcow2_read(q, &iov, 1, 0, from, len);
 		if (!err)
-			err = host_write(q->file, iov.iov_base, len, host);
+			err = host_write(q->file, buf, len,
+					 run->host + (from - run->start));
 		if (err)
 			return err;
 		from += len;
@@ -66,6 +77,57 @@ static int fill(struct qcow2 *q, const struct run *run, enum qcow2_kind kind,
 	return 0;
 }
 
+/*
+ * Writes guest [start, stop) in one system call: old contents up to @offset
+ * and from @end on, and between them @data vectors, in part[1] and after.
+ */
+static int write_at_once(struct qcow2 *q, const struct run *run,
+			 struct iovec *part, int data, uint64_t start,
+			 uint64_t offset, uint64_t end, uint64_t stop)
+{
+	uint64_t head = offset - start, tail = stop - end;
+	uint8_t *buf = qcow2_bounce(q);
+	int err = buf ? old_contents(q, start, head, buf) : -ENOMEM;
+
+	if (!err)
+		err = old_contents(q, end, tail, buf + head);
+	if (err)
+		return err;
+	part[0] = (struct iovec){ .iov_base = buf, .iov_len = head };
+	part[data + 1] =
+		(struct iovec){ .iov_base = buf + head, .iov_len = tail };
+	return host_writev(q->file, part, data + 2, 0, stop - start,
+			   run->host + (start - run->start));
+}
+
+/* Writes guest [offset, end) to the run, and the old contents around it. */
+static int write_run(struct qcow2 *q, const struct run *run,
+		     enum qcow2_kind kind, const struct iovec *iov, int iovcnt,
+		     uint64_t skip, uint64_t offset, uint64_t end)
+{
+	uint64_t start = run->start, stop = run->end, taken;
+	struct iovec part[RUN_VECTORS + 2];
+	int data, err;
+
+	if (there_already(q, run, kind, start))
+		start = offset;
+	if (there_already(q, run, kind, end))
+		stop = end;
+	data = iov_slice(part + 1, RUN_VECTORS, iov, iovcnt, skip, end - offset,
+			 &taken);
+	if (taken == end - offset &&
+	    offset - start + (stop - end) <= QCOW2_BOUNCE)
+		return write_at_once(q, run, part, data, start, offset, end,
+				     stop);
+	err = fill(q, run, start, offset);
+	if (!err)
+		err = host_writev(q->file, iov, iovcnt, skip, end - offset,
+				  run->host + (offset - run->start));
+	return err ? err : fill(q, run, end, stop);
+}
+
+/* Makes the L2 entries of the run name its host clusters; frees what they
+ * named before. In memory: qcow2_commit() writes them. */
 static int link_run(struct qcow2 *q, const struct run *run)
 {
 	uint64_t clusters = (run->end - run->start) >> q->header.cluster_bits;
@@ -121,7 +183,6 @@ static int write_new(struct qcow2 *q, const struct qcow2_extent *e,
 		     const struct iovec *iov, int iovcnt, uint64_t skip,
 		     uint64_t offset, uint64_t *length)
 {
-	enum qcow2_kind kind = e->entry.kind;
 	struct run run = {
 		.start = align_down(offset, q->cluster_size),
 		.end = align_up(offset + e->length, q->cluster_size),
@@ -136,12 +197,7 @@ static int write_new(struct qcow2 *q, const struct qcow2_extent *e,
 	if (end > run.end)
 		end = run.end;
 	qcow2_will_write(q, run.host, run.end - run.start);
-	err = fill(q, &run, kind, run.start, offset);
-	if (!err)
-		err = host_writev(q->file, iov, iovcnt, skip, end - offset,
-				  run.host + (offset - run.start));
-	if (!err)
-		err = fill(q, &run, kind, end, run.end);
+	err = write_run(q, &run, e->entry.kind, iov, iovcnt, skip, offset, end);
 	if (!err)
 		err = link_run(q, &run);
 	if (err && run.allocated)

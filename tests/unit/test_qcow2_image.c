@@ -179,6 +179,21 @@ static void a_huge_disk_takes_little_memory_and_every_offset(void **state)
 	     "-c 'read -P 4 1099511627264 512' h.qcow2");
 }
 
+static void an_empty_disk_is_a_disk(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 z.qcow2 0");
+	block = open_disk("z.qcow2");
+	assert_int_equal(block->size, 0);
+	assert_int_equal(disk_read(block, NULL, 0, 0), 0);
+	assert_int_equal(disk_write(block, NULL, 0, 512), -EINVAL);
+	assert_int_equal(disk_flush(block), 0);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check z.qcow2");
+}
+
 static void a_preallocated_image_is_written_in_place(void **state)
 {
 	struct stat before, after;
@@ -325,6 +340,7 @@ int main(int argc, char **argv)
 		T(what_a_snapshot_shows_does_not_change),
 		T(the_refcount_table_grows_as_the_file_does),
 		T(a_huge_disk_takes_little_memory_and_every_offset),
+		T(an_empty_disk_is_a_disk),
 		T(a_preallocated_image_is_written_in_place),
 		T(the_first_write_clears_autoclear_bits_and_keeps_the_rest),
 		T(discard_gives_the_space_back),
