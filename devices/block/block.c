@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "devices/block/iov.h"
 #include "devices/block/layers.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 /* Vectors of a request to the layer below, on the stack of every layer. */
 #define TRANSFER_BATCH 64

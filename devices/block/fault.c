@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/block/iov.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 struct memory_file {
 	struct host_file file;

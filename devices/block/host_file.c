@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "devices/block/iov.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 /* Vectors handed to the host in one call: enough for a request of 256 KiB in
  * pages, and 1 KiB of stack per layer of a backing chain. */

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 
 #include "devices/block/inflate.h"
-#include "devices/block/iov.h"
 #include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
+#include "util/iov.h"
 
 uint8_t *qcow2_bounce(struct qcow2 *q)
 {

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "devices/block/fault.h"
-#include "devices/block/iov.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 struct record_file {
 	struct host_file file;

@@ -1,9 +1,9 @@
 #include "devices/virtio/blk.h"
 
 #include "devices/virtio/blk_request.h"
-#include "devices/virtio/iov.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -112,7 +112,7 @@ static void request_identify(struct blk_request *request,
 
 	request_finish(
 		request, VIRTIO_BLK_S_OK,
-		iov_write(in, nr_in, 0, blk->serial, sizeof(blk->serial)));
+		iov_copy_in(in, nr_in, 0, blk->serial, sizeof(blk->serial)));
 }
 
 /*
@@ -139,7 +139,7 @@ static bool request_start(struct blk_request *request)
 		(uint8_t *)in[nr_in - 1].iov_base + in[nr_in - 1].iov_len - 1;
 	context.in_bytes = chain->write_bytes - 1;
 	iov_trim(in, &nr_in, context.in_bytes);
-	if (iov_read(out, nr_out, 0, &header, sizeof(header)) <
+	if (iov_copy_out(out, nr_out, 0, &header, sizeof(header)) <
 	    sizeof(header)) {
 		request_finish(request, VIRTIO_BLK_S_IOERR, 0);
 		return true;

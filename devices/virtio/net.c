@@ -1,8 +1,8 @@
 #include "devices/virtio/net.h"
 
-#include "devices/virtio/iov.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -176,9 +176,9 @@ static void window_push(struct virtio_net *net, uint32_t n)
 	/* The backend does not know it (5.1.6.4); the driver sees none of this
 	 * before ring_publish(). */
 	put_le16(le, buffers);
-	iov_write(iov, pieces,
-		  offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), le,
-		  sizeof(le));
+	iov_copy_in(iov, pieces,
+		    offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), le,
+		    sizeof(le));
 }
 
 enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED };
