@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/block/iov.h"
 #include "devices/block/qcow2.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/iov.h"
 
 /* Vectors of a request that go out in one call with what surrounds it. */
 #define RUN_VECTORS 62
