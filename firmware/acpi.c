@@ -193,6 +193,7 @@ static size_t build_fadt(struct aml *out, gpa_t facs, gpa_t dsdt)
 		.reset_reg = port(PLATFORM_RESET_PORT, 1),
 		.reset_value = PLATFORM_RESET_VALUE,
 		.minor_version = 4,
+		.x_firmware_ctrl = facs,
 		.x_dsdt = dsdt,
 		.x_pm1a_evt_blk = port(PLATFORM_PM1_EVENT, 4),
 		.x_pm1a_cnt_blk = port(PLATFORM_PM1_CONTROL, 2),

@@ -116,7 +116,9 @@ static void the_fadt_says_what_exists_and_what_does_not(void **state)
 	facs = at(&guest, get_le32(fadt + 36), 64);
 	assert_memory_equal(facs, "FACS", 4);
 	assert_int_equal(get_le32(fadt + 36) % 64, 0);
+	assert_int_equal(get_le64(fadt + 132), get_le32(fadt + 36));
 	assert_memory_equal(table_at(&guest, get_le64(fadt + 140)), "DSDT", 4);
+	assert_int_equal(get_le64(fadt + 140), get_le32(fadt + 40));
 	assert_int_equal(get_le16(fadt + 46), PLATFORM_SCI_IRQ);
 	assert_int_equal(get_le32(fadt + 48), 0); /* SMI_CMD */
 	assert_int_equal(get_le32(fadt + 56), PLATFORM_PM1_EVENT);
