@@ -7,15 +7,9 @@
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"
-#include "guests/lib/virtio.h"
-
-#include <linux/virtio_net.h>
+#include "guests/lib/nic.h"
 
 #define BIT(n)     (1ul << (n))
-#define HEADER     12 /* struct virtio_net_hdr_v1 */
-#define FRAME_MIN  60
-#define BUFFER     2048
-#define RX_COUNT   32
 #define ETH_TEST   0x88b5 /* for local experiments */
 #define ETH_ARP    0x0806
 #define ETH_IP     0x0800
@@ -54,83 +48,24 @@ struct icmp {
 	uint16_t sum;
 } __attribute__((packed));
 
-static struct virtio nic;
-static struct virtqueue rx, tx;
-static uint8_t mac[6];
+static struct nic nic;
+static uint8_t frame[NIC_FRAME_MAX];
 
 static uint16_t swap16(uint16_t value)
 {
 	return (uint16_t)(value << 8 | value >> 8);
 }
 
-static void add_rx(uint64_t at)
+static uint64_t patience(void)
 {
-	struct vq_buffer buffer = { at, BUFFER, true };
-
-	vq_add(&rx, &buffer, 1);
-}
-
-static void start(void)
-{
-	uint64_t wanted = BIT(VIRTIO_NET_F_MAC);
-
-	if (option("merge"))
-		wanted |= BIT(VIRTIO_NET_F_MRG_RXBUF);
-	CHECK(virtio_start(&nic, wanted), "features");
-	CHECK(nic.features & BIT(VIRTIO_NET_F_MAC), "a MAC is offered");
-	virtio_config_read(&nic, 0, mac, sizeof(mac));
-	vq_init(&rx, &nic, 0, 0);
-	vq_init(&tx, &nic, 1, 0);
-	for (uint64_t i = 0; i < RX_COUNT; i++)
-		add_rx(BUFFERS + i * BUFFER);
-	virtio_driver_ok(&nic);
-	vq_kick(&rx);
-	print("mac %02x:%02x:%02x:%02x:%02x:%02x\n", mac[0], mac[1], mac[2],
-	      mac[3], mac[4], mac[5]);
-}
-
-/* Header and frame in separate buffers, as they may be. */
-static void send(const void *frame, uint32_t size)
-{
-	static uint8_t header[HEADER], padded[BUFFER];
-	struct vq_buffer buffers[] = {
-		{ (uint64_t)header, HEADER, false },
-		{ (uint64_t)padded, size, false },
-	};
-
-	if (size < FRAME_MIN) {
-		memset(padded, 0, FRAME_MIN);
-		buffers[1].length = FRAME_MIN;
-	}
-	memcpy(padded, frame, size);
-	vq_add(&tx, buffers, 2);
-	vq_kick(&tx);
-	CHECK(vq_take(&tx, NULL, NULL), "a frame is sent");
-}
-
-/* The next frame, copied to @frame; its size, or 0 when there is none. */
-static uint32_t receive(void *frame)
-{
-	uint32_t head, length;
-	uint64_t at;
-
-	if (!vq_pending(&rx))
-		return 0;
-	CHECK(vq_take(&rx, &head, &length), "a frame is received");
-	CHECK(length > HEADER && length <= BUFFER, "length of a frame");
-	at = rx.desc[head].addr;
-	CHECK_EQ(read16(at + 10), 1, "num_buffers of a received frame");
-	memcpy(frame, (void *)(at + HEADER), length - HEADER);
-	add_rx(at);
-	vq_kick(&rx);
-	return length - HEADER;
+	return clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
 }
 
 static void ping_init(struct ping *ping, uint8_t answer, uint32_t number)
 {
 	memset(ping, 0, sizeof(*ping));
 	memset(ping->eth.to, 0xff, 6);
-	memcpy(ping->eth.from, mac, 6);
+	memcpy(ping->eth.from, nic.mac, 6);
 	ping->eth.type = swap16(ETH_TEST);
 	ping->answer = answer;
 	ping->number = number;
@@ -144,9 +79,8 @@ static bool is_ping(const struct ping *ping, uint8_t answer)
 /* Sends each number until it is answered. */
 static void role_ping(uint32_t count)
 {
-	static uint8_t frame[BUFFER];
 	struct ping *got = (void *)frame, ping;
-	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint64_t end = patience();
 	uint64_t again = 0;
 
 	for (uint32_t number = 0; number < count;) {
@@ -155,12 +89,12 @@ static void role_ping(uint32_t count)
 			     number);
 		if (clock_now() >= again) {
 			ping_init(&ping, 0, number);
-			send(&ping, sizeof(ping));
+			nic_send(&nic, NULL, &ping, sizeof(ping));
 			again = clock_now() + clock_ms(100);
 		}
-		if (receive(frame) && is_ping(got, 1) &&
+		if (nic_receive(&nic, NULL, frame) && is_ping(got, 1) &&
 		    got->number == number) {
-			CHECK(memcmp(got->eth.from, mac, 6),
+			CHECK(memcmp(got->eth.from, nic.mac, 6),
 			      "the answer's sender is someone else");
 			number++;
 			again = 0;
@@ -172,17 +106,16 @@ static void role_ping(uint32_t count)
 /* Answers, and lingers a little: the last answer may be asked for again. */
 static void role_pong(uint32_t count)
 {
-	static uint8_t frame[BUFFER];
 	struct ping *got = (void *)frame, ping;
-	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint64_t end = patience();
 	uint32_t seen = 0;
 
 	while (clock_now() < end) {
-		if (!receive(frame) || !is_ping(got, 0))
+		if (!nic_receive(&nic, NULL, frame) || !is_ping(got, 0))
 			continue;
 		ping_init(&ping, 1, got->number);
 		memcpy(ping.eth.to, got->eth.from, 6);
-		send(&ping, sizeof(ping));
+		nic_send(&nic, NULL, &ping, sizeof(ping));
 		if (got->number + 1 > seen)
 			seen = got->number + 1;
 		if (seen >= count)
@@ -210,13 +143,13 @@ static void answer_arp(struct arp *arp, uint32_t ip)
 	if (arp->operation != swap16(1) || arp->to_ip != ip)
 		return;
 	memcpy(arp->eth.to, arp->eth.from, 6);
-	memcpy(arp->eth.from, mac, 6);
+	memcpy(arp->eth.from, nic.mac, 6);
 	arp->operation = swap16(2);
 	memcpy(arp->to_mac, arp->from_mac, 6);
 	arp->to_ip = arp->from_ip;
-	memcpy(arp->from_mac, mac, 6);
+	memcpy(arp->from_mac, nic.mac, 6);
 	arp->from_ip = ip;
-	send(arp, sizeof(*arp));
+	nic_send(&nic, NULL, arp, sizeof(*arp));
 }
 
 static bool answer_echo(struct icmp *icmp, uint32_t size, uint32_t ip)
@@ -230,26 +163,25 @@ static bool answer_echo(struct icmp *icmp, uint32_t size, uint32_t ip)
 	CHECK_EQ(checksum(&icmp->version, 20), 0, "sum of an IP header");
 	CHECK_EQ(checksum(&icmp->type, length - 20), 0, "sum of a request");
 	memcpy(icmp->eth.to, icmp->eth.from, 6);
-	memcpy(icmp->eth.from, mac, 6);
+	memcpy(icmp->eth.from, nic.mac, 6);
 	icmp->to = icmp->from;
 	icmp->from = ip;
 	icmp->type = 0;
 	icmp->sum = 0;
 	icmp->sum = checksum(&icmp->type, length - 20);
-	send(icmp, length + (uint32_t)sizeof(struct ethernet));
+	nic_send(&nic, NULL, icmp, length + (uint32_t)sizeof(struct ethernet));
 	return true;
 }
 
 static void role_host(uint32_t address, uint32_t count)
 {
-	static uint8_t frame[BUFFER];
 	uint32_t ip = __builtin_bswap32(address), answered = 0, size;
-	uint64_t end = clock_now() + PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint64_t end = patience();
 
 	while (answered < count && clock_now() < end) {
 		struct ethernet *eth = (void *)frame;
 
-		size = receive(frame);
+		size = nic_receive(&nic, NULL, frame);
 		if (!size)
 			continue;
 		if (eth->type == swap16(ETH_ARP))
@@ -265,15 +197,18 @@ int guest_main(void)
 {
 	uint32_t count = (uint32_t)option_number("count", 10);
 	uint64_t want = option_number("mac", 0), is = 0;
+	const uint8_t *mac = nic.mac;
 	int nics = 0;
 
-	while (virtio_find(&nic, VIRTIO_NET, nics))
+	while (nic_find(&nic, nics))
 		nics++;
 	CHECK_EQ(nics, option_number("nics", (uint64_t)nics),
 		 "how many NICs there are");
-	CHECK(virtio_find(&nic, VIRTIO_NET, (int)option_number("nic", 0)),
-	      "the NIC is there");
-	start();
+	CHECK(nic_find(&nic, (int)option_number("nic", 0)), "the NIC is there");
+	nic_start(&nic, option("merge") ? BIT(VIRTIO_NET_F_MRG_RXBUF) : 0,
+		  BUFFERS);
+	print("mac %02x:%02x:%02x:%02x:%02x:%02x\n", mac[0], mac[1], mac[2],
+	      mac[3], mac[4], mac[5]);
 	for (int i = 0; i < 6; i++)
 		is = is << 8 | mac[i];
 	if (want)
