@@ -1,6 +1,6 @@
 /*
  * alternate: runs several commands in turn, many times, and compares how long each takes
- * to its first byte of output and from that byte to its end.
+ * to its first byte of output, on either of its outputs, and from that byte to its end.
  *
  *	alternate [-n ROUNDS] [-w WARMUPS] COMMAND...
  *
@@ -56,6 +56,7 @@ static void measure(struct result *r, int round)
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
 	begin = now();
 	if (posix_spawnp(&pid, r->argv[0], &actions, NULL, r->argv, environ))
 		fail(r->argv[0]);

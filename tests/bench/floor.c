@@ -3,8 +3,11 @@
  * in-kernel irqchip and PIT, 256 MiB), and so the measure for how quickly kvist starts and
  * ends. The guest prints one byte to the serial port and then writes 0 to the exit port.
  *
- *	floor [-m MIB] [-s ORDER] [-e ORDER]
+ *	floor [-n] [-m MIB] [-s ORDER] [-e ORDER]
  *
+ * -n leaves the vCPU without CPUID. Such a guest cannot enter 64-bit mode, so no Linux boots
+ * in it: CPUID belongs to what is needed. On a host that is itself a guest each of the many
+ * CPUID instructions behind it is an exit to the host's host, and costs accordingly.
  * -s names the order of setting up (memory slot before or after the irqchip):
  *	first	memory, irqchip, PIT, vCPU (the default, and the cheapest)
  *	last	irqchip, PIT, memory, vCPU
@@ -43,6 +46,7 @@ static const uint8_t code[] = {
 
 struct floor {
 	int kvm, vm, vcpu;
+	int no_cpuid;
 	uint8_t *ram;
 	size_t size;
 	struct kvm_run *run;
@@ -77,6 +81,18 @@ static void set_chips(struct floor *f)
 	check(ioctl(f->vm, KVM_CREATE_PIT2, &pit), "pit");
 }
 
+/* The guest's CPU is the host's, as far as KVM supports it. */
+static void set_cpuid(struct floor *f)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[256];
+	} cpuid = { .head.nent = 256 };
+
+	check(ioctl(f->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "get cpuid");
+	check(ioctl(f->vcpu, KVM_SET_CPUID2, &cpuid), "set cpuid");
+}
+
 static void start(struct floor *f, int memory_first)
 {
 	struct kvm_sregs sregs;
@@ -94,6 +110,8 @@ static void start(struct floor *f, int memory_first)
 	if (!memory_first)
 		set_memory(f, f->size);
 	f->vcpu = (int)check(ioctl(f->vm, KVM_CREATE_VCPU, 0), "vcpu");
+	if (!f->no_cpuid)
+		set_cpuid(f);
 	f->run_size = (size_t)check(ioctl(f->kvm, KVM_GET_VCPU_MMAP_SIZE, 0),
 				    "mmap size");
 	f->run = mmap(NULL, f->run_size, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -150,8 +168,10 @@ int main(int argc, char **argv)
 	const char *first = "first", *last = "rc";
 	int opt, status;
 
-	while ((opt = getopt(argc, argv, "m:s:e:")) != -1) {
-		if (opt == 'm')
+	while ((opt = getopt(argc, argv, "nm:s:e:")) != -1) {
+		if (opt == 'n')
+			f.no_cpuid = 1;
+		else if (opt == 'm')
 			f.size = strtoul(optarg, NULL, 0) << 20;
 		else if (opt == 's')
 			first = optarg;
