@@ -45,6 +45,7 @@ static bool machine_restart(struct machine *m)
 	if (m->config->no_reboot ||
 	    (m->vm.end != END_RESET && m->vm.end != END_TRIPLE_FAULT))
 		return false;
+	vm_stop(&m->vm);
 	if (m->vm.end == END_TRIPLE_FAULT)
 		log_warn("the guest reset itself by a triple fault");
 	bus_reset(&m->vm.ports);
@@ -64,7 +65,6 @@ static void machine_ended(struct watch *watch, uint32_t events)
 	struct machine *m = container_of(watch, struct machine, end);
 
 	(void)events;
-	vm_stop(&m->vm);
 	if (!machine_restart(m))
 		loop_stop(&m->loop);
 }
@@ -527,8 +527,8 @@ void machine_run(struct machine *m)
 	if (err) {
 		log_err("event loop: %s", strerror(-err));
 		vm_end(&m->vm, END_KVM_ERROR, 0);
-		vm_stop(&m->vm);
 	}
+	vm_end_threads(&m->vm);
 	console_flush(&m->console);
 }
 

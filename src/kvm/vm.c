@@ -175,14 +175,15 @@ void vm_end_clear(struct vm *vm)
 
 void vm_end_threads(struct vm *vm)
 {
-	vm_stop(vm);
 	pthread_mutex_lock(&vm->lock);
 	vm->quit = true;
+	vm_ask_to_stop(vm);
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 	for (int i = 0; i < vm->nr_vcpus; i++) {
 		if (vm->vcpus[i].started)
 			pthread_join(vm->vcpus[i].thread, NULL);
+		vm->vcpus[i].started = false;
 	}
 }
 

@@ -46,7 +46,7 @@ void vm_destroy(struct vm *vm);
 
 /* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
 int vm_start_threads(struct vm *vm);
-/* Stops the vm for good and joins them. */
+/* Stops the vm for good and joins them; again is harmless. */
 void vm_end_threads(struct vm *vm);
 
 /* Lets the vCPUs run; makes them stand still, and waits until they do. */
