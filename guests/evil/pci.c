@@ -137,6 +137,14 @@ static void config_widths(struct target *t)
 		read64(at + i);
 	}
 	read64(at + 0xffc);
+	/* Cut at the page: the rest comes as an access of 7, 6 or 3 bytes. */
+	for (int before = 1; before < 8; before++) {
+		read64(at - before);
+		write64(at - before, ~0ul);
+		read64(t->dev.base - before);
+		write64(t->dev.base - before, 0);
+	}
+	read32(at - 1);
 	read32(at + 0xfff);
 	write64(at, ~0ul);
 	write32(at + 0xffe, ~0u);

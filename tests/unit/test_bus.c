@@ -102,6 +102,28 @@ static void what_nobody_answers_reads_as_ones(void **state)
 	assert_int_equal(p.reads + p.writes, 0);
 }
 
+/* KVM cuts an access that crosses a page in two, of any length. */
+static void odd_lengths_reach_no_device(void **state)
+{
+	static const unsigned lengths[] = { 3, 5, 6, 7 };
+	struct probe p;
+	struct bus bus;
+
+	(void)state;
+	log_set_level(LOG_ERR);
+	probe_init(&p, &bus, 1 | 2 | 4 | 8);
+	assert_int_equal(bus_add(&bus, &p.dev, 0, 0x100, 0x10), 0);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+		uint8_t data[8] = { 0 };
+
+		bus_access(&bus, 0x100, data, lengths[i], true);
+		bus_access(&bus, 0x100, data, lengths[i], false);
+		for (unsigned j = 0; j < lengths[i]; j++)
+			assert_int_equal(data[j], 0xff);
+	}
+	assert_int_equal(p.reads + p.writes, 0);
+}
+
 static void ranges_never_overlap(void **state)
 {
 	static const struct {
@@ -215,6 +237,7 @@ static void accesses_race_with_moves(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_access_reaches_its_range_at_an_offset),
 	cmocka_unit_test(what_nobody_answers_reads_as_ones),
+	cmocka_unit_test(odd_lengths_reach_no_device),
 	cmocka_unit_test(ranges_never_overlap),
 	cmocka_unit_test(a_range_that_moves_a_thousand_times_keeps_its_row),
 	cmocka_unit_test(a_reset_reaches_each_device_once),
