@@ -1,5 +1,5 @@
 /*
- * `kvist demo`: a tiny guest on two vCPUs, and beside each of its lines what
+ * `kvist demo`: a tiny guest on two vCPUs, and below each of its lines what
  * happens on the host. The guest's serial line ends in a pipe that the main
  * loop reads; what the host says is read from /proc, where ps(1) reads it too.
  */
@@ -35,7 +35,6 @@ struct demo {
 	struct watch lines; /* the read end of the guest's serial line */
 	char line[256];
 	size_t len;
-	bool disk_shown;
 	const char *bold, *dim, *plain; /* escape sequences, or nothing */
 };
 
@@ -62,20 +61,20 @@ static int thread_cpu(pid_t tid)
 	return cpu;
 }
 
-/* The name of a thread of ours, as ps -L shows it. */
-static void thread_name(pid_t tid, char name[16])
+/* True if @name is that of our thread @tid, as ps -L shows it. */
+static bool thread_is_called(pid_t tid, const char *name)
 {
-	char path[64];
+	char path[64], text[20] = "";
 	FILE *comm;
 
-	name[0] = '\0';
 	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
 	comm = fopen(path, "re");
 	if (!comm)
-		return;
-	if (fgets(name, 16, comm))
-		name[strcspn(name, "\n")] = '\0';
+		return false;
+	if (fgets(text, sizeof(text), comm))
+		text[strcspn(text, "\n")] = '\0';
 	fclose(comm);
+	return !strcmp(text, name);
 }
 
 /* The thread of ours that is called @name, or 0. */
@@ -86,41 +85,52 @@ static pid_t thread_find(const char *name)
 	pid_t found = 0;
 
 	while (tasks && !found && (entry = readdir(tasks))) {
-		char comm[16];
+		pid_t tid = atoi(entry->d_name);
 
-		thread_name(atoi(entry->d_name), comm);
-		if (!strcmp(comm, name))
-			found = atoi(entry->d_name);
+		if (thread_is_called(tid, name))
+			found = tid;
 	}
 	if (tasks)
 		closedir(tasks);
 	return found;
 }
 
-static void host_says(const struct demo *demo, pid_t tid, const char *role)
-{
-	char name[16];
+/* What stands behind a line of the guest: a thread of the host, by its name. */
+static const struct {
+	const char *line; /* how the guest's line begins */
+	const char *thread;
+	const char *role;
+} notes[] = {
+	{ "vcpu 0: hello", "vcpu/0",
+	  "a loop around ioctl(KVM_RUN): vcpu_run()" },
+	{ "vcpu 1: hello", "vcpu/1",
+	  "the same; KVM itself passed on INIT and SIPI" },
+	{ "disk: virtio", "blk0",
+	  "the disk's worker: sleeps until a doorbell" },
+	{ "disk: wrote", "blk0",
+	  "woken by an ioeventfd, not by a vCPU's exit" },
+	{ "disk: read", "blk0", "done: the irqfd interrupts the guest" },
+	{ "timer:", "vcpu/0", "slept inside KVM_RUN: the PIT is KVM's" },
+	{ "power:", "kvist", "woken by vm_end(): stops vCPUs, closes disks" },
+};
 
-	thread_name(tid, name);
-	printf("%s   host |   thread %d, named %s, on host CPU %d: %s%s\n",
-	       demo->dim, tid, name, thread_cpu(tid), role, demo->plain);
+static void host_says(const struct demo *demo, const char *thread,
+		      const char *role)
+{
+	/* The main thread has the process's number, and the program's name. */
+	pid_t tid = strcmp(thread, "kvist") ? thread_find(thread) : getpid();
+
+	printf("%s  host |   %-7s %7d %4d  %s%s\n", demo->dim, thread, tid,
+	       thread_cpu(tid), role, demo->plain);
 }
 
-/* Prints a line of the guest, and what carries it. */
-static void demo_line(struct demo *demo, const char *line)
+/* Prints a line of the guest, and below it what carries it. */
+static void demo_line(const struct demo *demo, const char *line)
 {
-	const struct vm *vm = &demo->machine.vm;
-	int id;
-
-	printf("%s  guest | %s%s\n", demo->bold, line, demo->plain);
-	if (sscanf(line, "vcpu %d: hello", &id) == 1 && id >= 0 &&
-	    id < vm->nr_vcpus) {
-		host_says(demo, vm->vcpus[id].tid,
-			  "a loop around ioctl(KVM_RUN)");
-	} else if (!strncmp(line, "disk:", 5) && !demo->disk_shown) {
-		demo->disk_shown = true;
-		host_says(demo, thread_find("blk0"),
-			  "woken by ioeventfd, answers by irqfd");
+	printf("%s guest | %s%s\n", demo->bold, line, demo->plain);
+	for (size_t i = 0; i < ARRAY_SIZE(notes); i++) {
+		if (!strncmp(line, notes[i].line, strlen(notes[i].line)))
+			host_says(demo, notes[i].thread, notes[i].role);
 	}
 	fflush(stdout);
 }
@@ -188,11 +198,9 @@ static const char *exit_meaning(unsigned reason)
 {
 	switch (reason) {
 	case KVM_EXIT_IO:
-		return "IN or OUT: serial, PCI, ACPI";
+		return "IN or OUT: serial port, ACPI timer, power";
 	case KVM_EXIT_MMIO:
-		return "an address without RAM: virtio registers";
-	case KVM_EXIT_INTR:
-		return "a signal asked the thread to stop";
+		return "an address without RAM: PCI, virtio registers";
 	default:
 		return "";
 	}
@@ -202,18 +210,21 @@ static void demo_summary(const struct demo *demo, double ms)
 {
 	const struct vm *vm = &demo->machine.vm;
 
-	printf("\n%sWhy the vCPU threads came back from KVM_RUN%s\n\n"
-	       "  exit reason     vcpu/0   vcpu/1   what the guest did\n",
-	       demo->bold, demo->plain);
+	printf("\n%sWhy the vCPU threads came back from ioctl(KVM_RUN)%s\n\n"
+	       "  %sexit        vcpu/0   vcpu/1   what the guest did%s\n",
+	       demo->bold, demo->plain, demo->dim, demo->plain);
 	for (unsigned reason = 0; reason < VCPU_EXIT_REASONS; reason++) {
 		if (!stats_exits(vm, reason))
 			continue;
-		printf("  %-13s %8" PRIu64 " %8" PRIu64 "   %s\n",
+		printf("  %-9s %8" PRIu64 " %8" PRIu64 "   %s\n",
 		       exit_name(reason), vm->vcpus[0].exits[reason],
 		       vm->vcpus[1].exits[reason], exit_meaning(reason));
 	}
-	printf("\nThe guest turned itself off after %.0f ms. "
-	       "docs/tour.md reads the code in order.\n",
+	printf("\nKVM answered the rest in the kernel: HLT, timers, INIT and "
+	       "SIPI, and the disk's\ndoorbell and interrupt "
+	       "(docs/exit-path.md). The guest was off after %.0f ms.\n\n"
+	       "Next: docs/tour.md, the code in order; kvist run --log trace, "
+	       "every exit.\n",
 	       ms);
 }
 
@@ -236,10 +247,13 @@ static int demo_run(struct demo *demo, const struct machine_config *config,
 		return code;
 	demo->lines = (struct watch){ .fd = pipe_fd, .ready = demo_ready };
 	loop_add(&demo->machine.loop, &demo->lines, EPOLLIN);
-	printf("%skvist demo%s: process %d is a machine with %d vCPUs, "
-	       "%llu MiB of RAM and a qcow2 disk\n\n",
-	       demo->bold, demo->plain, getpid(), DEMO_CPUS, DEMO_MEMORY >> 20);
-	host_says(demo, getpid(), "the event loop");
+	printf("%skvist demo%s: process %d is a machine: %d vCPUs, %llu MiB of "
+	       "RAM, a qcow2 disk.\nThe guest prints on its serial port; below "
+	       "each line, the host thread behind it.\n\n"
+	       "%s           thread      tid  CPU%s\n",
+	       demo->bold, demo->plain, getpid(), DEMO_CPUS, DEMO_MEMORY >> 20,
+	       demo->dim, demo->plain);
+	host_says(demo, "kvist", "the main thread: one epoll loop");
 	machine_run(&demo->machine);
 	demo_ready(&demo->lines, EPOLLIN); /* what came with the end */
 	code = machine_exit_code(&demo->machine);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 /* The kvm_run page of the thread this is: what the kick's handler may touch. */
@@ -187,8 +186,7 @@ void *vcpu_thread(void *arg)
 	char name[16];
 
 	snprintf(name, sizeof(name), "vcpu/%d", vcpu->id);
-	prctl(PR_SET_NAME, name);
-	__atomic_store_n(&vcpu->tid, gettid(), __ATOMIC_RELAXED);
+	pthread_setname_np(pthread_self(), name);
 	kick_run = vcpu->run;
 	while (vcpu_park(vcpu)) {
 		vcpu_run(vcpu);

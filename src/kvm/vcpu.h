@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #define VCPU_EXIT_REASONS 64 /* KVM_EXIT_* below this are counted */
 
@@ -28,7 +27,6 @@ struct vcpu {
 	struct kvm_run *run; /* shared with the kernel */
 	pthread_t thread;
 	bool started;                      /* the thread exists */
-	pid_t tid;                         /* of the thread, once it has run */
 	uint64_t exits[VCPU_EXIT_REASONS]; /* own thread; atomic to read */
 };
 
