@@ -4,8 +4,10 @@
 #include "util/bytes.h"
 #include "util/checked.h"
 #include "util/iov.h"
+#include "util/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -92,8 +94,15 @@ static void request_submit(struct blk_request *request,
 			   const struct blk_command *command, struct iovec *iov,
 			   int iovcnt)
 {
+	static const char *const names[] = { [BLOCK_READ] = "read",
+					     [BLOCK_WRITE] = "write",
+					     [BLOCK_FLUSH] = "flush",
+					     [BLOCK_DISCARD] = "discard",
+					     [BLOCK_ZERO] = "write zeros" };
 	struct virtio_blk *blk = request->blk;
 
+	log_trace("request: %s, %" PRIu64 " bytes at 0x%" PRIx64,
+		  names[command->op], command->length, command->offset);
 	request->written = command->op == BLOCK_READ ? command->length : 0;
 	request->io = (struct block_request){ .op = command->op,
 					      .offset = command->offset,

@@ -3,6 +3,7 @@
 #include "util/bytes.h"
 #include "util/checked.h"
 #include "util/iov.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -179,6 +180,7 @@ static void window_push(struct virtio_net *net, uint32_t n)
 	iov_copy_in(iov, pieces,
 		    offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), le,
 		    sizeof(le));
+	log_trace("received a frame of %u bytes", n - NET_HEADER);
 }
 
 enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED };
@@ -266,6 +268,9 @@ static int tx_one(struct virtio_net *net)
 		log_guest(&net->tx_dropped,
 			  "%s: a frame of the guest (%u bytes) was dropped: %s",
 			  net->virtio.name, chain->read_bytes, strerror(-n));
+	else
+		log_trace("sent a frame of %u bytes",
+			  chain->read_bytes - NET_HEADER);
 	ring_push(net_ring(net, TX), chain, 0);
 	return 0;
 }

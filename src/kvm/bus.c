@@ -128,40 +128,52 @@ static const struct bus_range *bus_find(const struct bus *bus, uint64_t addr,
 	return NULL;
 }
 
+/* KVM cuts what crosses a page: three bytes, or seven, do occur. */
+static bool range_allows(const struct bus_range *range, uint64_t offset,
+			 unsigned len)
+{
+	return is_power_of_two(len) && (range->dev->widths & len) &&
+	       len <= range->size - offset;
+}
+
+static void device_access(struct device *dev, unsigned range, uint64_t offset,
+			  uint8_t *data, unsigned len, bool is_write)
+{
+	uint64_t value = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	if (is_write) {
+		memcpy(&value, data, len);
+		dev->ops->write(dev, range, offset, len, value);
+	} else {
+		value = dev->ops->read(dev, range, offset, len);
+		memcpy(data, &value, len);
+	}
+	pthread_mutex_unlock(&dev->lock);
+}
+
 void bus_access(struct bus *bus, uint64_t addr, uint8_t *data, unsigned len,
 		bool is_write)
 {
-	uint64_t base, offset, value = 0;
+	uint64_t base, value = 0;
 	const struct bus_range *range = bus_find(bus, addr, &base);
 	struct device *dev = range ? range->dev : NULL;
 
-	offset = addr - base;
 	if (!is_write)
 		memset(data, 0xff, len); /* unless a device answers */
-	if (!dev) {
-		/* Probing for what is absent is what kernels do: no message. */
-		__atomic_fetch_add(&bus->unclaimed, 1, __ATOMIC_RELAXED);
-		return;
-	}
-	/* KVM cuts what crosses a page: three bytes, or seven, do occur. */
-	if (!is_power_of_two(len) || !(dev->widths & len) ||
-	    len > range->size - offset) {
+	/* No warning without a device: kernels probe for what is absent. */
+	if (dev && range_allows(range, addr - base, len))
+		device_access(dev, range->number, addr - base, data, len,
+			      is_write);
+	else if (dev)
 		log_guest(&dev->bad_access,
 			  "%s: guest %s of %u bytes at %s 0x%" PRIx64
 			  " is not allowed",
 			  dev->name, is_write ? "write" : "read", len,
 			  bus->name, addr);
-		return;
-	}
-	pthread_mutex_lock(&dev->lock);
-	if (is_write) {
-		memcpy(&value, data, len);
-		dev->ops->write(dev, range->number, offset, len, value);
-	} else {
-		value = dev->ops->read(dev, range->number, offset, len);
-		memcpy(data, &value, len);
-	}
-	pthread_mutex_unlock(&dev->lock);
-	log_trace("%s: %s %s 0x%" PRIx64 ", %u bytes: 0x%" PRIx64, dev->name,
-		  is_write ? "write" : "read", bus->name, addr, len, value);
+	/* As many digits as the access was wide. */
+	memcpy(&value, data, len);
+	log_trace("%s: %s %s 0x%" PRIx64 ": 0x%0*" PRIx64,
+		  dev ? dev->name : "nobody", is_write ? "write" : "read",
+		  bus->name, addr, (int)len * 2, value);
 }

@@ -59,13 +59,12 @@ struct bus_range {
 };
 
 struct bus {
-	const char *name;
+	const char *name;     /* "port" or "address": for messages */
 	int vm_fd;            /* borrowed; for bus_notify() */
 	bool ports;           /* the port space, else MMIO */
 	pthread_mutex_t lock; /* one writer at a time */
 	uint32_t count;       /* atomic; rows in use */
 	struct bus_range table[BUS_MAX];
-	uint64_t unclaimed; /* atomic; accesses that found no device */
 };
 
 void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports);
@@ -98,7 +97,8 @@ int bus_notify(struct bus *bus, uint64_t addr, unsigned len, int fd,
 /*
  * One guest access of @len bytes at @addr; @data is little endian. Reads that
  * no device answers (nothing there, a width it does not allow, an access
- * across its end) give all ones, and such writes are dropped. vCPU threads.
+ * across its end) give all ones, and such writes are dropped. Every access is
+ * traced, with the name of who answered it. vCPU threads.
  */
 void bus_access(struct bus *bus, uint64_t addr, uint8_t *data, unsigned len,
 		bool is_write);

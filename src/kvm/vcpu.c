@@ -117,9 +117,6 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 		bus_access(&vcpu->vm->mmio, run->mmio.phys_addr, run->mmio.data,
 			   run->mmio.len, run->mmio.is_write);
 		break;
-	case KVM_EXIT_INTR:
-	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		break;
 	case KVM_EXIT_SHUTDOWN:
 		vm_end(vcpu->vm, END_TRIPLE_FAULT, 0);
 		break;

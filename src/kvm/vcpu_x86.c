@@ -15,7 +15,6 @@ static struct kvm_segment segment(uint8_t type, uint32_t limit, bool system)
 	};
 }
 
-/* Segment and control registers after INIT (SDM 3, table 10-1). */
 void vcpu_sregs_init(const struct vcpu *vcpu, struct kvm_sregs *sregs)
 {
 	*sregs = (struct kvm_sregs){

@@ -1,6 +1,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,14 +34,17 @@ bool log_enabled(enum log_level level)
 static void __attribute__((format(printf, 2, 0)))
 log_line(enum log_level level, const char *fmt, va_list ap)
 {
-	char line[1024];
-	int n = snprintf(line, sizeof(line), "kvist: %s",
-			 level == LOG_WARN    ? "warning: "
-			 : level == LOG_DEBUG ? "debug: "
-			 : level == LOG_TRACE ? "trace: "
-					      : "");
-	int m = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	char line[1024], thread[16] = "";
+	int n, m;
 
+	if (level == LOG_TRACE)
+		pthread_getname_np(pthread_self(), thread, sizeof(thread));
+	n = snprintf(line, sizeof(line), "kvist: %s%s%s",
+		     level == LOG_WARN    ? "warning: "
+		     : level == LOG_DEBUG ? "debug: "
+					  : "",
+		     thread, *thread ? ": " : "");
+	m = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	if (m < 0)
 		return;
 	n += m;

@@ -3,7 +3,8 @@
  *
  * Any thread. The level is one of the two mutable globals of the program (the
  * other is the set of signal dispositions). A line goes out in a single write,
- * so lines of several threads never mix.
+ * so lines of several threads never mix. A LOG_TRACE line begins with the name
+ * of its thread.
  */
 #ifndef KVIST_UTIL_LOG_H
 #define KVIST_UTIL_LOG_H
