@@ -75,7 +75,8 @@ static void request_done(struct block_request *io, int err)
 	struct blk_request *request = container_of(io, struct blk_request, io);
 	struct virtio_blk *blk = request->blk;
 
-	if (!err && io->op == BLOCK_WRITE && blk->writethrough) {
+	if (!err && blk->writethrough &&
+	    (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO)) {
 		*io = (struct block_request){ .op = BLOCK_FLUSH,
 					      .done = request_done };
 		block_submit(blk->block, io);
@@ -155,6 +156,7 @@ static bool request_start(struct blk_request *request)
 	}
 	iov_skip(&out, &nr_out, sizeof(header));
 	context.out_bytes = chain->read_bytes - sizeof(header);
+	iov_copy_out(out, nr_out, 0, &context.range, sizeof(context.range));
 	status = blk_parse(&header, &context, &command);
 	if (status != VIRTIO_BLK_S_OK)
 		request_finish(request, status, 0);
@@ -162,8 +164,10 @@ static bool request_start(struct blk_request *request)
 		request_identify(request, in, nr_in);
 	else if (command.op == BLOCK_READ)
 		request_submit(request, &command, in, nr_in);
-	else
+	else if (command.op == BLOCK_WRITE)
 		request_submit(request, &command, out, nr_out);
+	else
+		request_submit(request, &command, NULL, 0);
 	return true;
 }
 
@@ -320,6 +324,13 @@ static void config_init(struct virtio_blk *blk)
 		.capacity = htole64(blk->block->size / BLOCK_SECTOR),
 		.seg_max = htole32(SEGMENTS_MAX),
 		.blk_size = htole32(BLOCK_SECTOR),
+		.max_discard_sectors = htole32(BLK_RANGE_MAX),
+		.max_discard_seg = htole32(1),
+		.discard_sector_alignment =
+			htole32(blk->block->block_size / BLOCK_SECTOR),
+		.max_write_zeroes_sectors = htole32(BLK_RANGE_MAX),
+		.max_write_zeroes_seg = htole32(1),
+		.write_zeroes_may_unmap = 1,
 	};
 
 	while ((uint32_t)BLOCK_SECTOR << (config.physical_block_exp + 1) <=
@@ -329,8 +340,12 @@ static void config_init(struct virtio_blk *blk)
 	blk->virtio.config_len = sizeof(config);
 	blk->virtio.offered |=
 		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-		1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH |
-		(uint64_t)blk->block->read_only << VIRTIO_BLK_F_RO;
+		1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH;
+	if (blk->block->read_only)
+		blk->virtio.offered |= 1ull << VIRTIO_BLK_F_RO;
+	else
+		blk->virtio.offered |= 1ull << VIRTIO_BLK_F_DISCARD |
+				       1ull << VIRTIO_BLK_F_WRITE_ZEROES;
 }
 
 _Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX,

@@ -17,7 +17,13 @@ struct blk_context {
 	bool read_only;
 	uint64_t out_bytes; /* readable, after the header */
 	uint64_t in_bytes;  /* writable, before the status byte */
+	/* A copy of the first of them, if there are as many. */
+	struct virtio_blk_discard_write_zeroes range;
 };
+
+/* Sectors of one DISCARD or WRITE_ZEROES, which names one range: a request
+ * must not keep the worker for seconds. */
+#define BLK_RANGE_MAX (64u << 20 >> 9)
 
 struct blk_command {
 	bool get_id; /* answer with the serial number; else op */

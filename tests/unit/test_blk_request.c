@@ -43,7 +43,7 @@ static void requests_are_parsed_from_the_header_alone(void **state)
 		{ ID, 0, 0, 20, true, OK, { true, 0, 0, 0 } },
 		/* Types nobody knows, and some only others know. */
 		{ 2, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
-		{ 13, 0, 16, 0, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
+		{ 14, 0, 16, 0, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
 		{ 0x80000000, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
 		{ UINT32_MAX, 0, 0, 512, false, VIRTIO_BLK_S_UNSUPP, { 0 } },
 	};
@@ -71,8 +71,74 @@ static void requests_are_parsed_from_the_header_alone(void **state)
 	}
 }
 
+static void ranges_to_discard_or_zero_are_in_the_payload(void **state)
+{
+	static const struct {
+		uint32_t type;
+		struct virtio_blk_discard_write_zeroes range;
+		uint64_t out_bytes;
+		bool read_only;
+		uint8_t status;
+		struct blk_command command;
+	} cases[] = {
+#define DISCARD VIRTIO_BLK_T_DISCARD
+#define ZEROES  VIRTIO_BLK_T_WRITE_ZEROES
+#define UNSUPP  VIRTIO_BLK_S_UNSUPP
+		{ DISCARD,
+		  { 8, 16, 0 },
+		  16,
+		  false,
+		  OK,
+		  { 0, BLOCK_DISCARD, 8 * 512, 16 * 512 } },
+		{ ZEROES,
+		  { 99, 1, 0 },
+		  16,
+		  false,
+		  OK,
+		  { 0, BLOCK_ZERO, 99 * 512, 512 } },
+		{ ZEROES, { 0, 0, 1 }, 16, false, OK, { 0, BLOCK_ZERO, 0, 0 } },
+		/* Flags that are not known, or not for this type. */
+		{ DISCARD, { 0, 1, 1 }, 16, false, UNSUPP, { 0 } },
+		{ ZEROES, { 0, 1, 2 }, 16, false, UNSUPP, { 0 } },
+		/* Past the end, by a little and by an overflow. */
+		{ ZEROES, { 99, 2, 0 }, 16, false, IOERR, { 0 } },
+		{ DISCARD, { UINT64_MAX, 1, 0 }, 16, false, IOERR, { 0 } },
+		{ DISCARD, { 1ull << 55, 1, 0 }, 16, false, IOERR, { 0 } },
+		{ DISCARD, { 0, UINT32_MAX, 0 }, 16, false, IOERR, { 0 } },
+		/* No range, half a range, two ranges. */
+		{ DISCARD, { 0, 1, 0 }, 0, false, IOERR, { 0 } },
+		{ DISCARD, { 0, 1, 0 }, 15, false, IOERR, { 0 } },
+		{ ZEROES, { 0, 1, 0 }, 32, false, IOERR, { 0 } },
+		{ ZEROES, { 0, 1, 0 }, 16, true, IOERR, { 0 } },
+		{ DISCARD, { 0, 1, 0 }, 16, true, IOERR, { 0 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* The header's own sector means nothing here. */
+		struct virtio_blk_outhdr header = { .type = cases[i].type,
+						    .sector = UINT64_MAX };
+		struct blk_context context = {
+			.size = DISK,
+			.read_only = cases[i].read_only,
+			.out_bytes = cases[i].out_bytes,
+			.range = cases[i].range,
+		};
+		struct blk_command command;
+
+		if (blk_parse(&header, &context, &command) != cases[i].status)
+			fail_msg("case %zu: wrong status", i);
+		if (cases[i].status != OK)
+			continue;
+		assert_int_equal(command.op, cases[i].command.op);
+		assert_int_equal(command.offset, cases[i].command.offset);
+		assert_int_equal(command.length, cases[i].command.length);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(requests_are_parsed_from_the_header_alone),
+	cmocka_unit_test(ranges_to_discard_or_zero_are_in_the_payload),
 };
 
 UNIT_MAIN(tests)

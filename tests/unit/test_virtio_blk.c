@@ -44,6 +44,8 @@ static void disk_perform(struct disk *disk, struct block_request *request)
 			memcpy(at, iov->iov_base, iov->iov_len);
 		at += iov->iov_len;
 	}
+	if (request->op == BLOCK_ZERO && !err)
+		memset(at, 0, request->length);
 	if (request->op == BLOCK_FLUSH)
 		__atomic_fetch_add(&disk->flushes, 1, __ATOMIC_SEQ_CST);
 	request->done(request, err);
@@ -265,6 +267,31 @@ static void the_serial_number_fits_its_buffer(void **state)
 	assert_int_equal(simple(&bench, VIRTIO_BLK_T_GET_ID, 0, 32, true), 20);
 	assert_int_equal(*guest(&bench, DATA + 20), 0xaa);
 	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	bench_end(&bench);
+}
+
+static void a_range_is_zeroed(void **state)
+{
+	struct segment segments[] = { { HEADER, 20, false },
+				      { HEADER + 20, 12, false },
+				      { STATUS, 1, true } };
+	static const uint8_t zeros[2 * 512];
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, BENCH_FEATURES, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+	put_le64(guest(&bench, HEADER + 16), 5);
+	put_le32(guest(&bench, HEADER + 24), 2);
+	put_le32(guest(&bench, HEADER + 28), 0);
+	assert_int_equal(request(&bench, segments, 3), 1);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	assert_memory_equal(disk.bytes + 5 * 512, zeros, sizeof(zeros));
+	assert_int_not_equal(disk.bytes[7 * 512], 0);
+	/* It is a write, so it is safe now for a driver without FLUSH. */
+	assert_int_equal(disk.flushes, 1);
 	bench_end(&bench);
 }
 
@@ -496,6 +523,7 @@ static void the_configuration_describes_the_disk(void **state)
 	assert_int_equal(config.seg_max, 254);
 	assert_int_equal(config.blk_size, 512);
 	assert_int_equal(config.physical_block_exp, 3);
+	assert_int_equal(config.discard_sector_alignment, 8);
 	bench_end(&bench);
 }
 
@@ -504,6 +532,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(any_layout_of_descriptors_is_the_same_request),
 	cmocka_unit_test(header_and_data_may_share_a_descriptor),
 	cmocka_unit_test(the_serial_number_fits_its_buffer),
+	cmocka_unit_test(a_range_is_zeroed),
 	cmocka_unit_test(every_answer_has_its_status_byte),
 	cmocka_unit_test(a_short_header_is_an_error_with_a_status),
 	cmocka_unit_test(without_a_status_byte_the_device_needs_a_reset),
