@@ -4,7 +4,7 @@
  *
  * Every reference is counted: the header, the L1 tables of the disk and of its
  * snapshots, all that they lead to, and the snapshot table. The new counts are
- * built as a whole after the end of the file,
+ * built as a whole after the last cluster in use, old refcounts included,
  *
  *   | refcount table | blocks for everything up to and with this area |
  *
@@ -26,7 +26,7 @@
 
 struct census {
 	struct qcow2 *q;
-	uint64_t clusters; /* of the file */
+	uint64_t clusters; /* of the file; then: up to the last in use */
 	uint32_t *count;
 	uint8_t *table; /* one L2 table */
 };
@@ -163,7 +163,25 @@ static int renew_copied(struct census *c)
 	return qcow2_table_write(q, &q->l1);
 }
 
-/* Writes table and blocks at the end of the file. */
+/*
+ * Leaves out what is free at the end. The file may be a block device, which
+ * has no end to build at, and the old refcounts are still the header's.
+ */
+static void trim(struct census *c)
+{
+	const struct qcow2 *q = c->q;
+	unsigned bits = q->header.cluster_bits;
+	uint64_t block_end = (q->reftable.top >> bits) + 1;
+	uint64_t end =
+		(q->reftable.offset >> bits) + q->header.reftable_clusters;
+
+	if (end < block_end)
+		end = block_end;
+	while (c->clusters > end && !c->count[c->clusters - 1])
+		c->clusters--;
+}
+
+/* Writes table and blocks after the last cluster. */
 static int write_counts(struct census *c, uint64_t entries,
 			uint64_t table_clusters, uint64_t blocks)
 {
@@ -206,6 +224,7 @@ static int rebuild(struct census *c)
 	uint64_t table = 0, blocks = 0, need;
 	int err = count_all(c);
 
+	trim(c);
 	/* The area counts itself: grow it until it does. */
 	do {
 		need = c->clusters + table + blocks;

@@ -85,6 +85,8 @@ static int refcount_write(struct qcow2 *q, uint64_t cluster, uint64_t value)
 	uint64_t index;
 	int err = refcount_slice(q, cluster, &slice, &index);
 
+	if (!err && !slice)
+		err = -EIO;
 	if (err)
 		return err;
 	qcow2_refcount_put(slice->data, q->header.refcount_order, index, value);
@@ -100,7 +102,7 @@ static int refuse_metadata(struct qcow2 *q, uint64_t offset, uint64_t length)
 			     (unsigned long long)offset);
 }
 
-static void unref(struct qcow2 *q, uint64_t cluster);
+static bool unref(struct qcow2 *q, uint64_t cluster);
 
 int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters)
 {
@@ -312,8 +314,9 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset, uint64_t *got)
 	return err;
 }
 
-/* Drops one reference. What cannot be dropped is leaked, and said. */
-static void unref(struct qcow2 *q, uint64_t cluster)
+/* Drops one reference; true if it was the last one. What cannot be dropped is
+ * leaked, and said. */
+static bool unref(struct qcow2 *q, uint64_t cluster)
 {
 	uint64_t value;
 	int err = qcow2_refcount_read(q, cluster, &value);
@@ -324,7 +327,7 @@ static void unref(struct qcow2 *q, uint64_t cluster)
 			      "refcount 0",
 			      (unsigned long long)cluster
 				      << q->header.cluster_bits);
-		return;
+		return false;
 	}
 	if (!err)
 		err = refcount_write(q, cluster, value - 1);
@@ -332,13 +335,14 @@ static void unref(struct qcow2 *q, uint64_t cluster)
 		log_warn("disk %s: cannot read a refcount (%s): a cluster "
 			 "leaks; qemu-img check -r leaks gets it back",
 			 q->block.name, strerror(-err));
-		return;
+		return false;
 	}
-	if (value == 1) {
-		qcow2_cache_drop(q, cluster << q->header.cluster_bits);
-		if (cluster < q->free_hint)
-			q->free_hint = cluster;
-	}
+	if (value > 1)
+		return false;
+	qcow2_cache_drop(q, cluster << q->header.cluster_bits);
+	if (cluster < q->free_hint)
+		q->free_hint = cluster;
+	return true;
 }
 
 void qcow2_release(struct qcow2 *q, uint64_t offset, uint64_t clusters)
@@ -411,31 +415,33 @@ void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
 	}
 }
 
-/* Gives a cluster's space back if nothing refers to it. */
-static void punch_free(struct qcow2 *q, uint64_t offset)
+/* Gives space back. A host that cannot do it keeps the space: no harm. */
+static void punch(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	uint64_t value;
-
-	if (!qcow2_refcount_read(q, offset >> q->header.cluster_bits, &value) &&
-	    !value) {
-		q->unsynced = true;
-		/* A host that cannot do it keeps the space: no harm. */
-		q->file->ops->punch(q->file, offset, q->cluster_size);
-	}
+	if (!length)
+		return;
+	q->unsynced = true;
+	q->file->ops->punch(q->file, offset, length);
 }
 
 void qcow2_apply_freed(struct qcow2 *q)
 {
 	for (size_t i = 0; i < q->freed_count; i++) {
 		const struct qcow2_freed *freed = &q->freed[i];
+		uint64_t at = freed->offset, hole = 0;
 
 		for (uint64_t n = 0; n < freed->clusters; n++) {
-			uint64_t at = freed->offset + n * q->cluster_size;
+			bool last = unref(q, at >> q->header.cluster_bits);
 
-			unref(q, at >> q->header.cluster_bits);
-			if (freed->punch)
-				punch_free(q, at);
+			if (last && freed->punch) {
+				hole += q->cluster_size;
+			} else {
+				punch(q, at - hole, hole);
+				hole = 0;
+			}
+			at += q->cluster_size;
 		}
+		punch(q, at - hole, hole);
 	}
 	q->freed_count = 0;
 }
