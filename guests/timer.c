@@ -162,17 +162,79 @@ static unsigned rtc(uint8_t reg)
 	return (value >> 4) * 10 + (value & 15);
 }
 
+static void cmos_write(uint8_t reg, uint8_t value)
+{
+	outb(0x70, reg);
+	outb(0x71, value);
+}
+
+static volatile uint8_t rtc_flags;
+
+static void rtc_interrupt(struct trap *trap)
+{
+	(void)trap;
+	ticks++;
+	rtc_flags |= cmos(0xc); /* reading it lets the next one come */
+	apic_write(APIC_EOI, 0);
+}
+
+/* Ticks of 1/128 s, then what a second's end brings: with the alarm set to
+ * every second, both it and the update. */
+static void test_rtc_interrupts(void)
+{
+	uint8_t control = cmos(0xb), rate = cmos(0xa);
+	uint64_t start = clock_now(), ms;
+
+	trap_set(VECTOR_TICK, rtc_interrupt);
+	ioapic_route(8, VECTOR_TICK, false);
+	cmos(0xc);
+	ticks = 0;
+	cmos_write(0xa, 0x29);
+	cmos_write(0xb, control | 0x40);
+	interrupts(true);
+	CHECK(WAIT_FOR(ticks >= 10), "the RTC's periodic interrupt");
+	interrupts(false);
+	cmos_write(0xb, control);
+	ms = (clock_now() - start) * 1000 / CLOCK_HZ;
+	CHECK(ms >= 60, "ten ticks of 1/128 s take 78 ms");
+	CHECK(rtc_flags & 0x40, "the periodic flag");
+
+	cmos(0xc);
+	rtc_flags = 0;
+	cmos_write(1, 0xff);
+	cmos_write(3, 0xff);
+	cmos_write(5, 0xff);
+	cmos_write(0xb, control | 0x30);
+	interrupts(true);
+	CHECK(WAIT_FOR((rtc_flags & 0x30) == 0x30),
+	      "the RTC's alarm and update interrupts");
+	interrupts(false);
+	cmos_write(0xb, control);
+	cmos_write(0xa, rate);
+	cmos(0xc);
+	ioapic_mask(8);
+	print("RTC interrupts: ok\n");
+}
+
 static void test_rtc(void)
 {
-	unsigned second;
+	uint8_t control = cmos(0xb);
+	unsigned year;
 
 	CHECK(cmos(0xd) & 0x80, "the RTC's battery is good");
-	CHECK(cmos(0xb) & 2, "the RTC counts 24 hours");
+	CHECK(control & 2, "the RTC counts 24 hours");
 	CHECK(WAIT_FOR(!(cmos(0xa) & 0x80)), "the RTC's update ends");
+	year = cmos(9);
 	print("rtc: %02u%02u-%02u-%02u %02u:%02u:%02u\n", rtc(0x32), rtc(9),
 	      rtc(8), rtc(7), rtc(4), rtc(2), rtc(0));
-	second = rtc(0);
-	CHECK(WAIT_FOR(rtc(0) != second), "the RTC's second changes");
+	cmos_write(0xb, control | 0x80); /* held, to be set */
+	cmos_write(9, 0x31);
+	cmos_write(0xb, control);
+	CHECK_EQ(cmos(9), 0x31, "the year that was set");
+	cmos_write(0xb, control | 0x80);
+	cmos_write(9, (uint8_t)year);
+	cmos_write(0xb, control);
+	test_rtc_interrupts();
 }
 
 static void test_pm_timer(void)
