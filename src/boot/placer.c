@@ -12,8 +12,8 @@
 /* Below are the real-mode vectors and what habit keeps free. */
 #define SMALL_MIN 0x10000u
 
-#define MIB       (1ull << 20)
-#define HUGE_PAGE (2 * MIB)
+#define MIB (1ull << 20)
+#define BIG (4 * MIB)
 
 void placer_init(struct placer *placer, const struct boot *boot,
 		 const struct boot_machine *machine)
@@ -66,24 +66,22 @@ bool placer_fits(const struct placer *placer, gpa_t gpa, uint64_t size)
 	       !placer_conflict(placer, gpa, size);
 }
 
-/* What a kernel asks for it will use whole: huge pages make loading and booting
- * quicker, where the host gives them on request. Nothing small gets them, for
- * the host would zero 2 MiB in vain. */
-static void want_huge_pages(const struct placer *placer, gpa_t gpa,
-			    uint64_t size)
+/* A kernel of some size uses its memory widely: with huge pages it loads and
+ * runs quicker, also where the host gives them only on request. A tiny guest
+ * gets none, for the host would zero 2 MiB for each page that it touches. All
+ * of RAM, so that it stays one mapping. */
+static void want_huge_pages(const struct placer *placer, uint64_t size)
 {
-	gpa_t start = align_up(gpa, HUGE_PAGE);
-	gpa_t end = align_down(gpa + size, HUGE_PAGE);
+	const struct memory *memory = placer->machine->memory;
 
-	if (start < end)
-		madvise(memory_at(placer->machine->memory, start, end - start),
-			end - start, MADV_HUGEPAGE);
+	if (size >= BIG)
+		madvise(memory->host, memory->size, MADV_HUGEPAGE);
 }
 
 static void placer_add(struct placer *placer, const char *what, gpa_t gpa,
 		       uint64_t size)
 {
-	want_huge_pages(placer, gpa, size);
+	want_huge_pages(placer, size);
 	placer->placed[placer->count++] =
 		(struct placed){ .what = what, .start = gpa, .size = size };
 }
