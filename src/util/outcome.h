@@ -2,7 +2,8 @@
  * How a run ends, and the wire by which a device asks for it.
  *
  * Devices know neither the vm nor the process: a power device is given an
- * end_wire and pulls it. Any thread; the first request wins.
+ * end_wire and pulls it. Any thread. The first request counts, but the host's
+ * own word replaces the guest's (V2 of kvm/vm.h).
  */
 #ifndef KVIST_UTIL_OUTCOME_H
 #define KVIST_UTIL_OUTCOME_H
