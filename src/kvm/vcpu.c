@@ -125,12 +125,14 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 	}
 }
 
-/* Completes the access of the last exit without running the guest: only then
- * do its registers tell where it stands. */
+/* Completes the instruction of the last exit without running the guest: only
+ * then do its registers tell where it stands. One that crosses a page, or moves
+ * a string, may need more exits; then EINTR is the end. */
 static void vcpu_settle(struct vcpu *vcpu)
 {
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
-	kvm_ioctl_value(vcpu->fd, KVM_RUN, 0); /* ends with EINTR */
+	while (!kvm_ioctl_value(vcpu->fd, KVM_RUN, 0))
+		vcpu_dispatch(vcpu);
 }
 
 /* Waits while the vm is stopped. False when it quits. */

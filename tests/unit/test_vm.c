@@ -209,6 +209,42 @@ static void an_access_that_was_answered_is_complete_when_stopped(void **state)
 	bench_destroy(&b);
 }
 
+static uint64_t end_read(struct device *dev, unsigned range, uint64_t offset,
+			 unsigned len)
+{
+	struct bench *b = (struct bench *)((char *)dev -
+					   offsetof(struct bench, exit_port));
+
+	(void)range, (void)offset, (void)len;
+	vm_end(&b->vm, END_RESET, 0);
+	return 0;
+}
+
+/* KVM cuts it in two; the stop comes with the first half. */
+static void an_access_across_pages_is_complete_when_stopped(void **state)
+{
+	static const struct device_ops end_ops = { .read = end_read };
+	static const uint8_t code[] = {
+		0xb8, 0xff, 0xff,       /* mov $0xffff, %ax */
+		0x8e, 0xd8,             /* mov %ax, %ds */
+		0x66, 0xa1, 0x0e, 0x10, /* mov 0x100e, %eax: at 0x100ffe */
+		0xeb, 0xfe,             /* jmp . */
+	};
+	struct kvm_regs regs;
+	struct bench b;
+
+	(void)state;
+	bench_create(&b, 1);
+	b.exit_port.ops = &end_ops;
+	assert_int_equal(bus_add(&b.vm.mmio, &b.exit_port, 1, 0x100ffe, 2), 0);
+	bench_start(&b, code, sizeof(code));
+	wait_for_end(&b);
+	assert_int_equal(kvm_ioctl(b.vm.vcpus[0].fd, KVM_GET_REGS, &regs), 0);
+	assert_int_equal(regs.rip, 0x1009);
+	assert_int_equal(regs.rax, 0xffff0000); /* no one had the rest */
+	bench_destroy(&b);
+}
+
 static void the_first_word_stays_but_the_hosts_wins(void **state)
 {
 	struct bench b;
@@ -231,6 +267,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_running_guest_stops_and_goes_on_many_times),
 	cmocka_unit_test(a_halted_guest_stops_as_well),
 	cmocka_unit_test(an_access_that_was_answered_is_complete_when_stopped),
+	cmocka_unit_test(an_access_across_pages_is_complete_when_stopped),
 	cmocka_unit_test(the_first_word_stays_but_the_hosts_wins),
 };
 
