@@ -47,7 +47,8 @@ static bool machine_restart(struct machine *m)
 		return false;
 	vm_stop(&m->vm);
 	if (m->vm.end == END_TRIPLE_FAULT)
-		log_warn("the guest reset itself by a triple fault");
+		log_guest(&m->triple_faults,
+			  "the guest reset itself by a triple fault");
 	bus_reset(&m->vm.ports);
 	bus_reset(&m->vm.mmio);
 	if (!cpu_reset(&m->cpu, &m->vm) && !machine_load(m)) {

@@ -68,6 +68,7 @@ struct machine {
 	struct memory memory;
 	struct vm vm;
 	struct watch end; /* vm.end_fd */
+	struct guest_error triple_faults;
 
 	struct serial serial;
 	struct rtc rtc;
