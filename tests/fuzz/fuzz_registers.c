@@ -6,9 +6,10 @@
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_mmio.h"
 #include "devices/virtio/virtio_pci.h"
+#include "util/checked.h"
 
 #include <assert.h>
-#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,38 @@ static void step_do(struct machine *m, const struct step *step)
 	}
 }
 
+/* Brings the device behind virtio-mmio up, as a driver does; its rings are
+ * whatever the memory holds. */
+static void bring_up(struct machine *m)
+{
+	static const struct {
+		uint16_t offset;
+		uint32_t value;
+	} writes[] = {
+		{ VIRTIO_MMIO_STATUS, 1 },
+		{ VIRTIO_MMIO_STATUS, 3 },
+		{ VIRTIO_MMIO_DRIVER_FEATURES, 0x30000000 },
+		{ VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1 },
+		{ VIRTIO_MMIO_DRIVER_FEATURES, 1 },
+		{ VIRTIO_MMIO_STATUS, 11 },
+		{ VIRTIO_MMIO_QUEUE_NUM, 16 },
+		{ VIRTIO_MMIO_QUEUE_DESC_LOW, 0 },
+		{ VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x100 },
+		{ VIRTIO_MMIO_QUEUE_USED_LOW, 0x200 },
+		{ VIRTIO_MMIO_QUEUE_READY, 1 },
+		{ VIRTIO_MMIO_STATUS, 15 },
+		{ VIRTIO_MMIO_QUEUE_NOTIFY, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(writes); i++) {
+		struct step step = { .where = 3 << 3 | 4 | 2,
+				     .offset = writes[i].offset,
+				     .value = writes[i].value };
+
+		step_do(m, &step);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -100,6 +133,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		log_set_level(LOG_ERR);
 		machine_init(&m);
 	}
+	if (len >= 0x100 && bytes[0] & 0x80) {
+		memcpy(m.memory.host, bytes + 1, 0xff);
+		memcpy(m.memory.host + 0x100, bytes + 1, 4 + 2 * 16);
+		bring_up(&m);
+	}
 	for (; len >= sizeof(struct step);
 	     bytes += sizeof(struct step), len -= sizeof(struct step)) {
 		struct step step;
@@ -107,8 +145,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		memcpy(&step, bytes, sizeof(step));
 		step_do(&m, &step);
 	}
-	/* The rings that the input set up, if any, are made of its bytes. */
-	memcpy(m.memory.host, bytes, len);
 	bus_reset(&m.ports);
 	bus_reset(&m.mmio);
 	assert(!m.on_pci->running && !m.on_mmio->running);
