@@ -23,8 +23,9 @@
  * On a terminal (standard input is one, and this process is in its
  * foreground): raw mode, except that newlines are still translated on output;
  * Ctrl-A x ends the run, Ctrl-A p presses the power button, Ctrl-A h lists the
- * keys, Ctrl-A b sends a break, Ctrl-A Ctrl-A sends a Ctrl-A. The terminal is restored however the run ends:
- * a small child process waits for this one's end, even by SIGKILL, and does it.
+ * keys, Ctrl-A b sends a break, Ctrl-A Ctrl-A sends a Ctrl-A. The terminal is
+ * restored however the run ends: a small child process waits for this one's
+ * end, even by SIGKILL, and does it.
  */
 #ifndef KVIST_DEVICES_CONSOLE_H
 #define KVIST_DEVICES_CONSOLE_H

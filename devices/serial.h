@@ -4,9 +4,9 @@
  *
  * The line's speed is not modelled: a byte written to THR has left at once
  * while the console has room, and THRE stays clear while it has not. Received
- * bytes wait in the console until the guest shows that it listens (RTS, polling
- * of LSR, or the receive interrupt for a while), so that what is piped into kvist is
- * not lost in the FIFO resets of a booting kernel.
+ * bytes wait in the console until the guest shows that it listens (RTS,
+ * polling of LSR, or the receive interrupt for a while), so that what is piped
+ * into kvist is not lost in the FIFO resets of a booting kernel.
  *
  * Owned by the machine. Registers: vCPU threads by the bus; input and room
  * come on the main thread; both under dev.lock.

@@ -37,8 +37,8 @@ void e820_build(struct e820_map *map, const struct memory *memory, bool pci)
 					 PLATFORM_ECAM + PLATFORM_ECAM_SIZE,
 					 E820_RESERVED);
 			/* KVM keeps these pages for itself on VT-x. */
-			e820_add(map, PLATFORM_KVM_IDENTITY_MAP,
-				 PLATFORM_KVM_IDENTITY_MAP + 4 * 0x1000ull,
+			e820_add(map, MEMORY_KVM_START,
+				 MEMORY_KVM_START + MEMORY_KVM_SIZE,
 				 E820_RESERVED);
 		} else {
 			e820_add(map, region->start, end, E820_RAM);

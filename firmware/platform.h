@@ -38,8 +38,6 @@
 #define PLATFORM_VIRTIO_MMIO_SIZE 0x200u
 #define PLATFORM_IOAPIC           0xfec00000u
 #define PLATFORM_LAPIC            0xfee00000u
-#define PLATFORM_KVM_IDENTITY_MAP 0xfffbc000u /* 1 page, for KVM on VT-x */
-#define PLATFORM_KVM_TSS          0xfffbd000u /* 3 pages, for KVM on VT-x */
 
 #define PLATFORM_DEVICES_MAX 31 /* PCI slots 1..31, or virtio-mmio 0..30 */
 

@@ -20,6 +20,8 @@ typedef uint64_t gpa_t; /* guest physical address */
 
 #define MEMORY_HOLE_START 0xc0000000ull /* 3 GiB */
 #define MEMORY_HIGH_START 0x100000000ull
+#define MEMORY_KVM_START  0xfffbc000ull /* in the hole: pages that KVM needs */
+#define MEMORY_KVM_SIZE   0x4000ull     /* for itself on VT-x */
 #define MEMORY_MIN        (1ull << 20)
 #define MEMORY_REGIONS    2
 

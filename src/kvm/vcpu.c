@@ -84,19 +84,22 @@ static void vcpu_port_io(struct vcpu *vcpu)
 static void vcpu_failed(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	bool internal = run->exit_reason == KVM_EXIT_INTERNAL_ERROR;
-
-	log_err("vcpu %d: KVM cannot go on: exit %s, reason 0x%llx%s", vcpu->id,
-		exit_name(run->exit_reason),
+	uint32_t reason = run->exit_reason;
+	bool internal = reason == KVM_EXIT_INTERNAL_ERROR;
+	unsigned long long detail =
 		internal ? run->internal.suberror
-			 : run->fail_entry.hardware_entry_failure_reason,
-		internal && run->internal.suberror ==
-					KVM_INTERNAL_ERROR_EMULATION
+		: reason == KVM_EXIT_FAIL_ENTRY
+			? run->fail_entry.hardware_entry_failure_reason
+			: 0;
+
+	log_err("vcpu %d: KVM cannot go on: exit %u (%s), detail 0x%llx%s",
+		vcpu->id, reason, exit_name(reason), detail,
+		internal && detail == KVM_INTERNAL_ERROR_EMULATION
 			? " (an instruction it cannot emulate; with VT-x or "
 			  "AMD-V it rarely has to)"
 			: "");
 	vcpu_dump(vcpu);
-	vm_end(vcpu->vm, END_KVM_ERROR, run->exit_reason);
+	vm_end(vcpu->vm, END_KVM_ERROR, reason);
 }
 
 /* Answers one exit. The next KVM_RUN completes what it began: a value read

@@ -9,10 +9,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Pages in the hole below 4 GiB that KVM needs for itself on VT-x. */
-#define KVM_IDENTITY_MAP 0xfffbc000ull
-#define KVM_TSS          0xfffbd000ull
-
 static int vm_failed(const char *what, int err)
 {
 	log_err("%s: %s", what, strerror(-err));
@@ -41,11 +37,12 @@ static int vm_set_memory(struct vm *vm)
 
 static int vm_set_platform(struct vm *vm)
 {
-	uint64_t identity_map = KVM_IDENTITY_MAP;
+	uint64_t identity_map = MEMORY_KVM_START; /* one page of it */
 	int err = kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 
 	if (!err)
-		err = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS);
+		err = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR,
+				      MEMORY_KVM_START + 0x1000);
 	if (!err)
 		err = irqchip_create(&vm->irqs, vm->fd);
 	return err ? vm_failed("interrupt controllers", err) : 0;
