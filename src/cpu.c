@@ -8,6 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* CPUID bits kvist decides about itself (SDM 2A, CPUID; AMD APM 3, E). */
+#define CPUID1_ECX_VMX          (1u << 5)
+#define CPUID1_ECX_TSC_DEADLINE (1u << 24)
+#define CPUID1_ECX_HYPERVISOR   (1u << 31)
+#define CPUID1_EDX_HTT          (1u << 28)
+#define CPUID_80000001_ECX_SVM  (1u << 2)
+
+static int cpu_failed(const struct vcpu *vcpu, const char *what, int err)
+{
+	log_err("vcpu %d: %s: %s", vcpu->id, what, strerror(-err));
+	return err;
+}
+
 /* KVM_GET_SUPPORTED_CPUID wants to be told how much room there is, and says
  * E2BIG when that is too little. */
 int cpu_model_init(struct cpu_model *model, const struct kvm *kvm, bool nested)
@@ -35,19 +48,6 @@ int cpu_model_init(struct cpu_model *model, const struct kvm *kvm, bool nested)
 void cpu_model_fini(struct cpu_model *model)
 {
 	free(model->cpuid);
-}
-
-/* CPUID bits kvist decides about itself (SDM 2A, CPUID; AMD APM 3, E). */
-#define CPUID1_ECX_VMX          (1u << 5)
-#define CPUID1_ECX_TSC_DEADLINE (1u << 24)
-#define CPUID1_ECX_HYPERVISOR   (1u << 31)
-#define CPUID1_EDX_HTT          (1u << 28)
-#define CPUID_80000001_ECX_SVM  (1u << 2)
-
-static int cpu_failed(const struct vcpu *vcpu, const char *what, int err)
-{
-	log_err("vcpu %d: %s: %s", vcpu->id, what, strerror(-err));
-	return err;
 }
 
 /* Bits needed to number @count things. */
@@ -171,19 +171,20 @@ static void cpu_set_msrs(struct vcpu *vcpu, const struct msr *table, int count)
 	}
 }
 
+/* What firmware leaves behind. */
+static const struct msr firmware_msrs[] = {
+	{ 0x1a0, 1 },     /* IA32_MISC_ENABLE: fast strings */
+	{ 0x2ff, 0xc06 }, /* IA32_MTRR_DEF_TYPE: on, write-back */
+};
+
 #define LAPIC_ID        0x20
 #define LAPIC_LVT_LINT0 0x350
 #define LAPIC_LVT_LINT1 0x360
 #define LVT_NMI         0x400
 #define LVT_EXTINT      0x700
 
-/* What firmware leaves behind: MTRRs, and how the PIC and NMIs reach the boot
- * processor. */
-static const struct msr firmware_msrs[] = {
-	{ 0x1a0, 1 },     /* IA32_MISC_ENABLE: fast strings */
-	{ 0x2ff, 0xc06 }, /* IA32_MTRR_DEF_TYPE: on, write-back */
-};
-
+/* Firmware leaves the boot processor with the PIC's output at LINT0 and with
+ * NMI at LINT1. */
 static int cpu_set_lapic(const struct cpu_model *model, struct vcpu *vcpu)
 {
 	static const uint32_t lint0 = LVT_EXTINT, lint1 = LVT_NMI;
@@ -239,7 +240,7 @@ static const struct msr reset_msrs[] = {
 	{ 0xda0, 0 },                  /* IA32_XSS */
 };
 
-static int vcpu_reset(const struct cpu_model *model, struct vcpu *vcpu)
+static int cpu_reset_vcpu(const struct cpu_model *model, struct vcpu *vcpu)
 {
 	struct kvm_mp_state mp = { vcpu->id == 0 ? KVM_MP_STATE_RUNNABLE
 						 : KVM_MP_STATE_UNINITIALIZED };
@@ -269,7 +270,7 @@ static int vcpu_reset(const struct cpu_model *model, struct vcpu *vcpu)
 	return cpu_set_lapic(model, vcpu);
 }
 
-static int irqchip_reset(const struct irqchip *chip)
+static int cpu_reset_irqchip(const struct irqchip *chip)
 {
 	struct kvm_irqchip state = { .chip_id = KVM_IRQCHIP_PIC_MASTER };
 	struct kvm_pit_state2 pit = { 0 };
@@ -301,11 +302,11 @@ static int irqchip_reset(const struct irqchip *chip)
 
 int cpu_reset(const struct cpu_model *model, struct vm *vm)
 {
-	int err = irqchip_reset(&vm->irqs);
+	int err = cpu_reset_irqchip(&vm->irqs);
 
 	if (err)
 		log_err("interrupt controllers: reset: %s", strerror(-err));
 	for (int i = 0; i < vm->nr_vcpus && !err; i++)
-		err = vcpu_reset(model, &vm->vcpus[i]);
+		err = cpu_reset_vcpu(model, &vm->vcpus[i]);
 	return err;
 }
