@@ -274,6 +274,12 @@ static void demo_colours(struct demo *demo)
 	demo->plain = colours ? "\033[0m" : "";
 }
 
+static const char demo_help[] =
+	"usage: kvist demo\n"
+	"Boots a tiny guest that is part of the program on 2 vCPUs, and shows "
+	"which\n"
+	"threads of the host carry it and why they come back from KVM_RUN.";
+
 int cmd_demo(int argc, char **argv)
 {
 	struct machine_config config = {
@@ -290,18 +296,10 @@ int cmd_demo(int argc, char **argv)
 	int kernel_fd, disk_fd, pipes[2];
 	struct demo demo = { .len = 0 };
 	int code = EXIT_CODE_HOST;
+	int go_on = args_none("demo", demo_help, argc, argv);
 
-	if (argc == 1 &&
-	    (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-		puts("usage: kvist demo\nBoots a tiny guest that is part of the "
-		     "program on 2 vCPUs, and shows which\nthreads of the host "
-		     "carry it and why they come back from KVM_RUN.");
-		return EXIT_CODE_OK;
-	}
-	if (argc) {
-		log_err("demo: takes no argument");
-		return EXIT_CODE_USAGE;
-	}
+	if (go_on <= 0)
+		return go_on ? EXIT_CODE_USAGE : EXIT_CODE_OK;
 	demo_colours(&demo);
 	kernel_fd = demo_kernel(kernel);
 	if (kernel_fd < 0)

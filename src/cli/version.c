@@ -1,21 +1,17 @@
 #include "cli/commands.h"
+#include "util/args.h"
 #include "util/exit_code.h"
-#include "util/log.h"
 
 #include <stdio.h>
-#include <string.h>
 
 int cmd_version(int argc, char **argv)
 {
-	if (argc == 1 &&
-	    (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-		puts("usage: kvist version\nPrints the version.");
-		return EXIT_CODE_OK;
-	}
-	if (argc) {
-		log_err("version: takes no argument");
-		return EXIT_CODE_USAGE;
-	}
+	int go_on = args_none("version",
+			      "usage: kvist version\nPrints the version.", argc,
+			      argv);
+
+	if (go_on <= 0)
+		return go_on ? EXIT_CODE_USAGE : EXIT_CODE_OK;
 	puts("kvist " KVIST_VERSION);
 	return EXIT_CODE_OK;
 }

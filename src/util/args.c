@@ -141,6 +141,18 @@ int args_next(struct args *args, char **value)
 	return i;
 }
 
+int args_none(const char *command, const char *help, int argc, char **argv)
+{
+	if (!argc)
+		return 1;
+	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h")) {
+		puts(help);
+		return 0;
+	}
+	log_err("%s: takes no argument", command);
+	return -EINVAL;
+}
+
 void args_print_help(const struct arg_option *options, int count, FILE *to)
 {
 	for (int i = 0; i < count; i++) {

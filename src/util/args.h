@@ -37,6 +37,12 @@ struct args {
  */
 int args_next(struct args *args, char **value);
 
+/*
+ * For a command that takes nothing but --help: 1 when it may go on, 0 when
+ * @help was printed, or -EINVAL.
+ */
+int args_none(const char *command, const char *help, int argc, char **argv);
+
 /* The table as --help prints it. */
 void args_print_help(const struct arg_option *options, int count, FILE *to);
 

@@ -143,6 +143,30 @@ static void after_two_dashes_nothing_is_an_option(void **state)
 	assert_int_equal(args_next(&args, &value), ARGS_END);
 }
 
+static void a_command_without_options_takes_help_alone(void **state)
+{
+	static const struct {
+		int argc;
+		char argv[2][8];
+		int want;
+	} cases[] = {
+		{ 0, { "", "" }, 1 },       { 1, { "--help", "" }, 0 },
+		{ 1, { "-h", "" }, 0 },     { 1, { "x", "" }, -EINVAL },
+		{ 1, { "", "" }, -EINVAL }, { 2, { "x", "--help" }, -EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char first[8], second[8], *argv[] = { first, second };
+
+		strcpy(first, cases[i].argv[0]);
+		strcpy(second, cases[i].argv[1]);
+		assert_int_equal(
+			args_none("demo", "its help", cases[i].argc, argv),
+			cases[i].want);
+	}
+}
+
 static void the_nearest_name_is_suggested(void **state)
 {
 	static const char *const names[] = { "kernel", "memory", "disk" };
@@ -165,6 +189,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_option_is_given_in_four_ways),
 	cmocka_unit_test(wrong_options_are_refused),
 	cmocka_unit_test(after_two_dashes_nothing_is_an_option),
+	cmocka_unit_test(a_command_without_options_takes_help_alone),
 	cmocka_unit_test(the_nearest_name_is_suggested),
 };
 
