@@ -90,19 +90,19 @@ static int qcow2_close(struct block *block)
 	struct qcow2 *q = to_qcow2(block);
 	int err = 0;
 
-	if (q->touched) {
+	/* Nothing of this writes anything when all is clean. */
+	if (!q->block.read_only)
 		err = qcow2_commit(q);
-		/* The references that the commit dropped: without this second
-		 * round their clusters would leak. */
-		if (!err)
-			err = qcow2_cache_write(q, &q->ref_cache);
-		if (!err)
-			err = qcow2_barrier(q);
-		if (err && !q->error)
-			log_err("disk %s: cannot write it out: %s; what was "
-				"not flushed is lost",
-				q->block.name, strerror(-err));
-	}
+	/* The references that the commit dropped: without this second round
+	 * their clusters would leak. */
+	if (!err)
+		err = qcow2_cache_write(q, &q->ref_cache);
+	if (!err)
+		err = qcow2_barrier(q);
+	if (err && !q->error)
+		log_err("disk %s: cannot write it out: %s; what was not "
+			"flushed is lost",
+			q->block.name, strerror(-err));
 	if (q->backing)
 		block_close(q->backing);
 	q->file->ops->close(q->file);

@@ -96,7 +96,6 @@ struct qcow2 {
 	uint64_t inflated_at; /* ... its host offset; 0: none */
 
 	bool unsynced; /* written since the last sync */
-	bool touched;  /* written at all since it was opened */
 	int error;     /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt;  /* said so already */
 	struct guest_error bad_data; /* compressed clusters not inflated */

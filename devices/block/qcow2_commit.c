@@ -23,7 +23,6 @@
 void qcow2_will_write(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	q->unsynced = true;
-	q->touched = true;
 	if (offset + length > q->file_end)
 		q->file_end = offset + length;
 }

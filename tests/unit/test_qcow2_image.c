@@ -182,6 +182,26 @@ static void a_huge_disk_takes_little_memory_and_every_offset(void **state)
 	     "-c 'read -P 4 1099511627264 512' h.qcow2");
 }
 
+static void a_change_of_tables_alone_survives_the_close(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 o.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 1M' o.qcow2");
+	block = open_disk("o.qcow2");
+	assert_int_equal(request(block, BLOCK_ZERO, NULL, 65536, 65536, false),
+			 0);
+	assert_int_equal(block_close(block), 0);
+	block = open_disk("o.qcow2");
+	assert_int_equal(
+		request(block, BLOCK_DISCARD, NULL, 262144, 131072, false), 0);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check o.qcow2");
+	must("qemu-io -r -c 'read -P 1 0 64k' -c 'read -P 0 64k 64k' "
+	     "-c 'read -P 0 256k 128k' -c 'read -P 1 384k 640k' o.qcow2");
+}
+
 static void an_empty_disk_is_a_disk(void **state)
 {
 	struct block *block;
@@ -343,6 +363,7 @@ int main(int argc, char **argv)
 		T(what_a_snapshot_shows_does_not_change),
 		T(the_refcount_table_grows_as_the_file_does),
 		T(a_huge_disk_takes_little_memory_and_every_offset),
+		T(a_change_of_tables_alone_survives_the_close),
 		T(an_empty_disk_is_a_disk),
 		T(a_preallocated_image_is_written_in_place),
 		T(the_first_write_clears_autoclear_bits_and_keeps_the_rest),
