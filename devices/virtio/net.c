@@ -44,6 +44,7 @@ struct rx_window {
 	unsigned head, count;
 	uint64_t bytes; /* of all of them */
 	uint64_t wanted;
+	bool dry; /* the ring had no more to give */
 	uint8_t spill[NET_HEADER + FRAME_MAX];
 };
 
@@ -136,6 +137,7 @@ static void window_fill(struct virtio_net *net)
 	struct ring *ring = net_ring(net, RX);
 	struct rx_window *rx = net->rx;
 
+	rx->dry = false;
 	for (int tries = 0; tries < QUEUE_SIZE; tries++) {
 		struct ring_chain chain;
 		int n;
@@ -148,7 +150,8 @@ static void window_fill(struct virtio_net *net)
 		n = ring_pop(ring, &chain);
 		if (n < 0)
 			virtio_needs_reset(&net->virtio);
-		if (n <= 0)
+		rx->dry = n <= 0;
+		if (rx->dry)
 			return;
 		if (chain.write_bytes >= NET_HEADER)
 			window_add(rx, &chain);
@@ -183,6 +186,27 @@ static void window_push(struct virtio_net *net, uint32_t n)
 	log_trace("received a frame of %u bytes", n - NET_HEADER);
 }
 
+/*
+ * A frame does not fit, and is dropped. If no buffer can join those in the
+ * window, none that the driver adds ever will: so they go back unused, or they
+ * would be the first in line for good.
+ */
+static void window_misfit(struct virtio_net *net, ssize_t n)
+{
+	struct ring *ring = net_ring(net, RX);
+	struct rx_window *rx = net->rx;
+	bool grows = rx->dry && rx->count < ring->size;
+
+	log_guest(&net->rx_dropped,
+		  "%s: a frame of %zd bytes does not fit the guest's buffers",
+		  net->virtio.name, n - NET_HEADER);
+	while (rx->count && !grows) {
+		struct ring_chain chain = window_take(rx);
+
+		ring_push(ring, &chain, 0);
+	}
+}
+
 enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED };
 
 static enum rx_result rx_one(struct virtio_net *net)
@@ -207,10 +231,7 @@ static enum rx_result rx_one(struct virtio_net *net)
 		return RX_FAILED;
 	}
 	if (n < NET_HEADER || (uint64_t)n > rx->bytes)
-		log_guest(&net->rx_dropped,
-			  "%s: a frame of %zd bytes does not fit the guest's "
-			  "buffers",
-			  net->virtio.name, n - NET_HEADER);
+		window_misfit(net, n);
 	else
 		window_push(net, n);
 	return RX_FRAME;
