@@ -38,6 +38,11 @@ static uint32_t timer_read(const struct power *power)
 			  ns % 1000000000u * TIMER_HZ / 1000000000u);
 }
 
+static void sci_update(struct power *power)
+{
+	irq_line_set(&power->sci, (power->status & power->enable) != 0);
+}
+
 /*
  * TMR_STS is worked out when someone looks: with a 32-bit timer its bit 31
  * turns over every ten minutes, and a driver that reads the timer more often
@@ -50,11 +55,7 @@ static void timer_check(struct power *power)
 	if (carry != power->timer_carry)
 		power->status |= STS_TIMER;
 	power->timer_carry = carry;
-}
-
-static void sci_update(struct power *power)
-{
-	irq_line_set(&power->sci, (power->status & power->enable) != 0);
+	sci_update(power);
 }
 
 /* The event block as the 32 bits it is: status below, enable above. */

@@ -214,7 +214,13 @@ static void the_timer_status_follows_its_highest_bit(void **state)
 	out(rig, PLATFORM_PM1_EVENT, 2, 0x0001);
 	assert_int_equal(in(rig, PLATFORM_PM1_EVENT, 2), 0);
 	fake_now += 601000000000;
+	out(rig, PLATFORM_PM1_EVENT + 2, 2, 0x0001);
+	assert_true(rig->power.sci.level);
+	out(rig, PLATFORM_PM1_EVENT, 2, 0x0001);
+	assert_false(rig->power.sci.level);
+	fake_now += 601000000000;
 	assert_int_equal(in(rig, PLATFORM_PM1_EVENT, 2), 0x0001);
+	assert_true(rig->power.sci.level);
 }
 
 static void a_reset_releases_the_interrupt(void **state)
