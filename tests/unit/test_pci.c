@@ -357,6 +357,7 @@ static void the_size_of_a_bar_is_asked_as_kernels_do(void **state)
 	bench_destroy(bench);
 }
 
+/* P1. */
 static void a_bar_elsewhere_than_in_free_window_answers_nowhere(void **state)
 {
 	static const uint32_t bad[] = {

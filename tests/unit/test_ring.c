@@ -4,6 +4,7 @@
 #include "util/checked.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #define MEMORY_SIZE (1u << 20)
 #define RING_AT     0x10000
@@ -248,6 +249,7 @@ static void indirect_longer_than_queue(struct bench *bench)
 	indirect_offer(bench, TABLE_AT, (SIZE + 1) * 16, 0);
 }
 
+/* R3, R5. */
 static void a_ring_that_breaks_a_rule_is_broken_for_good(void **state)
 {
 	static const struct {
@@ -452,6 +454,7 @@ static void a_ring_must_be_aligned_sized_and_in_ram(void **state)
 	bench_destroy(bench);
 }
 
+/* R4. */
 static void elements_show_only_when_published(void **state)
 {
 	static const struct segment segment = { DATA_AT, 4, true };
@@ -474,6 +477,61 @@ static void elements_show_only_when_published(void **state)
 	bench_destroy(bench);
 }
 
+#ifdef __SANITIZE_THREAD__
+#define RACES false /* that this is a race is the point */
+#else
+#define RACES true
+#endif
+
+struct flipper {
+	volatile uint32_t *len;
+	bool stop; /* atomic */
+};
+
+/* A hostile driver: the length is fine whenever it is checked. */
+static void *flip(void *arg)
+{
+	struct flipper *flipper = arg;
+
+	while (!__atomic_load_n(&flipper->stop, __ATOMIC_RELAXED)) {
+		*flipper->len = MEMORY_SIZE * 2;
+		*flipper->len = 4;
+	}
+	return NULL;
+}
+
+/* R2. */
+static void a_descriptor_that_changes_is_decided_on_from_one_copy(void **state)
+{
+	static const struct segment segment = { DATA_AT, 4, true };
+	struct bench *bench = bench_create();
+	struct flipper flipper = {
+		.len = &driver_desc(&bench->driver, 0)->len
+	};
+	pthread_t thread;
+
+	(void)state;
+	if (!RACES)
+		skip();
+	driver_chain(&bench->driver, &segment, 1);
+	pthread_create(&thread, NULL, flip, &flipper);
+	for (int i = 0; i < 20000; i++) {
+		struct ring_config config = driver_config(&bench->driver);
+
+		driver_avail(&bench->driver)->idx = 0;
+		assert_int_equal(ring_start(&bench->ring, &config), 0);
+		driver_offer(&bench->driver, 0);
+		if (pop(bench) == -EPROTO)
+			continue;
+		assert_int_equal(bench->chain.write_bytes, 4);
+		assert_int_equal(bench->iov[0].iov_len, 4);
+	}
+	__atomic_store_n(&flipper.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	bench_destroy(bench);
+}
+
+/* R1. */
 static void a_chain_of_an_earlier_life_is_not_pushed(void **state)
 {
 	static const struct segment segment = { DATA_AT, 4, true };
@@ -596,6 +654,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_buffer_across_regions_comes_in_pieces),
 	cmocka_unit_test(a_ring_must_be_aligned_sized_and_in_ram),
 	cmocka_unit_test(elements_show_only_when_published),
+	cmocka_unit_test(a_descriptor_that_changes_is_decided_on_from_one_copy),
 	cmocka_unit_test(a_chain_of_an_earlier_life_is_not_pushed),
 	cmocka_unit_test(what_is_given_back_comes_again),
 	cmocka_unit_test(the_driver_may_do_without_interrupts),
