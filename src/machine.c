@@ -471,8 +471,8 @@ static void machine_end_threads(struct machine *m)
 	vm_end_threads(&m->vm);
 }
 
-/* The machine, in the order in which it is made. What holds host resources by
- * name comes first, so that what is wrong with them is said at once. */
+/* The machine, in the order in which it is made. The console and the kernel
+ * come early: what is wrong with their files is said before more is built. */
 static const struct {
 	int (*create)(struct machine *m);
 	void (*destroy)(struct machine *m); /* or NULL */

@@ -60,22 +60,23 @@ struct machine {
 	struct watch timeout;
 	struct console console;
 	struct boot boot;
-	struct virtio_device *virtio[MACHINE_DEVICES_MAX];
-	int nr_virtio;
 
 	struct kvm kvm;
-	struct cpu_model cpu;
 	struct memory memory;
 	struct vm vm;
-	struct watch end; /* vm.end_fd */
-	struct guest_error triple_faults;
+	struct cpu_model cpu;
 
-	struct serial serial;
 	struct rtc rtc;
+	struct serial serial;
 	struct power power;
 	struct reset reset;
 	struct debug_exit debug_exit;
 	struct pci_host pci;
+	struct virtio_device *virtio[MACHINE_DEVICES_MAX];
+	int nr_virtio;
+
+	struct watch end; /* vm.end_fd */
+	struct guest_error triple_faults;
 };
 
 /*
