@@ -15,7 +15,7 @@
 
 #define QUEUE_SIZE   256
 #define QUEUES       1
-#define BLK_BUDGET   QUEUE_SIZE       /* requests between two looks at `stop` */
+#define BLK_BUDGET   QUEUE_SIZE       /* requests between two interrupts */
 #define SEGMENTS_MAX (QUEUE_SIZE - 2) /* beside header and status */
 
 struct blk_request {
@@ -179,7 +179,9 @@ static void driver_error(struct virtio_blk *blk)
 	virtio_needs_reset(&blk->virtio);
 }
 
-/* Takes requests off the ring. True if the budget ran out before they did. */
+/* Takes requests off the ring. True if the budget ran out before they did, or
+ * the worker is to end: one request may be 4 GiB, so `stop` is asked for each.
+ */
 static bool blk_serve(struct virtio_blk *blk, unsigned number)
 {
 	struct blk_queue *queue = &blk->queues[number];
@@ -187,7 +189,9 @@ static bool blk_serve(struct virtio_blk *blk, unsigned number)
 
 	ring_notify_off(ring);
 	queue->starved = false;
-	for (int budget = BLK_BUDGET; budget; budget--) {
+	for (int budget = BLK_BUDGET;
+	     budget && !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE);
+	     budget--) {
 		struct blk_request *request = queue->free;
 		int n;
 

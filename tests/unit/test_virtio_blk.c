@@ -22,9 +22,10 @@
 struct disk {
 	struct block block;
 	uint8_t bytes[DISK_BYTES];
-	bool hold;   /* atomic: requests wait in the list */
-	int err;     /* atomic: how requests end */
-	int flushes; /* atomic */
+	bool hold;         /* atomic: requests wait in the list */
+	int err;           /* atomic: how requests end */
+	int flushes;       /* atomic */
+	unsigned sleep_us; /* each request takes this long */
 	bool closed;
 	struct block_request *held; /* worker */
 	unsigned submitted;         /* atomic */
@@ -55,6 +56,7 @@ static void disk_submit(struct block *block, struct block_request *request)
 {
 	struct disk *disk = container_of(block, struct disk, block);
 
+	usleep(disk->sleep_us);
 	if (__atomic_load_n(&disk->hold, __ATOMIC_SEQ_CST)) {
 		request->next = disk->held;
 		disk->held = request;
@@ -508,6 +510,31 @@ static void a_reset_drains_the_disk_and_then_is_silent(void **state)
 	bench_end(&bench);
 }
 
+/* Or a driver with a queue full of requests of 4 GiB each would hold up the end
+ * of the run for minutes. */
+static void a_reset_waits_for_one_request_not_for_the_queue(void **state)
+{
+	struct segment segments[] = { { HEADER, 16, false },
+				      { STATUS, 1, true } };
+	struct bench bench;
+	struct disk disk;
+	uint16_t head;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	disk.sleep_us = 20000;
+	bench_up(&bench, FEATURES, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_FLUSH, 0);
+	head = driver_chain(&bench.queues[0], segments, 2);
+	for (unsigned i = 0; i < SIZE; i++)
+		driver_offer(&bench.queues[0], head);
+	virtio_notify(bench.virtio, 0);
+	assert_true(bench_reaches(&disk.submitted, 1));
+	virtio_status_write(bench.virtio, 0);
+	assert_in_range(disk.submitted, 1, 3);
+	bench_end(&bench);
+}
+
 static void the_configuration_describes_the_disk(void **state)
 {
 	struct virtio_blk_config config;
@@ -542,6 +569,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_batch_makes_one_interrupt),
 	cmocka_unit_test(more_requests_than_slots_are_all_served),
 	cmocka_unit_test(a_reset_drains_the_disk_and_then_is_silent),
+	cmocka_unit_test(a_reset_waits_for_one_request_not_for_the_queue),
 	cmocka_unit_test(the_configuration_describes_the_disk),
 };
 
