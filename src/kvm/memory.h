@@ -1,5 +1,5 @@
 /*
- * Guest physical memory: RAM regions, and the only way to a guest pointer.
+ * Guest physical memory: RAM regions, and the only ways to a guest pointer.
  *
  * Owned by the vm. The layout is frozen by memory_create(); any thread may
  * translate. The bytes always race with the guest: copy before you decide.
