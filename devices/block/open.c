@@ -143,10 +143,13 @@ static bool lies_below(const char *file, const char *folder)
 	return !strncmp(file, folder, len) && file[len] == '/';
 }
 
+/* An image on a block device has no folder of its own: that of the device holds
+ * every disk of the host. */
 static bool allowed(const struct chain *chain, const char *real)
 {
 	const struct block_options *options = chain->options;
-	char *own = folder_of(options->path);
+	bool on_device = chain->depth && !chain->seen[0].dev;
+	char *own = on_device ? NULL : folder_of(options->path);
 	char *extra = options->backing_dir
 			      ? realpath(options->backing_dir, NULL)
 			      : NULL;

@@ -200,6 +200,39 @@ static void a_backing_file_outside_the_folder_needs_permission(void **state)
 	assert_int_equal(block_close(block), 0);
 }
 
+/* Its folder would be /dev, with every disk of the host in it. */
+static void an_image_on_a_device_has_no_folder_of_its_own(void **state)
+{
+	struct block_options options = { .path = NULL };
+	struct block *block = NULL;
+	char device[64] = "";
+	int without, with;
+	FILE *file;
+
+	(void)state;
+	/* The test's own folder is below /dev as a rule. */
+	if (sh("test $(id -u) = 0 && pwd | grep -q ^/dev/shm/"))
+		skip();
+	must("truncate -s 1M b.raw; "
+	     "qemu-img create -q -f qcow2 -F raw -b $PWD/b.raw lo.qcow2; "
+	     "truncate -s 2M lo.qcow2; losetup -f --show lo.qcow2 > device ||:");
+	file = fopen("device", "r");
+	if (!file || fscanf(file, "%63s", device) != 1)
+		skip();
+	fclose(file);
+	options.path = device;
+	without = block_open(&options, &block);
+	if (!without)
+		block_close(block);
+	options.backing_dir = "/dev/shm";
+	with = block_open(&options, &block);
+	if (!with)
+		block_close(block);
+	must("losetup -d %s", device);
+	assert_int_equal(without, -EACCES);
+	assert_int_equal(with, 0);
+}
+
 static void a_backing_file_is_a_plain_local_file_of_a_stated_format(void **s)
 {
 	(void)s;
@@ -322,6 +355,7 @@ int main(int argc, char **argv)
 		T(what_qemu_has_open_cannot_be_written_here),
 		T(a_backing_file_is_locked_for_reading),
 		T(a_backing_file_outside_the_folder_needs_permission),
+		T(an_image_on_a_device_has_no_folder_of_its_own),
 		T(a_backing_file_is_a_plain_local_file_of_a_stated_format),
 		T(a_chain_that_comes_back_to_itself_is_refused),
 		T(a_deep_chain_is_read_to_its_end),
