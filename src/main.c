@@ -6,6 +6,7 @@
 #include "util/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct command commands[] = {
@@ -35,6 +36,40 @@ static int unknown_command(const char *name)
 	return EXIT_CODE_USAGE;
 }
 
+/* A copy for a command to cut up, while ps(1) goes on showing what the user
+ * typed. In one piece, for free(). NULL without memory. */
+static char **copy_args(int argc, char **argv)
+{
+	size_t size = sizeof(*argv) * argc;
+	char **copy, *text;
+
+	for (int i = 0; i < argc; i++)
+		size += strlen(argv[i]) + 1;
+	copy = malloc(size ? size : 1);
+	if (!copy)
+		return NULL;
+	text = (char *)(copy + argc);
+	for (int i = 0; i < argc; i++) {
+		copy[i] = text;
+		text = stpcpy(text, argv[i]) + 1;
+	}
+	return copy;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	char **copy = copy_args(argc, argv);
+	int code;
+
+	if (!copy) {
+		log_err("no memory for the command line");
+		return EXIT_CODE_HOST;
+	}
+	code = command->run(argc, copy);
+	free(copy);
+	return code;
+}
+
 int main(int argc, char **argv)
 {
 	console_prepare();
@@ -48,10 +83,10 @@ int main(int argc, char **argv)
 		return EXIT_CODE_OK;
 	}
 	if (!strcmp(argv[1], "--version"))
-		argv[1] += 2;
+		return cmd_version(argc - 2, argv + 2);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].run(argc - 2, argv + 2);
+			return run_command(&commands[i], argc - 2, argv + 2);
 	}
 	return unknown_command(argv[1]);
 }
