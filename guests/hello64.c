@@ -15,8 +15,6 @@ int guest_main(void)
 	CHECK(cr0 & 1 && cr0 >> 31 & 1, "paging and protection are on");
 	for (size_t i = 0; i < ARRAY_SIZE(zeroes); i++)
 		CHECK_EQ(zeroes[i], 0, "bss");
-	CHECK(option_is("protocol", boot_kind_name()) || !option("protocol"),
-	      "the protocol is the one expected");
 
 	print("hello from 64-bit mode, by %s\n", boot_kind_name());
 	print("cmdline: %s\n", boot.cmdline);

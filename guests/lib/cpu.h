@@ -28,7 +28,7 @@ struct trap {
 /* Called with interrupts off. The handler ends its own interrupt. */
 typedef void trap_handler(struct trap *trap);
 void trap_set(int vector, trap_handler *handler);
-/* The count of traps without a handler of their own, by vector. */
+/* Sets up the IDT of the boot processor; the others share it. */
 void trap_init(void);
 
 /* Both 8259: vectors base..base+15, all masked but those in @open. */
