@@ -24,9 +24,14 @@
 /* More clusters than these cannot be counted in reasonable memory. */
 #define CLUSTERS_MAX (1ull << 28)
 
+/* Entries of tables to look at: the disk of 16 TiB in clusters of 64 KiB has as
+ * many. A hostile image names the same table again and again. */
+#define ENTRIES_MAX (1ull << 28)
+
 struct census {
 	struct qcow2 *q;
 	uint64_t clusters; /* of the file; then: up to the last in use */
+	uint64_t entries;  /* looked at */
 	uint32_t *count;
 	uint8_t *table; /* one L2 table */
 };
@@ -49,6 +54,12 @@ static int count_range(struct census *c, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
+static int count_entries(struct census *c, uint64_t entries)
+{
+	c->entries += entries;
+	return c->entries > ENTRIES_MAX ? -EFBIG : 0;
+}
+
 static int read_l2(struct census *c, uint64_t raw_l1, uint64_t *offset)
 {
 	*offset = raw_l1 & QCOW2_OFFSET_MASK;
@@ -63,8 +74,10 @@ static int count_l2(struct census *c, uint64_t raw_l1)
 {
 	struct qcow2 *q = c->q;
 	uint64_t offset;
-	int err = read_l2(c, raw_l1, &offset);
+	int err = count_entries(c, q->cluster_size / 8);
 
+	if (!err)
+		err = read_l2(c, raw_l1, &offset);
 	if (!err)
 		err = count_range(c, offset, q->cluster_size);
 	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
@@ -86,8 +99,10 @@ static int count_l2(struct census *c, uint64_t raw_l1)
 static int count_l1(struct census *c, uint64_t offset, uint32_t entries)
 {
 	struct qcow2_table l1;
-	int err = count_range(c, offset, entries * 8ull);
+	int err = count_entries(c, entries);
 
+	if (!err)
+		err = count_range(c, offset, entries * 8ull);
 	if (!err)
 		err = qcow2_table_load(c->q, &l1, offset, entries);
 	if (err)
@@ -250,7 +265,7 @@ static int rebuild(struct census *c)
 int qcow2_rebuild(struct qcow2 *q)
 {
 	struct census c = { .q = q };
-	int err;
+	int err = -EFBIG;
 
 	if (q->header.has_bitmaps) {
 		log_err("disk %s: it was not closed properly and has bitmaps; "
@@ -260,18 +275,18 @@ int qcow2_rebuild(struct qcow2 *q)
 	}
 	c.clusters = (q->file_end + q->cluster_size - 1) >>
 		     q->header.cluster_bits;
-	if (c.clusters > CLUSTERS_MAX) {
+	if (c.clusters <= CLUSTERS_MAX) {
+		c.count = calloc(c.clusters, sizeof(*c.count));
+		c.table = malloc(q->cluster_size);
+		err = c.count && c.table ? rebuild(&c) : -ENOMEM;
+		free(c.count);
+		free(c.table);
+	}
+	if (err == -EFBIG)
 		log_err("disk %s: it was not closed properly and is too large "
 			"to be repaired here; use qemu-img check -r all",
 			q->block.name);
-		return -EFBIG;
-	}
-	c.count = calloc(c.clusters, sizeof(*c.count));
-	c.table = malloc(q->cluster_size);
-	err = c.count && c.table ? rebuild(&c) : -ENOMEM;
-	free(c.count);
-	free(c.table);
-	if (err == -EINVAL)
+	else if (err == -EINVAL)
 		log_err("disk %s: it was not closed properly and its tables "
 			"are damaged; repair it with qemu-img check -r all",
 			q->block.name);

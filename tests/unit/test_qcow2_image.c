@@ -108,6 +108,31 @@ static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
 	}
 }
 
+/* Four million L1 entries, which all lead to the same L2 table: to follow them
+ * is to read 8 TiB. */
+static void a_dirty_image_that_would_take_hours_is_refused(void **state)
+{
+	const uint32_t entries = 4u << 20;
+	const uint64_t l2 = 14u << 20, l1 = 16u << 20;
+	uint64_t *table = malloc(entries * sizeof(*table));
+	struct block *block;
+
+	(void)state;
+	assert_non_null(table);
+	must("qemu-img create -q -f qcow2 -o cluster_size=2M hours.qcow2 1M");
+	for (uint32_t i = 0; i < entries; i++)
+		put_be64((uint8_t *)&table[i], l2);
+	poke("hours.qcow2", table, entries * sizeof(*table), l1);
+	free(table);
+	poke64("hours.qcow2", entries, 32); /* no encryption, L1 entries */
+	poke64("hours.qcow2", l1, 40);
+	poke64("hours.qcow2", 1, 72); /* dirty */
+	alarm(60);
+	assert_int_equal(try_open("hours.qcow2", BLOCK_QCOW2, false, &block),
+			 -EFBIG);
+	alarm(0);
+}
+
 static void what_a_snapshot_shows_does_not_change(void **state)
 {
 	struct block *block;
@@ -360,6 +385,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_dirty_image_is_repaired_when_opened_for_writing),
+		T(a_dirty_image_that_would_take_hours_is_refused),
 		T(what_a_snapshot_shows_does_not_change),
 		T(the_refcount_table_grows_as_the_file_does),
 		T(a_huge_disk_takes_little_memory_and_every_offset),
