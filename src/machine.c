@@ -42,11 +42,13 @@ static int machine_load(struct machine *m);
 /* True if the run goes on with a reset machine. */
 static bool machine_restart(struct machine *m)
 {
+	enum end end = __atomic_load_n(&m->vm.end, __ATOMIC_ACQUIRE);
+
 	if (m->config->no_reboot ||
-	    (m->vm.end != END_RESET && m->vm.end != END_TRIPLE_FAULT))
+	    (end != END_RESET && end != END_TRIPLE_FAULT))
 		return false;
 	vm_stop(&m->vm);
-	if (m->vm.end == END_TRIPLE_FAULT)
+	if (end == END_TRIPLE_FAULT)
 		log_guest(&m->triple_faults,
 			  "the guest reset itself by a triple fault");
 	bus_reset(&m->vm.ports);

@@ -154,8 +154,8 @@ void vm_end(struct vm *vm, enum end end, uint32_t value)
 {
 	pthread_mutex_lock(&vm->lock);
 	if (vm->end == END_NONE || end >= END_TIMEOUT) {
-		vm->end = end;
 		vm->end_value = value;
+		__atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
 		vm_ask_to_stop(vm);
 		eventfd_write(vm->end_fd, 1);
 	}

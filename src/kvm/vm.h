@@ -32,8 +32,8 @@ struct vm {
 
 	struct end_wire wire; /* lent to power devices */
 	int end_fd;           /* eventfd: ready when an end was requested */
-	enum end end;         /* V2: the first request stays, but the host's
-			       * own word replaces the guest's */
+	enum end end;         /* atomic; V2: the first request stays, but the
+			       * host's own word replaces the guest's */
 	uint32_t end_value;
 };
 
