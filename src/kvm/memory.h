@@ -1,7 +1,7 @@
 /*
  * Guest physical memory: RAM regions, and the only ways to a guest pointer.
  *
- * Owned by the vm. The layout is frozen by memory_create(); any thread may
+ * Owned by the machine. The layout is frozen by memory_create(); any thread may
  * translate. The bytes always race with the guest: copy before you decide.
  *
  *   0 ............ RAM ............ low end    (at most MEMORY_HOLE_START)
