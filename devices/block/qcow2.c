@@ -81,6 +81,7 @@ static void qcow2_free(struct qcow2 *q)
 	free(q->freed);
 	free(q->bounce);
 	free(q->inflated);
+	free(q->zstd);
 	free(q->block.name);
 	free(q);
 }

@@ -34,6 +34,7 @@
 #include "util/log.h"
 
 struct qcow2;
+struct zstd;
 
 /* A table that is whole in memory, with a note of which of its 512-byte
  * sectors are newer than the file's. */
@@ -94,6 +95,7 @@ struct qcow2 {
 	uint8_t *bounce;      /* QCOW2_BOUNCE bytes, allocated on first use */
 	uint8_t *inflated;    /* the last compressed cluster read ... */
 	uint64_t inflated_at; /* ... its host offset; 0: none */
+	struct zstd *zstd;    /* scratch, allocated on first use */
 
 	bool unsynced; /* written since the last sync */
 	int error;     /* latched: no more writes, no more flushes (Q5) */

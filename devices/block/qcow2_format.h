@@ -29,6 +29,7 @@
 #define QCOW2_AT_REFTABLE     48 /* 8 bytes offset, 4 bytes clusters */
 #define QCOW2_AT_INCOMPATIBLE 72
 #define QCOW2_AT_AUTOCLEAR    88
+#define QCOW2_AT_COMPRESSION  104
 
 /* Incompatible features, by bit. */
 #define QCOW2_DIRTY       (1ull << 0)
@@ -36,6 +37,10 @@
 #define QCOW2_DATA_FILE   (1ull << 2)
 #define QCOW2_COMPRESSION (1ull << 3)
 #define QCOW2_EXTENDED_L2 (1ull << 4)
+
+/* Types of compression. */
+#define QCOW2_ZLIB 0
+#define QCOW2_ZSTD 1
 
 /* Autoclear features, by bit. */
 #define QCOW2_AUTO_BITMAPS (1ull << 0)
@@ -60,7 +65,8 @@ struct qcow2_header {
 	uint64_t snapshots_offset;
 	uint32_t snapshots;
 	uint64_t incompatible, compatible, autoclear;
-	uint32_t length; /* of the header itself */
+	uint32_t length;     /* of the header itself */
+	uint8_t compression; /* QCOW2_ZLIB or QCOW2_ZSTD */
 	bool has_bitmaps;
 	char backing[QCOW2_BACKING_NAME_MAX + 1]; /* empty: none */
 	char backing_format[16]; /* empty: not stated; cut when longer */

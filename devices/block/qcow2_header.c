@@ -78,6 +78,8 @@ static void parse_fields(const uint8_t *b, struct qcow2_header *h)
 	h->autoclear = get_be64(b + QCOW2_AT_AUTOCLEAR);
 	h->refcount_order = get_be32(b + 96);
 	h->length = get_be32(b + 100);
+	if (h->length > QCOW2_AT_COMPRESSION)
+		h->compression = b[QCOW2_AT_COMPRESSION];
 }
 
 /* A table of the image: aligned, not over the header, within what a file can
@@ -210,11 +212,10 @@ static void feature_name(const uint8_t *table, size_t len, unsigned bit,
 	}
 }
 
-static int check_features(const struct qcow2_header *h, const uint8_t *bytes,
-			  const uint8_t *names, size_t names_len,
-			  struct qcow2_why *why)
+static int check_features(const struct qcow2_header *h, const uint8_t *names,
+			  size_t names_len, struct qcow2_why *why)
 {
-	unsigned type = h->length > QCOW2_HEADER_V3 ? bytes[104] : 0;
+	unsigned type = h->compression;
 	uint64_t unknown = h->incompatible &
 			   ~(QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_DATA_FILE |
 			     QCOW2_COMPRESSION | QCOW2_EXTENDED_L2);
@@ -244,12 +245,12 @@ static int check_features(const struct qcow2_header *h, const uint8_t *bytes,
 			    "the header is damaged: the compression type is %u "
 			    "but its feature bit says otherwise",
 			    type);
-	if (type)
+	if (type > QCOW2_ZSTD)
 		return fail(why, -ENOTSUP,
-			    "it uses %s compression, which is not supported; "
-			    "convert it with qemu-img convert -O qcow2 -o "
-			    "compression_type=zlib",
-			    type == 1 ? "zstd" : "an unknown");
+			    "it uses compression type %u, which is not "
+			    "supported; convert it with qemu-img convert -O "
+			    "qcow2 -o compression_type=zlib",
+			    type);
 	return 0;
 }
 
@@ -310,7 +311,7 @@ static int parse_extensions(const uint8_t *bytes, size_t end,
 		}
 		at += align_up(len, 8);
 	}
-	return err ? err : check_features(h, bytes, names, names_len, why);
+	return err ? err : check_features(h, names, names_len, why);
 }
 
 int qcow2_header_parse(const uint8_t *bytes, size_t len, struct qcow2_header *h,

@@ -4,6 +4,7 @@
 #include "devices/block/inflate.h"
 #include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
+#include "devices/block/zstd.h"
 #include "util/iov.h"
 
 uint8_t *qcow2_bounce(struct qcow2 *q)
@@ -33,6 +34,18 @@ static int read_backing(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 			      offset);
 }
 
+/* Makes the cluster of what the image's kind of compression made of it. */
+static int decompress(struct qcow2 *q, const uint8_t *packed, size_t len)
+{
+	if (q->header.compression == QCOW2_ZLIB)
+		return inflate_raw(packed, len, q->inflated, q->cluster_size);
+	if (!q->zstd)
+		q->zstd = malloc(sizeof(*q->zstd));
+	if (!q->zstd)
+		return -ENOMEM;
+	return zstd_decode(q->zstd, packed, len, q->inflated, q->cluster_size);
+}
+
 /* Inflates the cluster into q->inflated, unless it is the one there. */
 static int inflate_cluster(struct qcow2 *q, const struct qcow2_entry *entry,
 			   uint64_t offset)
@@ -51,8 +64,9 @@ static int inflate_cluster(struct qcow2 *q, const struct qcow2_entry *entry,
 	}
 	q->inflated_at = 0;
 	err = host_read(q->file, deflated, entry->bytes, entry->host);
-	if (!err &&
-	    inflate_raw(deflated, entry->bytes, q->inflated, q->cluster_size)) {
+	if (!err)
+		err = decompress(q, deflated, entry->bytes);
+	if (err == -EINVAL) {
 		/* Data, not metadata: no reason to give up the image. */
 		log_guest(&q->bad_data,
 			  "disk %s: the compressed cluster for disk offset "

@@ -188,7 +188,7 @@ static void an_unknown_feature_is_called_by_the_name_the_image_gives(void **s)
 	free(b);
 }
 
-static void zstd_is_refused_by_name(void **state)
+static void zstd_is_known_and_what_comes_after_it_refused(void **state)
 {
 	uint8_t *b = malloc(CLUSTER);
 	struct qcow2_header h;
@@ -199,8 +199,11 @@ static void zstd_is_refused_by_name(void **state)
 	make_header(b);
 	put_be64(b + 72, QCOW2_COMPRESSION);
 	b[104] = 1;
+	assert_int_equal(parse(b, &h, &why), 0);
+	assert_int_equal(h.compression, QCOW2_ZSTD);
+	b[104] = 2;
 	assert_int_equal(parse(b, &h, &why), -ENOTSUP);
-	assert_non_null(strstr(why.text, "zstd"));
+	assert_non_null(strstr(why.text, "compression type 2"));
 	free(b);
 }
 
@@ -387,7 +390,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_backing_name_must_lie_in_the_header_cluster),
 		cmocka_unit_test(
 			an_unknown_feature_is_called_by_the_name_the_image_gives),
-		cmocka_unit_test(zstd_is_refused_by_name),
+		cmocka_unit_test(zstd_is_known_and_what_comes_after_it_refused),
 		cmocka_unit_test(
 			a_version_2_header_has_no_features_and_16_bit_refcounts),
 		cmocka_unit_test(an_entry_says_what_its_cluster_is),

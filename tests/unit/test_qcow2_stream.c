@@ -10,7 +10,7 @@ struct shape {
 	unsigned cluster_bits, refcount_bits;
 	bool v2;
 	enum { ALONE, RAW_BELOW, QCOW2_BELOW, DEEP } below;
-	bool compressed;
+	bool compressed, zstd;
 	uint64_t size, below_size;
 };
 
@@ -31,6 +31,7 @@ static void choose_shape(struct stream *s)
 	shape->refcount_bits = shape->v2 ? 16 : 1u << rnd_below(&s->seed, 7);
 	shape->below = rnd_below(&s->seed, 4);
 	shape->compressed = rnd_below(&s->seed, 3) == 0;
+	shape->zstd = !shape->v2 && rnd_below(&s->seed, 2);
 	shape->size = 512 * (1 + rnd_below(&s->seed, 3000));
 	shape->below_size = 512 * (1 + rnd_below(&s->seed, 4000));
 	/* Compressed clusters share host clusters: that takes refcounts. */
@@ -67,9 +68,10 @@ static void make_image(struct stream *s)
 	char options[96];
 
 	snprintf(options, sizeof(options),
-		 "compat=%s,cluster_size=%u,refcount_bits=%u",
+		 "compat=%s,cluster_size=%u,refcount_bits=%u%s",
 		 shape->v2 ? "0.10" : "1.1", 1u << shape->cluster_bits,
-		 shape->refcount_bits);
+		 shape->refcount_bits,
+		 shape->zstd ? ",compression_type=zstd" : "");
 	must("rm -f *.qcow2 *.raw");
 	make_raw(s, "base.raw", shape->below_size);
 	switch (shape->below) {
