@@ -12,6 +12,7 @@
 static const struct command commands[] = {
 	{ "run", cmd_run, "boot a guest" },
 	{ "demo", cmd_demo, "boot a tiny guest and show how it runs" },
+	{ "img", cmd_img, "make and inspect disk images" },
 	{ "version", cmd_version, "print the version" },
 };
 

@@ -1,80 +1,342 @@
+/*
+ * A new image, laid out in one go, all of it with refcount 1:
+ *
+ *   | header | refcount table | refcount blocks | L1 | L2 tables | data |
+ *
+ * The last two are there only when the clusters are allocated in advance. L2
+ * table number n maps the n-th piece of the disk, and data lie in the order of
+ * the disk: every entry is a sum.
+ */
 #include "devices/block/qcow2_create.h"
 
-#include "util/bytes.h"
-#include "util/log.h"
-
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* The image's first clusters, in this order; all have refcount 1. */
-enum { HEADER, REFCOUNT_TABLE, REFCOUNT_BLOCK, L1_TABLE, CLUSTERS };
+#include "devices/block/qcow2_format.h"
+#include "util/bytes.h"
+#include "util/checked.h"
 
-#define CLUSTER_BITS 16
-#define CLUSTER      (1u << CLUSTER_BITS)
-#define HEADER_BYTES 104
-#define L1_ENTRY_MAP (CLUSTER / 8ull * CLUSTER) /* disk bytes of one entry */
+#define HEADER_BYTES  112 /* with the type of compression: 0, zlib */
+#define FEATURE_NAME  48
+#define FEATURE_NAMES (sizeof(features) / sizeof(features[0]))
 
-static void fill_header(uint8_t header[HEADER_BYTES + 8], uint64_t size)
+#define EXT_BACKING_FORMAT 0xe2792acau
+#define EXT_FEATURE_NAMES  0x6803f857u
+
+/* For a program that does not know a feature, to say what it lacks. */
+static const struct {
+	uint8_t type, bit; /* 0 incompatible, 1 compatible, 2 autoclear */
+	const char *name;
+} features[] = {
+	{ 0, 0, "dirty bit" },
+	{ 0, 1, "corrupt bit" },
+	{ 0, 2, "external data file" },
+	{ 0, 3, "compression type" },
+	{ 0, 4, "extended L2 entries" },
+	{ 1, 0, "lazy refcounts" },
+	{ 2, 0, "bitmaps" },
+	{ 2, 1, "raw external data" },
+};
+
+/* Parts of the file: first cluster and how many. */
+struct part {
+	uint64_t first, count;
+};
+
+struct layout {
+	const struct qcow2_shape *shape;
+	struct host_file *file;
+	unsigned bits, order; /* of a cluster, of a refcount */
+	uint64_t l1_entries;  /* that the disk needs */
+	struct part reftable, refblocks, l1, l2, data;
+	uint64_t clusters; /* of the file */
+	bool zeroed;       /* the file is new: what is not written is zeros */
+	uint8_t *cluster;  /* one, to build in */
+};
+
+const struct qcow2_shape qcow2_shape_default = {
+	.version = 3,
+	.cluster_size = 64 << 10,
+	.refcount_bits = 16,
+};
+
+static uint64_t div_up(uint64_t n, unsigned bits)
 {
-	memset(header, 0, HEADER_BYTES + 8); /* ends with the end extension */
-	put_be32(header, 0x514649fb);        /* "QFI\xfb" */
-	put_be32(header + 4, 3);
-	put_be32(header + 20, CLUSTER_BITS);
-	put_be64(header + 24, size);
-	put_be32(header + 36, (size + L1_ENTRY_MAP - 1) / L1_ENTRY_MAP);
-	put_be64(header + 40, L1_TABLE * CLUSTER);
-	put_be64(header + 48, REFCOUNT_TABLE * CLUSTER);
-	put_be32(header + 56, 1); /* cluster of refcount table */
-	put_be32(header + 96, 4); /* refcounts of 1 << 4 bits */
+	return (n >> bits) + !!(n & ((1ull << bits) - 1));
+}
+
+static unsigned log2_of(uint64_t n)
+{
+	return 63 - __builtin_clzll(n);
+}
+
+/* The refcounts count themselves: goes on until table and blocks suffice. */
+static void lay_out(struct layout *l, const struct qcow2_shape *shape)
+{
+	bool all = shape->preallocation != QCOW2_PREALLOC_OFF;
+	unsigned bits = log2_of(shape->cluster_size);
+	unsigned order = log2_of(shape->refcount_bits);
+	uint64_t before;
+
+	memset(l, 0, sizeof(*l));
+	l->shape = shape;
+	l->bits = bits;
+	l->order = order;
+	l->l1_entries = div_up(shape->size, 2 * bits - 3);
+	l->l1.count = div_up(l->l1_entries * 8, bits);
+	l->l2.count = all ? l->l1_entries : 0;
+	l->data.count = all ? div_up(shape->size, bits) : 0;
+	l->reftable.first = 1;
+	l->reftable.count = 1;
+	do {
+		before = l->clusters;
+		l->refblocks.first = l->reftable.first + l->reftable.count;
+		l->l1.first = l->refblocks.first + l->refblocks.count;
+		l->l2.first = l->l1.first + l->l1.count;
+		l->data.first = l->l2.first + l->l2.count;
+		l->clusters = l->data.first + l->data.count;
+		l->refblocks.count = div_up(l->clusters, bits + 3 - order);
+		l->reftable.count = div_up(l->refblocks.count * 8, bits);
+	} while (l->clusters != before);
+}
+
+/* What the header holds besides its fields: 8 bytes an extension, the end
+ * among them, and the backing file's name. */
+static size_t header_bytes(const struct qcow2_shape *shape, bool names)
+{
+	size_t n = shape->version == 2 ? QCOW2_HEADER_V2 : HEADER_BYTES;
+
+	if (shape->backing_fmt)
+		n += 8 + align_up(strlen(shape->backing_fmt), 8);
+	if (names)
+		n += 8 + FEATURE_NAMES * FEATURE_NAME;
+	return n + 8 + (shape->backing ? strlen(shape->backing) : 0);
+}
+
+static const char *backing_wrong(const struct qcow2_shape *shape)
+{
+	if (shape->backing_fmt && !shape->backing)
+		return "Backing format cannot be used without backing file";
+	if (!shape->backing)
+		return NULL;
+	if (shape->preallocation != QCOW2_PREALLOC_OFF)
+		return "Backing file and preallocation can only be used at "
+		       "the same time if extended_l2 is on";
+	if (strlen(shape->backing) > QCOW2_BACKING_NAME_MAX ||
+	    header_bytes(shape, false) > shape->cluster_size)
+		return "The name of the backing file is too long (try using a "
+		       "larger cluster size)";
+	return NULL;
+}
+
+const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
+{
+	struct layout l;
+
+	if (shape->version != 2 && shape->version != 3)
+		return "The version is not 2 or 3";
+	if (!is_power_of_two(shape->cluster_size) ||
+	    shape->cluster_size < 1u << QCOW2_CLUSTER_BITS_MIN ||
+	    shape->cluster_size > 1u << QCOW2_CLUSTER_BITS_MAX)
+		return "Cluster size must be a power of two between 512 and "
+		       "2048k";
+	if (shape->version == 2 && shape->lazy_refcounts)
+		return "Lazy refcounts only supported with compatibility "
+		       "level 1.1 and above (use version=v3 or greater)";
+	if (!is_power_of_two(shape->refcount_bits) || shape->refcount_bits > 64)
+		return "Refcount width must be a power of two and may not "
+		       "exceed 64 bits";
+	if (shape->version == 2 && shape->refcount_bits != 16)
+		return "Different refcount widths than 16 bits require "
+		       "compatibility level 1.1 or above (use version=v3 or "
+		       "greater)";
+	if (shape->size % 512 || shape->size > INT64_MAX)
+		return "The image size is no multiple of 512";
+	lay_out(&l, shape);
+	if (l.l1_entries * 8 > QCOW2_L1_BYTES_MAX ||
+	    l.reftable.count << l.bits > QCOW2_REFTABLE_MAX)
+		return "The image size is too large for file format 'qcow2' "
+		       "(try using a larger cluster size)";
+	return backing_wrong(shape);
+}
+
+static uint8_t *put_extension(uint8_t *to, uint32_t type, size_t len)
+{
+	put_be32(to, type);
+	put_be32(to + 4, len);
+	return to + 8;
+}
+
+static void put_names(uint8_t *to)
+{
+	for (size_t i = 0; i < FEATURE_NAMES; i++) {
+		to[0] = features[i].type;
+		to[1] = features[i].bit;
+		memcpy(to + 2, features[i].name, strlen(features[i].name));
+		to += FEATURE_NAME;
+	}
+}
+
+static void fill_fields(const struct layout *l, uint8_t *header)
+{
+	put_be32(header, QCOW2_MAGIC);
+	put_be32(header + 4, l->shape->version);
+	put_be32(header + 20, l->bits);
+	put_be64(header + 24, l->shape->size);
+	put_be32(header + 36, l->l1_entries);
+	put_be64(header + 40, l->l1_entries ? l->l1.first << l->bits : 0);
+	put_be64(header + QCOW2_AT_REFTABLE, l->reftable.first << l->bits);
+	put_be32(header + QCOW2_AT_REFTABLE + 8, l->reftable.count);
+	if (l->shape->version == 2)
+		return;
+	put_be64(header + 80, l->shape->lazy_refcounts);
+	put_be32(header + 96, l->order);
 	put_be32(header + 100, HEADER_BYTES);
 }
 
-static int create(int fd, uint64_t size)
+static void fill_header(const struct layout *l, uint8_t *header)
 {
-	uint8_t header[HEADER_BYTES + 8], table[8], block[CLUSTERS * 2];
-	const struct {
-		const uint8_t *bytes;
-		size_t len;
-		off_t at;
-	} parts[] = {
-		{ table, sizeof(table), REFCOUNT_TABLE * CLUSTER },
-		{ block, sizeof(block), REFCOUNT_BLOCK * CLUSTER },
-		{ header, sizeof(header), HEADER }, /* last: it is valid now */
-	};
+	const struct qcow2_shape *shape = l->shape;
+	uint8_t *to = header;
 
-	fill_header(header, size);
-	put_be64(table, REFCOUNT_BLOCK * CLUSTER);
-	for (int i = 0; i < CLUSTERS; i++)
-		put_be16(block + 2 * i, 1);
-	/* What is not written reads as zeros: so nothing is mapped. */
-	if (ftruncate(fd, 0) || ftruncate(fd, CLUSTERS * CLUSTER))
-		return -errno;
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		ssize_t n =
-			pwrite(fd, parts[i].bytes, parts[i].len, parts[i].at);
+	fill_fields(l, header);
+	to += shape->version == 2 ? QCOW2_HEADER_V2 : HEADER_BYTES;
+	if (shape->backing_fmt) {
+		size_t len = strlen(shape->backing_fmt);
 
-		if (n != (ssize_t)parts[i].len)
-			return n < 0 ? -errno : -EIO;
+		to = put_extension(to, EXT_BACKING_FORMAT, len);
+		memcpy(to, shape->backing_fmt, len);
+		to += align_up(len, 8);
 	}
-	return 0;
+	/* Names are a courtesy, left out where there is no room. */
+	if (shape->version == 3 &&
+	    header_bytes(shape, true) <= shape->cluster_size) {
+		size_t len = FEATURE_NAMES * FEATURE_NAME;
+
+		put_names(put_extension(to, EXT_FEATURE_NAMES, len));
+		to += 8 + len;
+	}
+	to += 8; /* the end of the extensions: zeros */
+	if (shape->backing) {
+		put_be64(header + 8, to - header);
+		put_be32(header + 16, strlen(shape->backing));
+		memcpy(to, shape->backing, strlen(shape->backing));
+	}
 }
 
-int qcow2_create(const char *path, uint64_t size)
+static int put_cluster(struct layout *l, uint64_t number)
 {
-	int fd, err;
+	return host_write(l->file, l->cluster, l->shape->cluster_size,
+			  number << l->bits);
+}
 
-	if (size % 512 || size > QCOW2_CREATE_MAX) {
-		log_err("disk %s: a new image is at most 4T, in steps of 512",
-			path);
-		return -EINVAL;
+/*
+ * Writes the clusters of @part, a table whose entries are the offsets of
+ * @count clusters from number @first on, with @flags; zeros follow.
+ */
+static int put_table(struct layout *l, struct part part, uint64_t first,
+		     uint64_t count, uint64_t flags)
+{
+	uint64_t per_cluster = l->shape->cluster_size / 8;
+	int err = 0;
+
+	for (uint64_t c = 0; c < part.count && !err; c++) {
+		if (c * per_cluster >= count && l->zeroed)
+			break;
+		memset(l->cluster, 0, l->shape->cluster_size);
+		for (uint64_t i = 0; i < per_cluster; i++) {
+			uint64_t n = c * per_cluster + i;
+
+			if (n >= count)
+				break;
+			put_be64(l->cluster + i * 8,
+				 (first + n) << l->bits | flags);
+		}
+		err = put_cluster(l, part.first + c);
 	}
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	err = fd < 0 ? -errno : create(fd, size);
+	return err;
+}
+
+static int put_refblocks(struct layout *l)
+{
+	uint64_t per_block = 1ull << (l->bits + 3 - l->order);
+	int err = 0;
+
+	for (uint64_t b = 0; b < l->refblocks.count && !err; b++) {
+		memset(l->cluster, 0, l->shape->cluster_size);
+		for (uint64_t i = 0; i < per_block; i++) {
+			if (b * per_block + i >= l->clusters)
+				break;
+			qcow2_refcount_put(l->cluster, l->order, i, 1);
+		}
+		err = put_cluster(l, l->refblocks.first + b);
+	}
+	return err;
+}
+
+static int put_data(struct layout *l)
+{
+	uint64_t offset = l->data.first << l->bits;
+	uint64_t bytes = l->data.count << l->bits;
+	int err = 0;
+
+	if (!bytes || l->shape->preallocation == QCOW2_PREALLOC_OFF)
+		return 0;
+	if (l->shape->preallocation == QCOW2_PREALLOC_FALLOC)
+		err = l->file->ops->allocate(l->file, offset, bytes);
+	/* A disk allocated in advance reads as zeros, whatever the device held
+	 * before. */
+	if (l->shape->preallocation == QCOW2_PREALLOC_FULL ||
+	    (!err && !l->zeroed))
+		err = host_write_zeros(l->file, offset, bytes);
+	return err;
+}
+
+static int put_image(struct layout *l)
+{
+	int err;
+
+	/* A block device has the size it has, and is not empty; it is no image
+	 * from here to the new header. */
+	l->zeroed = !l->file->ops->truncate(l->file, 0);
+	err = l->zeroed
+		      ? l->file->ops->truncate(l->file, l->clusters << l->bits)
+		      : host_write_zeros(l->file, 0, 1u << l->bits);
+	if (!err)
+		err = put_table(l, l->reftable, l->refblocks.first,
+				l->refblocks.count, 0);
+	if (!err)
+		err = put_refblocks(l);
+	if (!err)
+		err = put_table(l, l->l1, l->l2.first, l->l2.count,
+				QCOW2_COPIED);
+	if (!err)
+		err = put_table(l, l->l2, l->data.first, l->data.count,
+				QCOW2_COPIED);
+	if (!err)
+		err = put_data(l);
+	if (!err)
+		err = l->file->ops->sync(l->file);
 	if (err)
-		log_err("disk %s: making the image: %s", path, strerror(-err));
-	if (fd >= 0)
-		close(fd);
+		return err;
+	memset(l->cluster, 0, l->shape->cluster_size);
+	fill_header(l, l->cluster);
+	err = put_cluster(l, 0);
+	return err ? err : l->file->ops->sync(l->file);
+}
+
+int qcow2_create(struct host_file *file, const struct qcow2_shape *shape)
+{
+	struct layout l;
+	int err;
+
+	lay_out(&l, shape);
+	l.file = file;
+	l.cluster = malloc(shape->cluster_size);
+	if (!l.cluster)
+		return -ENOMEM;
+	err = put_image(&l);
+	free(l.cluster);
 	return err;
 }

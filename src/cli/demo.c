@@ -185,11 +185,27 @@ static int demo_kernel(char path[64])
 
 static int demo_disk(char path[64])
 {
+	struct qcow2_shape shape = qcow2_shape_default;
 	int fd = memory_file("demo-disk", path);
+	struct host_file *file = NULL;
+	int own, err;
 
-	if (fd >= 0 && qcow2_create(path, DEMO_DISK)) {
+	if (fd < 0)
+		return fd;
+	/* A host_file owns its descriptor: it gets one of its own. */
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own >= 0)
+		file = host_file_create(own);
+	shape.size = DEMO_DISK;
+	err = file ? qcow2_create(file, &shape) : -ENOMEM;
+	if (file)
+		file->ops->close(file);
+	else if (own >= 0)
+		close(own);
+	if (err) {
+		log_err("demo: making the disk: %s", strerror(-err));
 		close(fd);
-		return -EIO;
+		return err;
 	}
 	return fd;
 }

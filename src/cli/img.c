@@ -1,0 +1,151 @@
+/*
+ * `kvist img`: disk images without a guest, in the words of qemu-img.
+ */
+#include "cli/img.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+static const struct img_command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *synopsis;
+} commands[] = {
+	{ "create", img_create,
+	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
+	  "         [-o OPTIONS] FILE [SIZE]" },
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: kvist img COMMAND [OPTION]...\n"
+	      "       kvist img --help\n\n",
+	      to);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name,
+			commands[i].synopsis);
+	fputs("\nSyntax, output and exit codes are those of qemu-img; "
+	      "kvist-img(1) says more.\n",
+	      to);
+}
+
+static int try_help(void)
+{
+	fputs("Try 'kvist img --help' for more information\n", stderr);
+	return IMG_ERROR;
+}
+
+int img_usage(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	log_err("%s", line);
+	return try_help();
+}
+
+int img_option(int argc, char **argv, const char *letters,
+	       const struct option *names)
+{
+	int c = getopt_long(argc, argv, letters, names, NULL);
+
+	if (c == ':') {
+		img_usage("missing argument for option '%s'", argv[optind - 1]);
+		return '?';
+	}
+	if (c == '?')
+		img_usage("unrecognized option '%s'", argv[optind - 1]);
+	return c;
+}
+
+/* The power of two that a suffix stands for, or -1. */
+static int suffix_bits(char suffix)
+{
+	static const char suffixes[] = "BKMGTPE";
+	const char *at = strchr(suffixes, toupper((unsigned char)suffix));
+
+	return suffix && at ? 10 * (int)(at - suffixes) : -1;
+}
+
+int img_parse_size(const char *text, uint64_t *size)
+{
+	uint64_t whole, part;
+	double fraction = 0;
+	char *end;
+	int bits = 0;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	whole = strtoull(text, &end, 10);
+	if (errno)
+		return -ERANGE;
+	if (*end == '.') {
+		const char *point = end;
+
+		if (strspn(point + 1, "0123456789") == 0)
+			return -EINVAL;
+		fraction = strtod(point, NULL);
+		end += 1 + strspn(point + 1, "0123456789");
+	}
+	if (*end) {
+		bits = suffix_bits(*end++);
+		if (bits < 0 || *end)
+			return -EINVAL;
+	}
+	/* Half a byte is none. */
+	if (fraction > 0 && !bits)
+		return -EINVAL;
+	part = (uint64_t)(fraction * (double)(1ull << bits) + 0.5);
+	if (!checked_mul(whole, 1ull << bits, size) ||
+	    !checked_add(*size, part, size) || *size > INT64_MAX)
+		return -ERANGE;
+	return 0;
+}
+
+int img_format(const char *path, const char *name, enum block_format *format)
+{
+	if (!strcmp(name, "qcow2"))
+		*format = BLOCK_QCOW2;
+	else if (!strcmp(name, "raw"))
+		*format = BLOCK_RAW;
+	else {
+		log_err("%s: Unknown file format '%s'; kvist knows qcow2 and "
+			"raw",
+			path, name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int cmd_img(int argc, char **argv)
+{
+	if (argc < 1)
+		return img_usage("Not enough arguments");
+	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h")) {
+		usage(stdout);
+		return 0;
+	}
+	opterr = 0; /* img_option() speaks for getopt */
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(argv[0], commands[i].name)) {
+			int code = commands[i].run(argc, argv);
+
+			/* A full disk below standard output is an error. */
+			return fflush(stdout) ? IMG_ERROR : code;
+		}
+	}
+	return img_usage("Command not found: %s", argv[0]);
+}

@@ -1,0 +1,39 @@
+/*
+ * What the subcommands of `kvist img` share. They take the command lines of
+ * qemu-img 7.2, print what it prints and end with its exit codes: 1 for any
+ * error that has no code of its own. Main thread.
+ */
+#ifndef KVIST_CLI_IMG_H
+#define KVIST_CLI_IMG_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/block/block.h"
+#include "devices/block/host_file.h"
+
+#define IMG_ERROR 1
+
+/* Each gets its own name as argv[0], and returns the exit code. */
+int img_create(int argc, char **argv);
+
+/*
+ * The next option of getopt_long(), which takes them in any order, joined and
+ * shortened, as qemu-img does; -1 at the end. One that is unknown or lacks its
+ * value is logged, and '?' returned. @letters begins with ':'.
+ */
+int img_option(int argc, char **argv, const char *letters,
+	       const struct option *names);
+
+/* Logs what is wrong with the command line. Always IMG_ERROR. */
+int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* "1.5G" as bytes: suffixes b K M G T P E, powers of 1024. 0, -EINVAL, or
+ * -ERANGE above INT64_MAX; nothing is logged. */
+int img_parse_size(const char *text, uint64_t *size);
+
+/* The format called @name, or -EINVAL and a line that names @path. */
+int img_format(const char *path, const char *name, enum block_format *format);
+
+#endif

@@ -1,0 +1,473 @@
+/*
+ * `kvist img create`.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/img.h"
+#include "devices/block/lock.h"
+#include "devices/block/qcow2_create.h"
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+struct creation {
+	const char *path;
+	enum block_format format;
+	bool quiet, help;
+	bool unchecked;     /* -u: the backing file need not be there */
+	bool sized;         /* a size was given */
+	const char *compat; /* as given, or NULL */
+	const char *preallocation;
+	struct qcow2_shape shape;
+};
+
+/* One option of -o. */
+struct field {
+	const char *name;
+	bool raw; /* for a raw image too */
+	int (*set)(struct creation *c, const char *name, const char *value);
+	const char *help;
+};
+
+static int set_size_of(const struct creation *c, const char *name,
+		       const char *value, uint64_t *size)
+{
+	if (!img_parse_size(value, size))
+		return 0;
+	log_err("%s: Parameter '%s' expects a non-negative number below 2^63; "
+		"optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+		"tera-, peta- and exabytes",
+		c->path, name);
+	return -EINVAL;
+}
+
+static int set_size(struct creation *c, const char *name, const char *value)
+{
+	c->sized = true;
+	return set_size_of(c, name, value, &c->shape.size);
+}
+
+static int set_cluster(struct creation *c, const char *name, const char *value)
+{
+	return set_size_of(c, name, value, &c->shape.cluster_size);
+}
+
+static int set_compat(struct creation *c, const char *name, const char *value)
+{
+	(void)name;
+	c->compat = value;
+	if (!strcmp(value, "0.10") || !strcmp(value, "v2"))
+		c->shape.version = 2;
+	else if (!strcmp(value, "1.1") || !strcmp(value, "v3"))
+		c->shape.version = 3;
+	else {
+		log_err("%s: Parameter 'version' does not accept value '%s'",
+			c->path, value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int set_refcount(struct creation *c, const char *name, const char *value)
+{
+	if (!parse_number(value, 0, UINT64_MAX, &c->shape.refcount_bits))
+		return 0;
+	log_err("%s: Parameter '%s' expects a number", c->path, name);
+	return -EINVAL;
+}
+
+static int set_lazy(struct creation *c, const char *name, const char *value)
+{
+	c->shape.lazy_refcounts = !strcmp(value, "on");
+	if (c->shape.lazy_refcounts || !strcmp(value, "off"))
+		return 0;
+	log_err("%s: Parameter '%s' expects 'on' or 'off'", c->path, name);
+	return -EINVAL;
+}
+
+static int set_prealloc(struct creation *c, const char *name, const char *value)
+{
+	static const char *const modes[] = {
+		[QCOW2_PREALLOC_OFF] = "off",
+		[QCOW2_PREALLOC_METADATA] = "metadata",
+		[QCOW2_PREALLOC_FALLOC] = "falloc",
+		[QCOW2_PREALLOC_FULL] = "full",
+	};
+
+	c->preallocation = value;
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (strcmp(value, modes[i]))
+			continue;
+		if (i == QCOW2_PREALLOC_METADATA && c->format == BLOCK_RAW)
+			break;
+		c->shape.preallocation = i;
+		return 0;
+	}
+	log_err("%s: Parameter '%s' does not accept value '%s'", c->path, name,
+		value);
+	return -EINVAL;
+}
+
+static int set_backing(struct creation *c, const char *name, const char *value)
+{
+	(void)name;
+	c->shape.backing = *value ? value : NULL;
+	return 0;
+}
+
+static int set_backing_fmt(struct creation *c, const char *name,
+			   const char *value)
+{
+	(void)name;
+	c->shape.backing_fmt = value;
+	return 0;
+}
+
+static const struct field fields[] = {
+	{ "backing_file", false, set_backing,
+	  "<str>     - File name of a base image" },
+	{ "backing_fmt", false, set_backing_fmt,
+	  "<str>      - Image format of the base image" },
+	{ "cluster_size", false, set_cluster,
+	  "<size>    - qcow2 cluster size" },
+	{ "compat", false, set_compat,
+	  "<str>           - Compatibility level (v2 [0.10] or v3 [1.1])" },
+	{ "lazy_refcounts", false, set_lazy,
+	  "<bool (on/off)> - Postpone refcount updates" },
+	{ "preallocation", true, set_prealloc,
+	  "<str>    - Preallocation mode (allowed values: off, metadata, "
+	  "falloc, full)" },
+	{ "refcount_bits", false, set_refcount,
+	  "<num>    - Width of a reference count entry in bits" },
+	{ "size", true, set_size, "<size>            - Virtual disk size" },
+};
+
+static void print_fields(const struct creation *c)
+{
+	bool raw = c->format == BLOCK_RAW;
+
+	printf("Supported %s options:\n", raw ? "raw" : "qcow2");
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (fields[i].raw || !raw)
+			printf("  %s=%s\n", fields[i].name, fields[i].help);
+	}
+}
+
+static int set_field(struct creation *c, const char *name, const char *value)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const struct field *f = &fields[i];
+
+		if (strcmp(f->name, name))
+			continue;
+		if (c->format == BLOCK_RAW && !f->raw)
+			break;
+		return f->set(c, name, value ? value : "on");
+	}
+	if (!strncmp(name, "backing_f", 9))
+		log_err("%s: Backing file not supported for file format 'raw'",
+			c->path);
+	else
+		log_err("%s: Invalid parameter '%s'; -o help lists them",
+			c->path, name);
+	return -EINVAL;
+}
+
+/* All of the lists of -o, in their order. They are cut up in place. */
+static int set_fields(struct creation *c, char *list)
+{
+	char *name, *value;
+
+	while ((name = list_next(&list, &value))) {
+		int err = 0;
+
+		if (!value && (!strcmp(name, "help") || !strcmp(name, "?")))
+			c->help = true;
+		else if (*name)
+			err = set_field(c, name, value);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* The path of a backing file: it counts from the folder of the image. */
+static char *beside(const char *image, const char *name)
+{
+	const char *slash = strrchr(image, '/');
+	char *path;
+
+	if (*name == '/' || !slash)
+		return strdup(name);
+	return asprintf(&path, "%.*s/%s", (int)(slash - image), image, name) < 0
+		       ? NULL
+		       : path;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return !strcmp(a, b) ||
+	       (!stat(a, &sa) && !stat(b, &sb) && sa.st_dev == sb.st_dev &&
+		sa.st_ino == sb.st_ino);
+}
+
+/* Opens the backing file, to see that it is one and how large it is. */
+static int size_of_backing(struct creation *c)
+{
+	struct block_options options = { .read_only = true,
+					 .backing_dir = "/" };
+	struct block *block;
+	char *path = beside(c->path, c->shape.backing);
+	int err = path ? 0 : -ENOMEM;
+
+	if (!err && same_file(path, c->path)) {
+		log_err("%s: Error: Trying to create an image with the same "
+			"filename as the backing file",
+			c->path);
+		err = -EINVAL;
+	}
+	if (!err)
+		err = img_format(c->path, c->shape.backing_fmt,
+				 &options.format);
+	options.path = path;
+	if (!err)
+		err = block_open(&options, &block);
+	if (!err) {
+		if (!c->sized)
+			c->shape.size = block->size;
+		c->sized = true;
+		block_close(block);
+	}
+	free(path);
+	return err;
+}
+
+static int check_backing(struct creation *c)
+{
+	if (!c->shape.backing)
+		return 0;
+	if (!c->shape.backing_fmt) {
+		log_err("%s: Backing file specified without backing format; "
+			"say it with -F",
+			c->path);
+		return -EINVAL;
+	}
+	return c->unchecked ? 0 : size_of_backing(c);
+}
+
+/* A text as -o would take it: commas are doubled. */
+static void print_text(const char *name, const char *text)
+{
+	printf(" %s=", name);
+	for (; *text; text++) {
+		if (*text == ',')
+			putchar(',');
+		putchar(*text);
+	}
+}
+
+static void announce(const struct creation *c)
+{
+	const struct qcow2_shape *s = &c->shape;
+	bool raw = c->format == BLOCK_RAW;
+
+	if (c->quiet)
+		return;
+	printf("Formatting '%s', fmt=%s", c->path, raw ? "raw" : "qcow2");
+	if (raw) {
+		printf(" size=%llu", (unsigned long long)s->size);
+		if (c->preallocation)
+			print_text("preallocation", c->preallocation);
+		putchar('\n');
+		return;
+	}
+	printf(" cluster_size=%llu extended_l2=off",
+	       (unsigned long long)s->cluster_size);
+	if (c->preallocation)
+		print_text("preallocation", c->preallocation);
+	printf(" compression_type=zlib size=%llu", (unsigned long long)s->size);
+	if (c->compat)
+		print_text("compat", c->compat);
+	if (s->backing)
+		print_text("backing_file", s->backing);
+	if (s->backing_fmt)
+		print_text("backing_fmt", s->backing_fmt);
+	printf(" lazy_refcounts=%s refcount_bits=%llu\n",
+	       s->lazy_refcounts ? "on" : "off",
+	       (unsigned long long)s->refcount_bits);
+}
+
+static int create_raw(struct host_file *file, const struct qcow2_shape *shape)
+{
+	uint64_t room = 0;
+	int err = file->ops->truncate(file, 0);
+
+	if (!err)
+		err = file->ops->truncate(file, shape->size);
+	else if (!file->ops->size(file, &room) && room)
+		/* A block device: it has the size it has. */
+		err = room >= shape->size ? 0 : -ENOSPC;
+	if (!err && shape->size &&
+	    shape->preallocation == QCOW2_PREALLOC_FALLOC)
+		err = file->ops->allocate(file, 0, shape->size);
+	if (!err && shape->preallocation == QCOW2_PREALLOC_FULL)
+		err = host_write_zeros(file, 0, shape->size);
+	return err ? err : file->ops->sync(file);
+}
+
+/* A new file, or one that nobody uses. */
+static int open_target(const char *path, bool *ours)
+{
+	int err, fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	struct stat st;
+
+	*ours = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
+		log_err("%s: Could not create '%s': %s", path, path,
+			strerror(errno));
+		return -EINVAL;
+	}
+	err = fstat(fd, &st) ? -errno : 0;
+	if (!err && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		err = -EINVAL;
+	if (!err)
+		err = image_lock(fd, true);
+	if (!err || err == -EOPNOTSUPP)
+		return fd;
+	close(fd);
+	log_err("%s: %s", path,
+		err == -EBUSY    ? "the image is in use; end the guest or "
+				   "the tool that has it open"
+		: err == -EINVAL ? "is neither a regular file nor a block "
+				   "device"
+				 : strerror(-err));
+	return err;
+}
+
+static int create(const struct creation *c)
+{
+	struct host_file *file;
+	bool ours;
+	int err, fd = open_target(c->path, &ours);
+
+	if (fd < 0)
+		return fd;
+	file = host_file_create(fd);
+	if (!file) {
+		close(fd);
+		err = -ENOMEM;
+	} else {
+		err = c->format == BLOCK_RAW ? create_raw(file, &c->shape)
+					     : qcow2_create(file, &c->shape);
+		file->ops->close(file);
+	}
+	if (err) {
+		log_err("%s: %s", c->path, strerror(-err));
+		if (ours)
+			unlink(c->path);
+	}
+	return err;
+}
+
+static int parse_size_argument(struct creation *c, const char *text)
+{
+	int err = img_parse_size(text, &c->shape.size);
+
+	if (c->sized) {
+		log_err("%s: The image size must be specified only once",
+			c->path);
+		return -EINVAL;
+	}
+	c->sized = true;
+	if (err == -ERANGE)
+		log_err("Invalid image size specified. Must be between 0 and "
+			"9223372036854775807.");
+	else if (err)
+		log_err("Invalid image size specified. You may use k, M, G, T, "
+			"P or E suffixes for kilobytes, megabytes, gigabytes, "
+			"terabytes, petabytes and exabytes.");
+	return err;
+}
+
+static int run(struct creation *c)
+{
+	const char *wrong;
+
+	if (check_backing(c))
+		return IMG_ERROR;
+	if (!c->sized) {
+		log_err("%s: Image creation needs a size parameter", c->path);
+		return IMG_ERROR;
+	}
+	announce(c);
+	fflush(stdout);
+	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
+	wrong = c->format == BLOCK_QCOW2 ? qcow2_shape_wrong(&c->shape) : NULL;
+	if (wrong) {
+		log_err("%s: %s", c->path, wrong);
+		return IMG_ERROR;
+	}
+	return create(c) ? IMG_ERROR : 0;
+}
+
+int img_create(int argc, char **argv)
+{
+	static const struct option names[] = { { "help", 0, 0, 'h' },
+					       { "quiet", 0, 0, 'q' },
+					       { 0 } };
+	struct creation c = { .shape = qcow2_shape_default };
+	const char *format = "raw", *backing = NULL, *backing_fmt = NULL;
+	char *lists[16];
+	int option, nr_lists = 0, err = 0;
+
+	while ((option = img_option(argc, argv, ":F:b:f:ho:qu", names)) >= 0) {
+		if (option == '?')
+			return IMG_ERROR;
+		else if (option == 'h')
+			c.help = true;
+		else if (option == 'F')
+			backing_fmt = optarg;
+		else if (option == 'b')
+			backing = optarg;
+		else if (option == 'f')
+			format = optarg;
+		else if (option == 'q')
+			c.quiet = true;
+		else if (option == 'u')
+			c.unchecked = true;
+		else if (nr_lists == (int)ARRAY_SIZE(lists))
+			return img_usage("too many options -o");
+		else
+			lists[nr_lists++] = optarg;
+	}
+	c.path = optind < argc ? argv[optind++] : NULL;
+	if (img_format(c.path ? c.path : "create", format, &c.format))
+		return IMG_ERROR;
+	for (int i = 0; i < nr_lists && !err; i++)
+		err = set_fields(&c, lists[i]);
+	if (c.help) {
+		print_fields(&c);
+		return 0;
+	}
+	if (!c.path)
+		return img_usage("Expecting image file name");
+	if (!err && backing)
+		err = set_field(&c, "backing_file", backing);
+	if (!err && backing_fmt)
+		err = set_field(&c, "backing_fmt", backing_fmt);
+	if (!err && optind < argc)
+		err = parse_size_argument(&c, argv[optind++]);
+	if (!err && optind < argc)
+		return img_usage("Unexpected argument: %s", argv[optind]);
+	return err ? IMG_ERROR : run(&c);
+}

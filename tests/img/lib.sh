@@ -1,0 +1,62 @@
+# What the tests of this folder have in common; sourced by each *.test.
+#
+# A test is run with KVIST (the binary) and TMP (a folder of its own) set; by
+# hand, both have defaults. It says what differs and goes on; the end of the
+# test is `verdict`.
+set -u
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+KVIST=${KVIST:-$top/build/kvist}
+if [ -z "${TMP:-}" ]; then
+	TMP=$(mktemp -d)
+	trap 'rm -rf "$TMP"' EXIT
+fi
+cd "$TMP" || exit 1
+export TZ=UTC
+
+bad=0 seen=0
+wrong() { # WHAT...
+	echo "not so: $*"
+	bad=1
+}
+
+verdict() {
+	[ $seen -gt 0 ] || wrong "nothing was compared"
+	exit $bad
+}
+
+# Runs `kvist img ARGS` and `qemu-img ARGS`, the same image for both, and
+# compares what they print and their exit codes.
+same() { # ARGS...
+	local ours theirs
+	seen=$((seen + 1))
+	"$KVIST" img "$@" >ours.out 2>ours.err
+	ours=$?
+	qemu-img "$@" >theirs.out 2>theirs.err
+	theirs=$?
+	compared $ours $theirs "$*"
+}
+
+compared() { # OURS THEIRS WHAT
+	[ "$1" = "$2" ] || {
+		wrong "$3: exit code $1, of qemu-img $2"
+		cat ours.err theirs.err
+	}
+	diff theirs.out ours.out >diff.out || {
+		wrong "$3: output, of qemu-img (<) and of kvist (>)"
+		head -n 20 diff.out
+	}
+	[ "$1" != 0 ] || [ ! -s ours.err ] || wrong "$3: $(cat ours.err)"
+	[ "$1" = 0 ] || grep -q ^kvist: ours.err || wrong "$3: no message"
+}
+
+# The same, of JSON: the order of keys and the layout mean nothing.
+same_json() { # ARGS...
+	local ours theirs
+	seen=$((seen + 1))
+	"$KVIST" img "$@" 2>ours.err | jq -S . >ours.out
+	ours=${PIPESTATUS[0]}
+	qemu-img "$@" 2>theirs.err | jq -S . >theirs.out
+	theirs=${PIPESTATUS[0]}
+	compared "$ours" "$theirs" "$*"
+}
