@@ -162,6 +162,7 @@ static void attack(struct target *target)
 		run(target, blk_attacks);
 	if (target->dev.pci)
 		run(target, pci_attacks);
+	run(target, random_attacks);
 }
 
 int guest_main(void)
