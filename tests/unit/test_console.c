@@ -46,6 +46,7 @@ struct guest {
 	size_t swallow; /* how much input it takes at a time; 0: all */
 	bool deaf;      /* takes no input at all */
 	bool flood_on_input;
+	bool rude; /* does not wait for room */
 	pthread_t thread;
 	int code;
 };
@@ -77,7 +78,7 @@ static void *guest_flood(void *arg)
 	uint64_t one = 1;
 
 	for (size_t i = 0; i < guest->flood; i++) {
-		while (!console_ready(&guest->console))
+		while (!guest->rude && !console_ready(&guest->console))
 			usleep(100);
 		console_put(&guest->console, flood_byte(i));
 	}
@@ -429,6 +430,31 @@ static void a_reader_that_stopped_does_not_hold_up_the_end(void **state)
 		    (struct guest){ .flood = 70000 });
 	assert_int_equal(finish(pid), 0);
 	expect(err[0], "the reader stopped");
+	for (int i = 0; i < 2; i++) {
+		close(out[i]);
+		close(err[i]);
+	}
+	close(null);
+}
+
+static void
+a_guest_that_does_not_wait_for_room_loses_its_own_bytes(void **state)
+{
+	int out[2], err[2], null = dev_null();
+	char said[256] = "";
+	unsigned lost = 0;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
+	pid = start("stdio",
+		    &(struct stdio){ .in = null, .out = out[1], .err = err[1] },
+		    (struct guest){ .flood = 400000, .rude = true });
+	assert_int_equal(finish(pid), 0);
+	assert_true(read(err[0], said, sizeof(said) - 1) > 0);
+	assert_int_equal(
+		sscanf(said, "%*[^:]: %*[^:]: %*[^:]: %*[^:]: %u", &lost), 1);
+	assert_in_range(lost, 1, CONSOLE_RING);
 	for (int i = 0; i < 2; i++) {
 		close(out[i]);
 		close(err[i]);
@@ -1000,6 +1026,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_slow_reader_gets_every_byte),
 		cmocka_unit_test(
 			a_reader_that_stopped_does_not_hold_up_the_end),
+		cmocka_unit_test(
+			a_guest_that_does_not_wait_for_room_loses_its_own_bytes),
 		cmocka_unit_test(a_reader_that_left_is_no_error),
 		cmocka_unit_test(a_full_disk_is_told_once),
 		cmocka_unit_test(what_comes_together_is_written_together),
