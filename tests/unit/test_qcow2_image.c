@@ -341,6 +341,55 @@ static void a_damaged_entry_fails_its_request_and_marks_the_image(void **state)
 	}
 }
 
+/* An L1 entry, or one of the refcount table, that leads to a table which is
+ * whole in memory: what is written there would be written over. */
+static void tables_that_lead_to_each_other_are_refused(void **state)
+{
+	static const struct {
+		unsigned at; /* in the header: whose first entry */
+		unsigned to; /* in the header: leads there */
+	} cases[] = { { 40, 40 }, { 40, 48 }, { 48, 40 }, { 48, 48 } };
+	uint8_t buf[512];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t copied = cases[i].at == 40 ? 1ull << 63 : 0;
+		struct block *block;
+
+		must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M");
+		poke64("e.qcow2", copied | peek64("e.qcow2", cases[i].to),
+		       peek64("e.qcow2", cases[i].at));
+		block = open_disk("e.qcow2");
+		assert_int_equal(fill(block, 1, 0, 512), -EIO);
+		if (copied)
+			assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+		block_close(block);
+		assert_int_equal(peek64("e.qcow2", 72), 2);
+	}
+}
+
+/* Blocks of refcounts that call clusters used which the file does not have,
+ * the same block for all of them: the search for a free one ends. */
+static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
+{
+	uint64_t reftable, block_at;
+	struct block *block;
+	uint8_t ones[65536];
+
+	(void)state;
+	memset(ones, 1, sizeof(ones));
+	must("qemu-img create -q -f qcow2 o.qcow2 1M");
+	reftable = peek64("o.qcow2", 48);
+	block_at = peek64("o.qcow2", reftable);
+	poke("o.qcow2", ones, sizeof(ones), block_at);
+	for (unsigned i = 1; i < 4; i++)
+		poke64("o.qcow2", block_at, reftable + 8 * i);
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), -EIO);
+	block_close(block);
+	assert_int_equal(peek64("o.qcow2", 72), 2);
+}
+
 static void damaged_compressed_data_fail_their_request_only(void **state)
 {
 	struct block *block;
@@ -395,6 +444,8 @@ int main(int argc, char **argv)
 		T(the_first_write_clears_autoclear_bits_and_keeps_the_rest),
 		T(discard_gives_the_space_back),
 		T(a_damaged_entry_fails_its_request_and_marks_the_image),
+		T(tables_that_lead_to_each_other_are_refused),
+		T(refcounts_of_nothing_do_not_hold_up_a_write),
 		T(damaged_compressed_data_fail_their_request_only),
 		T(free_metadata_are_not_given_to_the_guest),
 	};
