@@ -2,14 +2,18 @@
 
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_pci.h"
+#include "kvm/kvm.h"
 #include "ring_driver.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define MEMORY_SIZE (1u << 20)
@@ -21,8 +25,8 @@
 #define SLOT        1
 #define CFG(name)   VIRTIO_PCI_COMMON_##name
 
-/* An entropy device on a PCI bus, without KVM: its doorbells are exits, and
- * what it signals stays in the eventfds of its vectors. */
+/* An entropy device on a PCI bus, as a rule without KVM: its doorbells are
+ * exits, and what it signals stays in the eventfds of its vectors. */
 struct bench {
 	struct memory memory;
 	struct irqchip irqs;
@@ -364,6 +368,52 @@ static void odd_widths_and_places_are_harmless(void **state)
 	bench_destroy(bench);
 }
 
+/* True if the kernel takes guest writes at @addr for itself. */
+static bool kernel_has(struct bench *bench, uint64_t addr)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	int err = bus_notify(&bench->mmio, addr, 0, fd, NULL, true);
+
+	if (!err)
+		bus_notify(&bench->mmio, addr, 0, fd, NULL, false);
+	close(fd);
+	return err == -EEXIST;
+}
+
+/* One left behind would steal the doorbell of a device that moves there. */
+static void the_kernels_doorbell_goes_where_the_bar_goes(void **state)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct bench *bench;
+	uint64_t to, old;
+
+	(void)state;
+	if (kvm < 0)
+		skip();
+	bench = bench_create();
+	bench->mmio.vm_fd = kvm_ioctl_value(kvm, KVM_CREATE_VM, 0);
+	assert_true(bench->mmio.vm_fd >= 0);
+	old = bench->notify;
+	to = old + 0x40000;
+	assert_false(kernel_has(bench, old));
+	bring_up(bench);
+	assert_true(kernel_has(bench, old));
+	config_write(bench, PCI_BASE_ADDRESS_0, 4,
+		     config_read(bench, PCI_BASE_ADDRESS_0, 4) + 0x40000);
+	assert_false(kernel_has(bench, old));
+	assert_true(kernel_has(bench, to));
+	config_write(bench, PCI_COMMAND, 2, 0);
+	assert_false(kernel_has(bench, to));
+	config_write(bench, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_true(kernel_has(bench, to));
+	find_structures(bench);
+	common_write(bench, CFG(STATUS), 1, 0);
+	assert_false(kernel_has(bench, to));
+	close(bench->mmio.vm_fd);
+	bench_destroy(bench);
+	close(kvm);
+}
+
 static void doorbells_beyond_the_last_queue_are_ignored(void **state)
 {
 	struct bench *bench = bench_create();
@@ -458,6 +508,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(vectors_that_do_not_exist_are_refused),
 	cmocka_unit_test(a_queue_that_does_not_exist_reads_as_zeros),
 	cmocka_unit_test(odd_widths_and_places_are_harmless),
+	cmocka_unit_test(the_kernels_doorbell_goes_where_the_bar_goes),
 	cmocka_unit_test(doorbells_beyond_the_last_queue_are_ignored),
 	cmocka_unit_test(the_device_works_where_its_bar_is_moved),
 	cmocka_unit_test(the_window_in_configuration_space_reaches_the_bar),
