@@ -2,11 +2,12 @@
 # qcow2 with a backing file and one raw, and two NICs on one bridge.
 # shellcheck shell=bash
 
-# Private KiB of a process, without what is mapped for the guest (the largest mapping).
+# Private KiB of a process, without what is mapped for the guest: kvist keeps that, and
+# nothing else, out of core dumps (the flag dd).
 own_memory() { # PID
-	awk '/^[0-9a-f]+-/ { size = rss = 0 }
-		/^Size:/ { size = $2 }
-		/^Private_(Clean|Dirty):/ { if (size < 65536) sum += $2 }
+	awk '/^[0-9a-f]+-/ { private = 0 }
+		/^Private_(Clean|Dirty):/ { private += $2 }
+		/^VmFlags:/ && !/ dd / { sum += private }
 		END { print sum }' "/proc/$1/smaps"
 }
 
