@@ -2,6 +2,7 @@
  * The inside of a qcow2 image; between the files qcow2*.c only. Lowest first:
  *
  *   qcow2_format.h    the bytes: header, entries, refcounts (pure)
+ *   qcow2_list.c      snapshots and bitmaps, as the image lists them
  *   qcow2_table.c     the L1 table and the refcount table, whole in memory
  *   qcow2_cache.c     slices of L2 tables and refcount blocks, bounded
  *   qcow2_refcount.c  which host clusters are used: allocate, free
@@ -211,5 +212,12 @@ int qcow2_each_snapshot(struct qcow2 *q,
 			int (*each)(void *opaque,
 				    const struct qcow2_snapshot *snapshot),
 			void *opaque, uint64_t *table_bytes);
+
+/* qcow2_list.c: hands every bitmap of the directory to @each. 0, -EINVAL when
+ * the directory is damaged, or what reading it or @each answers; not logged. */
+int qcow2_each_bitmap(struct qcow2 *q,
+		      int (*each)(void *opaque,
+				  const struct qcow2_bitmap *bitmap),
+		      void *opaque);
 
 #endif

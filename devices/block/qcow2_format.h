@@ -12,18 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QCOW2_MAGIC              0x514649fbu /* "QFI\xfb" */
-#define QCOW2_HEADER_V2          72
-#define QCOW2_HEADER_V3          104
-#define QCOW2_CLUSTER_BITS_MIN   9
-#define QCOW2_CLUSTER_BITS_MAX   21
-#define QCOW2_BACKING_NAME_MAX   1023
-#define QCOW2_L1_BYTES_MAX       (32u << 20)
-#define QCOW2_REFTABLE_MAX       (8u << 20)
-#define QCOW2_SNAPSHOTS_MAX      65536
-#define QCOW2_SNAPSHOT_TABLE_MAX (64u << 20)
-#define QCOW2_SNAPSHOT_EXTRA_MAX 1024
-#define QCOW2_BITMAPS_MAX        65535
+#define QCOW2_MAGIC                0x514649fbu /* "QFI\xfb" */
+#define QCOW2_HEADER_V2            72
+#define QCOW2_HEADER_V3            104
+#define QCOW2_CLUSTER_BITS_MIN     9
+#define QCOW2_CLUSTER_BITS_MAX     21
+#define QCOW2_BACKING_NAME_MAX     1023
+#define QCOW2_L1_BYTES_MAX         (32u << 20)
+#define QCOW2_REFTABLE_MAX         (8u << 20)
+#define QCOW2_SNAPSHOTS_MAX        65536
+#define QCOW2_SNAPSHOT_TABLE_MAX   (64u << 20)
+#define QCOW2_SNAPSHOT_EXTRA_MAX   1024
+#define QCOW2_BITMAPS_MAX          65535
+#define QCOW2_BITMAP_DIRECTORY_MAX (64u << 20)
 
 /* Where the header keeps what is rewritten in place. */
 #define QCOW2_AT_REFTABLE     48 /* 8 bytes offset, 4 bytes clusters */
@@ -68,6 +69,8 @@ struct qcow2_header {
 	uint32_t length;     /* of the header itself */
 	uint8_t compression; /* QCOW2_ZLIB or QCOW2_ZSTD */
 	bool has_bitmaps;
+	uint32_t bitmaps; /* entries of their directory */
+	uint64_t bitmap_directory, bitmap_directory_bytes;
 	char backing[QCOW2_BACKING_NAME_MAX + 1]; /* empty: none */
 	char backing_format[16]; /* empty: not stated; cut when longer */
 };
@@ -132,10 +135,34 @@ uint64_t qcow2_refcount_max(unsigned order);
 struct qcow2_snapshot {
 	uint64_t l1_offset;
 	uint32_t l1_entries;
+	const char *id, *name; /* in @bytes, not terminated */
+	uint16_t id_len, name_len;
+	uint32_t date_sec, date_nsec;
+	uint64_t vm_clock_nsec;
+	uint64_t vm_state_size;
+	uint64_t icount; /* UINT64_MAX: not known */
 };
 
 size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
 			    unsigned cluster_bits,
 			    struct qcow2_snapshot *snapshot);
+
+/*
+ * One entry of the bitmap directory, likewise.
+ */
+#define QCOW2_BITMAP_IN_USE (1u << 0)
+#define QCOW2_BITMAP_AUTO   (1u << 1)
+
+struct qcow2_bitmap {
+	uint64_t table_offset;
+	uint32_t table_entries;
+	uint32_t flags;
+	uint8_t granularity_bits;
+	const char *name; /* in @bytes, not terminated */
+	uint16_t name_len;
+};
+
+size_t qcow2_bitmap_parse(const uint8_t *bytes, size_t len,
+			  unsigned cluster_bits, struct qcow2_bitmap *bitmap);
 
 #endif

@@ -270,6 +270,9 @@ static int parse_bitmaps(const uint8_t *data, uint32_t len,
 			    "the header is damaged: it has %u bitmaps",
 			    bitmaps);
 	h->has_bitmaps = true;
+	h->bitmaps = bitmaps;
+	h->bitmap_directory_bytes = get_be64(data + 8);
+	h->bitmap_directory = get_be64(data + 16);
 	return 0;
 }
 
@@ -352,29 +355,4 @@ int qcow2_header_parse(const uint8_t *bytes, size_t len, struct qcow2_header *h,
 		err = check_tables(h, why);
 	h->size = align_down(h->size, 512);
 	return err;
-}
-
-size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
-			    unsigned cluster_bits,
-			    struct qcow2_snapshot *snapshot)
-{
-	uint64_t cluster = 1ull << cluster_bits, total;
-	uint32_t extra;
-
-	if (len < 40)
-		return 0;
-	snapshot->l1_offset = get_be64(bytes);
-	snapshot->l1_entries = get_be32(bytes + 8);
-	extra = get_be32(bytes + 36);
-	if (extra > QCOW2_SNAPSHOT_EXTRA_MAX ||
-	    snapshot->l1_entries > QCOW2_L1_BYTES_MAX / 8)
-		return 0;
-	if (snapshot->l1_entries &&
-	    (snapshot->l1_offset % cluster || snapshot->l1_offset < cluster ||
-	     !range_within(snapshot->l1_offset, snapshot->l1_entries * 8ull,
-			   INT64_MAX)))
-		return 0;
-	total = 40ull + extra + get_be16(bytes + 12) + get_be16(bytes + 14);
-	total = align_up(total, 8);
-	return total <= len ? total : 0;
 }

@@ -5,12 +5,16 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
+#include "devices/block/lock.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -23,6 +27,9 @@ static const struct img_command {
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
 	  "         [-o OPTIONS] FILE [SIZE]" },
+	{ "info", img_info,
+	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
+	  "         [-U|--force-share] FILE" },
 };
 
 static void usage(FILE *to)
@@ -130,14 +137,86 @@ int img_format(const char *path, const char *name, enum block_format *format)
 	return 0;
 }
 
+int img_output(const char *text, bool *json)
+{
+	*json = !strcmp(text, "json");
+	if (*json || !strcmp(text, "human"))
+		return 0;
+	log_err("--output must be used with human or json as argument.");
+	return -EINVAL;
+}
+
+int img_help(void)
+{
+	usage(stdout);
+	return 0;
+}
+
+char *img_beside(const char *image, const char *name)
+{
+	const char *slash = strrchr(image, '/');
+	char *path;
+
+	if (*name == '/' || !slash)
+		return strdup(name);
+	return asprintf(&path, "%.*s/%s", (int)(slash - image), image, name) < 0
+		       ? NULL
+		       : path;
+}
+
+int img_lock(const char *path, int fd, bool writer)
+{
+	struct stat st;
+	int err = fstat(fd, &st) ? -errno : 0;
+
+	if (!err && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+		log_err("%s: is neither a regular file nor a block device",
+			path);
+		return -EINVAL;
+	}
+	if (!err)
+		err = image_lock(fd, writer);
+	if (err == -EOPNOTSUPP) /* a file system without locks */
+		err = 0;
+	if (err == -EBUSY)
+		log_err("%s: the image is in use%s; end the guest or the tool "
+			"that has it open%s",
+			path, writer ? "" : " for writing",
+			writer ? "" : ", or look at it as it is with -U");
+	else if (err)
+		log_err("%s: %s", path, strerror(-err));
+	return err;
+}
+
+int img_open_file(const char *path, bool writer, bool share,
+		  struct host_file **file)
+{
+	/* O_NONBLOCK: a FIFO is refused, not waited for. */
+	int mode = (writer ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+	int err, fd = open(path, mode);
+
+	if (fd < 0) {
+		err = -errno;
+		log_err("Could not open '%s': %s", path, strerror(-err));
+		return err;
+	}
+	err = share ? 0 : img_lock(path, fd, writer);
+	*file = err ? NULL : host_file_create(fd);
+	if (!err && !*file) {
+		log_err("%s: out of memory", path);
+		err = -ENOMEM;
+	}
+	if (err)
+		close(fd);
+	return err;
+}
+
 int cmd_img(int argc, char **argv)
 {
 	if (argc < 1)
 		return img_usage("Not enough arguments");
-	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h")) {
-		usage(stdout);
-		return 0;
-	}
+	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))
+		return img_help();
 	opterr = 0; /* img_option() speaks for getopt */
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(argv[0], commands[i].name)) {

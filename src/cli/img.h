@@ -17,6 +17,7 @@
 
 /* Each gets its own name as argv[0], and returns the exit code. */
 int img_create(int argc, char **argv);
+int img_info(int argc, char **argv);
 
 /*
  * The next option of getopt_long(), which takes them in any order, joined and
@@ -35,5 +36,26 @@ int img_parse_size(const char *text, uint64_t *size);
 
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
+
+/* --output=human|json. 0, or -EINVAL, logged. */
+int img_output(const char *text, bool *json);
+
+/* Prints the help; always 0. */
+int img_help(void);
+
+/* The path of a backing file, which counts from the folder of its @image. The
+ * caller frees it; NULL when memory is out. */
+char *img_beside(const char *image, const char *name);
+
+/*
+ * Opens and locks an image that exists, as a reader or a writer, or with
+ * @share under no lock. 0 or -errno, logged.
+ */
+int img_open_file(const char *path, bool writer, bool share,
+		  struct host_file **file);
+
+/* Locks what was opened as @path, a regular file or block device. 0 or
+ * -errno, logged. */
+int img_lock(const char *path, int fd, bool writer);
 
 #endif

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "cli/img.h"
-#include "devices/block/lock.h"
 #include "devices/block/qcow2_create.h"
 #include "util/args.h"
 #include "util/checked.h"
@@ -197,19 +196,6 @@ static int set_fields(struct creation *c, char *list)
 	return 0;
 }
 
-/* The path of a backing file: it counts from the folder of the image. */
-static char *beside(const char *image, const char *name)
-{
-	const char *slash = strrchr(image, '/');
-	char *path;
-
-	if (*name == '/' || !slash)
-		return strdup(name);
-	return asprintf(&path, "%.*s/%s", (int)(slash - image), image, name) < 0
-		       ? NULL
-		       : path;
-}
-
 static bool same_file(const char *a, const char *b)
 {
 	struct stat sa, sb;
@@ -225,7 +211,7 @@ static int size_of_backing(struct creation *c)
 	struct block_options options = { .read_only = true,
 					 .backing_dir = "/" };
 	struct block *block;
-	char *path = beside(c->path, c->shape.backing);
+	char *path = img_beside(c->path, c->shape.backing);
 	int err = path ? 0 : -ENOMEM;
 
 	if (!err && same_file(path, c->path)) {
@@ -327,7 +313,6 @@ static int create_raw(struct host_file *file, const struct qcow2_shape *shape)
 static int open_target(const char *path, bool *ours)
 {
 	int err, fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	struct stat st;
 
 	*ours = fd >= 0;
 	if (fd < 0 && errno == EEXIST)
@@ -337,21 +322,12 @@ static int open_target(const char *path, bool *ours)
 			strerror(errno));
 		return -EINVAL;
 	}
-	err = fstat(fd, &st) ? -errno : 0;
-	if (!err && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		err = -EINVAL;
-	if (!err)
-		err = image_lock(fd, true);
-	if (!err || err == -EOPNOTSUPP)
-		return fd;
-	close(fd);
-	log_err("%s: %s", path,
-		err == -EBUSY    ? "the image is in use; end the guest or "
-				   "the tool that has it open"
-		: err == -EINVAL ? "is neither a regular file nor a block "
-				   "device"
-				 : strerror(-err));
-	return err;
+	err = img_lock(path, fd, true);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
 }
 
 static int create(const struct creation *c)
