@@ -54,9 +54,9 @@ int irqchip_create(struct irqchip *chip, int vm_fd)
 	chip->nr_pins = chip->routing->nr;
 	err = kvm_ioctl_value(vm_fd, KVM_CREATE_IRQCHIP, 0);
 	if (!err)
-		err = kvm_ioctl(vm_fd, KVM_SET_GSI_ROUTING, chip->routing);
-	if (!err)
 		err = kvm_ioctl(vm_fd, KVM_CREATE_PIT2, &pit);
+	if (!err)
+		err = kvm_ioctl(vm_fd, KVM_SET_GSI_ROUTING, chip->routing);
 	if (err) {
 		free(chip->routing);
 		return err;
