@@ -1,7 +1,5 @@
 #include "devices/virtio/virtio.h"
 
-#include "util/thread.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -109,12 +107,12 @@ int virtio_worker_start(struct virtio_device *virtio)
 	/* Signals are for the main thread, and a kick for its own vCPU. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = thread_create(&virtio->thread, worker_main, virtio);
+	err = pthread_create(&virtio->thread, NULL, worker_main, virtio);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
 		log_err("%s: cannot start its thread: %s", virtio->name,
-			strerror(-err));
-		return err;
+			strerror(err));
+		return -err;
 	}
 	virtio->has_worker = true;
 	return 0;

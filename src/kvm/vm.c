@@ -2,7 +2,6 @@
 
 #include "util/checked.h"
 #include "util/log.h"
-#include "util/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -202,13 +201,13 @@ int vm_start_threads(struct vm *vm)
 		/* Counted here, so that a stop waits for a thread that has not
 		 * run yet; the ones before it are parking meanwhile. */
 		vm_count_running(vm, 1);
-		err = thread_create(&vcpu->thread, vcpu_thread, vcpu);
+		err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
 		if (err) {
 			vm_count_running(vm, -1);
 			log_err("vcpu %d: starting its thread: %s", i,
-				strerror(-err));
+				strerror(err));
 			vm_end_threads(vm);
-			return err;
+			return -err;
 		}
 		vcpu->started = true;
 	}
