@@ -135,12 +135,12 @@ int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data)
 
 	pthread_mutex_lock(&chip->lock);
 	if (msi->address != address || msi->data != data) {
-		msi->address = address;
-		msi->data = data;
 		routing->entries[at].u.msi.address_lo = (uint32_t)address;
 		routing->entries[at].u.msi.address_hi = address >> 32;
 		routing->entries[at].u.msi.data = data;
 		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING, routing);
+		msi->address = err ? 0 : address; /* 0: try again */
+		msi->data = data;
 	}
 	pthread_mutex_unlock(&chip->lock);
 	return err ? err : irq_msi_attach(msi);
