@@ -24,6 +24,9 @@ static const struct img_command {
 	int (*run)(int argc, char **argv);
 	const char *synopsis;
 } commands[] = {
+	{ "check", img_check,
+	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
+	  "         [-U|--force-share] FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
 	  "         [-o OPTIONS] FILE [SIZE]" },

@@ -1,0 +1,402 @@
+/*
+ * A census of all references, as in qcow2_rebuild.c, but for an image of which
+ * nothing may be taken for granted: what is wrong is told, counted, and passed
+ * over.
+ *
+ *   header, L1 and what it leads to, snapshots and theirs, bitmaps,
+ *   refcount table and blocks  -> seen[cluster]
+ *   refcount blocks            -> kept[cluster]
+ *
+ * More seen than kept is an error: the cluster could be taken for free. More
+ * kept than seen is a leak.
+ */
+#include "devices/block/qcow2_check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/block/layers.h"
+#include "devices/block/qcow2_census.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+/* More clusters than these cannot be counted in reasonable memory. */
+#define CLUSTERS_MAX (1ull << 28)
+
+/* Bits that the specification keeps at zero. */
+#define L1_RESERVED       0x7f000000000001ffull
+#define L2_RESERVED       0x3f000000000001feull
+#define REFTABLE_RESERVED 0x00000000000001ffull
+#define BITMAP_RESERVED   0xff000000000001feull
+
+#define LLU(n) ((unsigned long long)(n))
+
+static void damaged(struct qcow2_census *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* An error of the tables themselves. */
+static void damaged(struct qcow2_census *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ERROR ", c->to);
+	va_start(ap, fmt);
+	vfprintf(c->to, fmt, ap);
+	va_end(ap);
+	fputc('\n', c->to);
+	c->found->corruptions++;
+	c->structural++;
+}
+
+static bool aligned(const struct qcow2_census *c, uint64_t offset)
+{
+	return !(offset & (c->q->cluster_size - 1));
+}
+
+/* Counts a reference to every cluster that the range touches. */
+static void see(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
+{
+	unsigned bits = c->q->header.cluster_bits;
+
+	if (!bytes)
+		return;
+	/* The last compressed cluster may be cut short. */
+	if (!range_within(offset, bytes,
+			  c->file_size + c->q->cluster_size - 1)) {
+		damaged(c,
+			"counting reference for region exceeding the end of "
+			"the file by one cluster or more: offset 0x%llx size "
+			"0x%llx",
+			LLU(offset), LLU(bytes));
+		return;
+	}
+	for (uint64_t n = offset >> bits; n <= (offset + bytes - 1) >> bits;
+	     n++) {
+		if (n >= c->clusters)
+			c->clusters = n + 1; /* there is room for one more */
+		if (c->seen[n] < UINT32_MAX)
+			c->seen[n]++;
+	}
+}
+
+static void see_compressed(struct qcow2_census *c, uint64_t raw, bool active)
+{
+	struct qcow2_entry entry;
+
+	qcow2_entry_decode(raw, c->q->header.cluster_bits, c->q->header.version,
+			   &entry);
+	if (raw & QCOW2_COPIED)
+		damaged(c,
+			"coffset=0x%llx: copied flag must never be set for "
+			"compressed clusters",
+			LLU(entry.host));
+	see(c, entry.host, entry.bytes);
+	if (active) {
+		c->found->allocated++;
+		c->found->compressed++;
+		c->found->fragmented++; /* by nature */
+	}
+}
+
+/* The table at @offset; @active: of the disk, not of a snapshot. */
+static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
+{
+	uint64_t next = 0;
+	int err = host_read(c->q->file, c->table, c->q->cluster_size, offset);
+
+	for (uint64_t at = 0; !err && at < c->q->cluster_size; at += 8) {
+		uint64_t raw = get_be64(c->table + at);
+		uint64_t host = raw & QCOW2_OFFSET_MASK;
+
+		if (raw & QCOW2_COMPRESSED) {
+			see_compressed(c, raw, active);
+			continue;
+		}
+		if (raw & L2_RESERVED)
+			damaged(c,
+				"found l2 entry with reserved bits set: "
+				"%llx",
+				LLU(raw));
+		if (!host)
+			continue;
+		if (active) {
+			c->found->allocated++;
+			c->found->fragmented += next && host != next;
+			next = host + c->q->cluster_size;
+		}
+		if (!aligned(c, host))
+			damaged(c,
+				"offset=%llx: Data cluster is not properly "
+				"aligned; L2 entry corrupted.",
+				LLU(host));
+		see(c, host, c->q->cluster_size);
+	}
+	return err;
+}
+
+static int see_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
+		  bool active)
+{
+	struct qcow2_table l1;
+	int err = qcow2_table_load(c->q, &l1, offset, entries);
+
+	if (err)
+		return err;
+	see(c, offset, entries * 8ull);
+	for (uint32_t i = 0; i < entries && !err; i++) {
+		uint64_t l2 = l1.entry[i] & QCOW2_OFFSET_MASK;
+
+		if (!l1.entry[i])
+			continue;
+		if (l1.entry[i] & L1_RESERVED)
+			damaged(c,
+				"found L1 entry with reserved bits set: "
+				"%llx",
+				LLU(l1.entry[i]));
+		see(c, l2, c->q->cluster_size);
+		if (!aligned(c, l2))
+			damaged(c,
+				"l2_offset=%llx: Table is not cluster "
+				"aligned; L1 entry corrupted",
+				LLU(l2));
+		err = see_l2(c, l2, active);
+	}
+	qcow2_table_fini(&l1);
+	return err;
+}
+
+static int see_snapshot(void *opaque, const struct qcow2_snapshot *s)
+{
+	return see_l1(opaque, s->l1_offset, s->l1_entries, false);
+}
+
+static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
+{
+	struct qcow2_census *c = opaque;
+	struct qcow2_table table;
+	int err = qcow2_table_load(c->q, &table, bitmap->table_offset,
+				   bitmap->table_entries);
+
+	if (err)
+		return err;
+	see(c, bitmap->table_offset, bitmap->table_entries * 8ull);
+	for (uint32_t i = 0; i < table.entries; i++) {
+		uint64_t host = table.entry[i] & QCOW2_OFFSET_MASK;
+
+		if (table.entry[i] & BITMAP_RESERVED || !aligned(c, host))
+			damaged(c, "bitmap table entry %llx is invalid",
+				LLU(table.entry[i]));
+		else if (host)
+			see(c, host, c->q->cluster_size);
+	}
+	qcow2_table_fini(&table);
+	return 0;
+}
+
+static void read_refblock(struct qcow2_census *c, uint64_t first)
+{
+	unsigned order = c->q->header.refcount_order;
+
+	for (uint64_t i = 0; i < 1ull << c->q->refblock_bits; i++) {
+		uint64_t kept = qcow2_refcount_get(c->table, order, i);
+
+		if (first + i >= c->clusters)
+			break;
+		c->kept[first + i] = kept > UINT32_MAX ? UINT32_MAX : kept;
+	}
+}
+
+/* The refcount blocks: what they hold, and what holds them. */
+static int see_refcounts(struct qcow2_census *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+	uint64_t bytes = (uint64_t)h->reftable_clusters << h->cluster_bits;
+	uint64_t clusters = c->clusters;
+
+	see(c, h->reftable_offset, bytes);
+	for (uint32_t i = 0; i < c->reftable.entries; i++) {
+		uint64_t block = c->reftable.entry[i];
+		int err;
+
+		if (!block)
+			continue;
+		if (block & REFTABLE_RESERVED || !aligned(c, block)) {
+			damaged(c,
+				"refcount block %u is not cluster aligned; "
+				"refcount table entry corrupted",
+				i);
+			continue;
+		}
+		if (block >> h->cluster_bits >= clusters) {
+			damaged(c, "refcount block %u is outside image", i);
+			continue;
+		}
+		see(c, block, c->q->cluster_size);
+		if (c->seen[block >> h->cluster_bits] != 1)
+			damaged(c, "refcount block %u refcount=%u", i,
+				c->seen[block >> h->cluster_bits]);
+		err = host_read(c->q->file, c->table, c->q->cluster_size,
+				block);
+		if (err)
+			return err;
+		read_refblock(c, (uint64_t)i << c->q->refblock_bits);
+	}
+	return 0;
+}
+
+static int see_all(struct qcow2_census *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+	uint64_t bytes = 0;
+	int err;
+
+	see(c, 0, c->q->cluster_size);
+	err = see_l1(c, h->l1_offset, h->l1_entries, true);
+	if (!err && h->snapshots) {
+		err = qcow2_each_snapshot(c->q, see_snapshot, c, &bytes);
+		see(c, h->snapshots_offset, bytes);
+	}
+	/* Void bitmaps still have their clusters. */
+	if (!err && h->has_bitmaps) {
+		see(c, h->bitmap_directory, h->bitmap_directory_bytes);
+		err = qcow2_each_bitmap(c->q, see_bitmap, c);
+	}
+	return err ? err : see_refcounts(c);
+}
+
+static void compare(struct qcow2_census *c)
+{
+	for (uint64_t n = 0; n < c->clusters; n++) {
+		uint32_t seen = c->seen[n], kept = c->kept[n];
+
+		if (seen || kept)
+			c->found->end_offset = (n + 1)
+					       << c->q->header.cluster_bits;
+		if (seen == kept)
+			continue;
+		fprintf(c->to, "%s cluster %llu refcount=%u reference=%u\n",
+			kept < seen ? "ERROR" : "Leaked", LLU(n), kept, seen);
+		if (kept < seen)
+			c->found->corruptions++;
+		else
+			c->found->leaks++;
+	}
+}
+
+uint32_t qcow2_census_kept(const struct qcow2_census *c, uint64_t offset)
+{
+	uint64_t n = offset >> c->q->header.cluster_bits;
+
+	return n < c->clusters ? c->kept[n] : 0;
+}
+
+static bool copied_wrong(const struct qcow2_census *c, uint64_t raw)
+{
+	uint64_t host = raw & QCOW2_OFFSET_MASK;
+
+	return host && !(raw & QCOW2_COMPRESSED) &&
+	       (qcow2_census_kept(c, host) == 1) != !!(raw & QCOW2_COPIED);
+}
+
+int qcow2_census_copied(struct qcow2_census *c,
+			int (*each)(struct qcow2_census *c, uint64_t raw,
+				    uint64_t at))
+{
+	struct qcow2 *q = c->q;
+	int err = 0;
+
+	for (uint32_t i = 0; i < q->l1.entries && !err; i++) {
+		/* The compressed bit means nothing in an L1 table. */
+		uint64_t raw = q->l1.entry[i] & ~QCOW2_COMPRESSED;
+		uint64_t l2 = raw & QCOW2_OFFSET_MASK;
+
+		if (!l2)
+			continue;
+		if (copied_wrong(c, raw))
+			err = each(c, raw, q->l1.offset + i * 8ull);
+		if (!err)
+			err = host_read(q->file, c->table, q->cluster_size, l2);
+		for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+			raw = get_be64(c->table + at);
+			if (copied_wrong(c, raw))
+				err = each(c, raw, l2 + at);
+		}
+	}
+	return err;
+}
+
+int qcow2_census_tell(struct qcow2_census *c, uint64_t raw, uint64_t at)
+{
+	bool l1 = at >= c->q->l1.offset &&
+		  at < c->q->l1.offset + c->q->l1.entries * 8ull;
+
+	fprintf(c->to,
+		"ERROR OFLAG_COPIED %s cluster: entry=%llx refcount=%u\n",
+		l1 ? "L2" : "data", LLU(raw),
+		qcow2_census_kept(c, raw & QCOW2_OFFSET_MASK));
+	c->found->corruptions++;
+	return 0;
+}
+
+static int take(struct qcow2_census *c, unsigned fix)
+{
+	const struct qcow2_header *h = &c->q->header;
+	int err = c->q->file->ops->size(c->q->file, &c->file_size);
+
+	if (err)
+		return err;
+	c->clusters = (c->file_size + c->q->cluster_size - 1) >>
+		      h->cluster_bits;
+	if (c->clusters > CLUSTERS_MAX)
+		return -EFBIG;
+	c->seen = calloc(c->clusters + 1, sizeof(*c->seen));
+	c->kept = calloc(c->clusters + 1, sizeof(*c->kept));
+	c->table = malloc(c->q->cluster_size);
+	if (!c->seen || !c->kept || !c->table)
+		return -ENOMEM;
+	err = qcow2_table_load(c->q, &c->reftable, h->reftable_offset,
+			       h->reftable_clusters << (h->cluster_bits - 3));
+	if (err)
+		return err;
+	c->found->total = (h->size + c->q->cluster_size - 1) >> h->cluster_bits;
+	err = see_all(c);
+	if (!err)
+		compare(c);
+	if (!err && fix)
+		err = qcow2_repair(c, fix);
+	/* What COPIED should be is known when the refcounts are right. */
+	if (!err && !fix)
+		err = qcow2_census_copied(c, qcow2_census_tell);
+	return err;
+}
+
+int qcow2_check(struct host_file *file, const char *name, unsigned fix,
+		FILE *to, struct qcow2_findings *findings)
+{
+	struct qcow2_census c = { .to = to, .found = findings };
+	struct block *block;
+	int err;
+
+	memset(findings, 0, sizeof(*findings));
+	err = qcow2_open(file, name, true, &block);
+	if (err) {
+		file->ops->close(file);
+		return err;
+	}
+	c.q = container_of(block, struct qcow2, block);
+	err = take(&c, fix);
+	if (err)
+		log_err("%s: Check failed: %s", name,
+			err == -EFBIG ? "the file is too large to be counted"
+				      : strerror(-err));
+	if (c.reftable.entry)
+		qcow2_table_fini(&c.reftable);
+	free(c.seen);
+	free(c.kept);
+	free(c.table);
+	block_close(block);
+	return err;
+}
