@@ -1,10 +1,6 @@
 #include "machine.h"
+#include "machine_parts.h"
 
-#include "devices/virtio/blk.h"
-#include "devices/virtio/net.h"
-#include "devices/virtio/rng.h"
-#include "devices/virtio/virtio_mmio.h"
-#include "devices/virtio/virtio_pci.h"
 #include "firmware/firmware.h"
 #include "util/checked.h"
 #include "util/exit_code.h"
@@ -21,16 +17,15 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-/* The exit code of a stage that failed with @err. */
-static int failed(enum exit_code code, int err)
+int machine_failed(enum exit_code code, int err)
 {
 	return err == -ENOMEM ? EXIT_CODE_HOST : (int)code;
 }
 
-static int stage_failed(const char *what, enum exit_code code, int err)
+int machine_stage_failed(const char *what, enum exit_code code, int err)
 {
 	log_err("%s: %s", what, strerror(-err));
-	return failed(code, err);
+	return machine_failed(code, err);
 }
 
 /*
@@ -135,15 +130,6 @@ static int machine_set_timeout(struct machine *m)
 	return loop_add(&m->loop, &m->timeout, EPOLLIN);
 }
 
-static void machine_destroy_loop(struct machine *m)
-{
-	if (m->timeout.fd >= 0)
-		close(m->timeout.fd);
-	if (m->signals.fd >= 0)
-		close(m->signals.fd);
-	loop_fini(&m->loop);
-}
-
 /*
  * The stages. Each create function returns 0, or the exit code of what failed.
  */
@@ -152,16 +138,13 @@ static int machine_create_loop(struct machine *m)
 {
 	int err = loop_init(&m->loop);
 
-	if (err)
-		return stage_failed("event loop", EXIT_CODE_HOST, err);
-	m->timeout.fd = m->signals.fd = -1;
-	err = machine_take_signals(m);
-	if (!err)
-		err = machine_set_timeout(m);
-	if (!err)
-		return 0;
-	machine_destroy_loop(m);
-	return stage_failed("signals and timers", EXIT_CODE_HOST, err);
+	return err ? machine_stage_failed("event loop", EXIT_CODE_HOST, err)
+		   : 0;
+}
+
+static void machine_destroy_loop(struct machine *m)
+{
+	loop_fini(&m->loop);
 }
 
 static int machine_open_console(struct machine *m)
@@ -317,7 +300,8 @@ static int machine_create_pci(struct machine *m)
 	else
 		err = bus_add(&vm->ports, &m->reset.dev, RESET_CONTROL,
 			      PLATFORM_RESET_PORT, 1);
-	return err ? stage_failed("PCI host bridge", EXIT_CODE_INTERNAL, err)
+	return err ? machine_stage_failed("PCI host bridge", EXIT_CODE_INTERNAL,
+					  err)
 		   : 0;
 }
 
@@ -325,107 +309,6 @@ static void machine_destroy_pci(struct machine *m)
 {
 	if (m->config->transport == TRANSPORT_PCI)
 		pci_host_fini(&m->pci);
-}
-
-/* Device d has PCI slot d + 1, or window d of virtio-mmio; the firmware tables
- * say the same. */
-static int machine_attach(struct machine *m, struct virtio_device *virtio)
-{
-	int d = m->nr_virtio;
-	int err;
-
-	if (m->config->transport == TRANSPORT_PCI)
-		err = virtio_pci_attach(virtio, &m->pci, d + 1,
-					PLATFORM_INTX_FIRST +
-						(d + 1) % PLATFORM_INTX_COUNT);
-	else
-		err = virtio_mmio_attach(
-			virtio, &m->vm.mmio,
-			PLATFORM_VIRTIO_MMIO + d * PLATFORM_VIRTIO_MMIO_STEP,
-			&m->vm.irqs,
-			PLATFORM_INTX_FIRST + d % PLATFORM_INTX_COUNT);
-	if (err) {
-		err = stage_failed(virtio->name, EXIT_CODE_INTERNAL, err);
-		virtio_destroy(virtio);
-		return err;
-	}
-	m->virtio[m->nr_virtio++] = virtio;
-	return 0;
-}
-
-static int machine_add_disk(struct machine *m, int i)
-{
-	struct virtio_device *virtio;
-	struct block *block;
-	char name[VIRTIO_NAME_MAX];
-	int err;
-
-	snprintf(name, sizeof(name), "blk%d", i);
-	err = block_open(&m->config->disks[i], &block);
-	if (err)
-		return failed(EXIT_CODE_INPUT, err);
-	err = virtio_blk_create(name, block, name, &m->memory, &virtio);
-	if (err) {
-		block_close(block);
-		return stage_failed(name, EXIT_CODE_HOST, err);
-	}
-	return machine_attach(m, virtio);
-}
-
-static int machine_add_net(struct machine *m, int i)
-{
-	const struct net_options *options = &m->config->nets[i];
-	struct virtio_device *virtio;
-	struct net_backend *net;
-	char name[VIRTIO_NAME_MAX];
-	uint8_t mac[NET_MAC];
-	int err;
-
-	snprintf(name, sizeof(name), "net%d", i);
-	if (options->has_mac)
-		memcpy(mac, options->mac, NET_MAC);
-	else
-		net_mac_derive(m->config->identity, name, mac);
-	err = net_open(options, &net);
-	if (err)
-		return EXIT_CODE_HOST;
-	err = virtio_net_create(name, net, mac, &m->memory, &virtio);
-	if (err) {
-		net->ops->close(net);
-		return stage_failed(name, EXIT_CODE_HOST, err);
-	}
-	return machine_attach(m, virtio);
-}
-
-static int machine_add_rng(struct machine *m)
-{
-	struct virtio_device *virtio;
-	int err = virtio_rng_create("rng0", &m->memory, &virtio);
-
-	if (err)
-		return stage_failed("rng0", EXIT_CODE_HOST, err);
-	return machine_attach(m, virtio);
-}
-
-static void machine_remove_devices(struct machine *m)
-{
-	while (m->nr_virtio)
-		virtio_destroy(m->virtio[--m->nr_virtio]);
-}
-
-static int machine_add_devices(struct machine *m)
-{
-	int err = 0;
-
-	for (int i = 0; i < m->config->nr_disks && !err; i++)
-		err = machine_add_disk(m, i);
-	for (int i = 0; i < m->config->nr_nets && !err; i++)
-		err = machine_add_net(m, i);
-	if (!err)
-		err = machine_add_rng(m);
-	if (err)
-		machine_remove_devices(m);
-	return err;
 }
 
 /* Firmware tables, kernel and the first instruction: also after a reset. */
@@ -457,6 +340,30 @@ static int machine_load(struct machine *m)
 	return vcpu_enter(&m->vm.vcpus[0], &entry) ? EXIT_CODE_INTERNAL : 0;
 }
 
+static void machine_ignore_events(struct machine *m)
+{
+	if (m->timeout.fd >= 0)
+		close(m->timeout.fd);
+	if (m->signals.fd >= 0)
+		close(m->signals.fd);
+}
+
+/* Until here a signal ends the process at once, however long the opening of a
+ * disk takes; no byte of a guest is written yet. */
+static int machine_watch_events(struct machine *m)
+{
+	int err;
+
+	m->timeout.fd = m->signals.fd = -1;
+	err = machine_take_signals(m);
+	if (!err)
+		err = machine_set_timeout(m);
+	if (!err)
+		return 0;
+	machine_ignore_events(m);
+	return machine_stage_failed("signals and timers", EXIT_CODE_HOST, err);
+}
+
 static int machine_start_threads(struct machine *m)
 {
 	int err;
@@ -464,7 +371,7 @@ static int machine_start_threads(struct machine *m)
 	m->end = (struct watch){ .fd = m->vm.end_fd, .ready = machine_ended };
 	err = loop_add(&m->loop, &m->end, EPOLLIN);
 	if (err)
-		return stage_failed("event loop", EXIT_CODE_HOST, err);
+		return machine_stage_failed("event loop", EXIT_CODE_HOST, err);
 	return vm_start_threads(&m->vm) ? EXIT_CODE_HOST : 0;
 }
 
@@ -490,6 +397,7 @@ static const struct {
 	{ machine_create_pci, machine_destroy_pci },
 	{ machine_add_devices, machine_remove_devices },
 	{ machine_load, NULL },
+	{ machine_watch_events, machine_ignore_events },
 	{ machine_start_threads, machine_end_threads },
 };
 

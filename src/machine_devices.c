@@ -1,0 +1,112 @@
+#include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/virtio_mmio.h"
+#include "devices/virtio/virtio_pci.h"
+#include "machine.h"
+#include "machine_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Device d has PCI slot d + 1, or window d of virtio-mmio; the firmware tables
+ * say the same. */
+static int machine_attach(struct machine *m, struct virtio_device *virtio)
+{
+	int d = m->nr_virtio;
+	int err;
+
+	if (m->config->transport == TRANSPORT_PCI)
+		err = virtio_pci_attach(virtio, &m->pci, d + 1,
+					PLATFORM_INTX_FIRST +
+						(d + 1) % PLATFORM_INTX_COUNT);
+	else
+		err = virtio_mmio_attach(
+			virtio, &m->vm.mmio,
+			PLATFORM_VIRTIO_MMIO + d * PLATFORM_VIRTIO_MMIO_STEP,
+			&m->vm.irqs,
+			PLATFORM_INTX_FIRST + d % PLATFORM_INTX_COUNT);
+	if (err) {
+		err = machine_stage_failed(virtio->name, EXIT_CODE_INTERNAL,
+					   err);
+		virtio_destroy(virtio);
+		return err;
+	}
+	m->virtio[m->nr_virtio++] = virtio;
+	return 0;
+}
+
+static int machine_add_disk(struct machine *m, int i)
+{
+	struct virtio_device *virtio;
+	struct block *block;
+	char name[VIRTIO_NAME_MAX];
+	int err;
+
+	snprintf(name, sizeof(name), "blk%d", i);
+	err = block_open(&m->config->disks[i], &block);
+	if (err)
+		return machine_failed(EXIT_CODE_INPUT, err);
+	err = virtio_blk_create(name, block, name, &m->memory, &virtio);
+	if (err) {
+		block_close(block);
+		return machine_stage_failed(name, EXIT_CODE_HOST, err);
+	}
+	return machine_attach(m, virtio);
+}
+
+static int machine_add_net(struct machine *m, int i)
+{
+	const struct net_options *options = &m->config->nets[i];
+	struct virtio_device *virtio;
+	struct net_backend *net;
+	char name[VIRTIO_NAME_MAX];
+	uint8_t mac[NET_MAC];
+	int err;
+
+	snprintf(name, sizeof(name), "net%d", i);
+	if (options->has_mac)
+		memcpy(mac, options->mac, NET_MAC);
+	else
+		net_mac_derive(m->config->identity, name, mac);
+	err = net_open(options, &net);
+	if (err)
+		return EXIT_CODE_HOST;
+	err = virtio_net_create(name, net, mac, &m->memory, &virtio);
+	if (err) {
+		net->ops->close(net);
+		return machine_stage_failed(name, EXIT_CODE_HOST, err);
+	}
+	return machine_attach(m, virtio);
+}
+
+static int machine_add_rng(struct machine *m)
+{
+	struct virtio_device *virtio;
+	int err = virtio_rng_create("rng0", &m->memory, &virtio);
+
+	if (err)
+		return machine_stage_failed("rng0", EXIT_CODE_HOST, err);
+	return machine_attach(m, virtio);
+}
+
+void machine_remove_devices(struct machine *m)
+{
+	while (m->nr_virtio)
+		virtio_destroy(m->virtio[--m->nr_virtio]);
+}
+
+int machine_add_devices(struct machine *m)
+{
+	int err = 0;
+
+	for (int i = 0; i < m->config->nr_disks && !err; i++)
+		err = machine_add_disk(m, i);
+	for (int i = 0; i < m->config->nr_nets && !err; i++)
+		err = machine_add_net(m, i);
+	if (!err)
+		err = machine_add_rng(m);
+	if (err)
+		machine_remove_devices(m);
+	return err;
+}

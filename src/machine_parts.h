@@ -1,0 +1,22 @@
+/*
+ * What the files of the machine share with each other, and with no one else:
+ * machine.c makes and runs it, machine_devices.c adds disks, cards and the rng.
+ * Main thread.
+ */
+#ifndef KVIST_MACHINE_PARTS_H
+#define KVIST_MACHINE_PARTS_H
+
+#include "util/exit_code.h"
+
+struct machine;
+
+/* The exit code of a stage that failed with @err: @code, but EXIT_CODE_HOST
+ * where the host lacks memory. The second says so, too. */
+int machine_failed(enum exit_code code, int err);
+int machine_stage_failed(const char *what, enum exit_code code, int err);
+
+/* A stage of the machine: 0, or an exit code, logged. */
+int machine_add_devices(struct machine *m);
+void machine_remove_devices(struct machine *m);
+
+#endif
