@@ -84,6 +84,9 @@ struct block_options {
 	/* A further folder in which backing and data files are allowed, besides
 	 * the image's own folder tree; or NULL. */
 	const char *backing_dir;
+	/* The file whose bytes are the passphrase of the image and of what lies
+	 * below it, where they are encrypted; or NULL. */
+	const char *key_file;
 };
 
 /*

@@ -33,6 +33,14 @@ const char *qcow2_backing_format(struct block *block); /* or "" */
 void qcow2_set_backing(struct block *block, struct block *backing);
 
 /*
+ * Opens the key of an encrypted image with the passphrase in @key_file, which
+ * is NULL when the user named none. Must succeed before anything is read from
+ * one. 0 or -errno, logged.
+ */
+bool qcow2_is_encrypted(struct block *block);
+int qcow2_unlock(struct block *block, const char *key_file);
+
+/*
  * Moves the piece [skip, skip + length) of the list to or from @block at
  * @offset and waits for it. 0 or -errno. For a layer with another below it.
  */

@@ -289,18 +289,36 @@ static int open_backing(struct chain *chain, const char *image,
 	return err;
 }
 
+/* Whoever names a key believes that the disk is encrypted. */
+static int not_encrypted(const char *path)
+{
+	log_err("disk %s: is not an encrypted qcow2 image, but key-file= was "
+		"given; leave that out, or encrypt the image with qemu-img "
+		"convert",
+		path);
+	return -EINVAL;
+}
+
 static int open_layer(struct chain *chain, struct host_file *file,
 		      const char *path, enum block_format format,
 		      bool read_only, struct block **block)
 {
+	const char *key_file = chain->options->key_file;
+	bool top = chain->depth <= 1;
 	int err;
 
 	if (format == BLOCK_RAW)
-		return raw_open(file, path, read_only, block);
+		return top && key_file ? not_encrypted(path)
+				       : raw_open(file, path, read_only, block);
 	err = qcow2_open(file, path, read_only, block);
 	if (err)
 		return err;
-	err = open_backing(chain, path, *block);
+	if (qcow2_is_encrypted(*block))
+		err = qcow2_unlock(*block, key_file);
+	else if (top && key_file)
+		err = not_encrypted(path);
+	if (!err)
+		err = open_backing(chain, path, *block);
 	if (err)
 		qcow2_abandon(*block);
 	return err;

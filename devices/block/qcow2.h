@@ -7,6 +7,7 @@
  *   qcow2_cache.c     slices of L2 tables and refcount blocks, bounded
  *   qcow2_refcount.c  which host clusters are used: allocate, free
  *   qcow2_map.c       guest offset -> extent: the cluster walk
+ *   qcow2_crypt.c     clusters of data: plain, or by the image's key
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_zero.c      zero and discard
@@ -36,6 +37,7 @@
 
 struct qcow2;
 struct zstd;
+struct xts;
 
 /* A table that is whole in memory, with a note of which of its 512-byte
  * sectors are newer than the file's. */
@@ -98,6 +100,9 @@ struct qcow2 {
 	uint64_t inflated_at; /* ... its host offset; 0: none */
 	struct zstd *zstd;    /* scratch, allocated on first use */
 
+	struct xts *key;       /* of an encrypted image; secret_alloc() */
+	uint8_t *crypt_buffer; /* QCOW2_BOUNCE bytes, with the key */
+
 	bool unsynced; /* written since the last sync */
 	int error;     /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt;  /* said so already */
@@ -111,8 +116,8 @@ struct qcow2 {
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* True when the range touches the header, the L1 or the refcount table: no
- * entry may point there. qcow2_is_metadata() also asks about L2 tables and
+/* True when the range touches the header, the LUKS area, the L1 or the refcount
+ * table: no entry may point there. qcow2_is_metadata() also asks about L2 tables and
  * refcount blocks, which takes time. */
 bool qcow2_is_fixed(const struct qcow2 *q, uint64_t offset, uint64_t length);
 bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t length);
@@ -190,6 +195,16 @@ int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* The bounce buffer, or NULL when memory is out. */
 uint8_t *qcow2_bounce(struct qcow2 *q);
+
+/* qcow2_crypt.c: moves guest data between the list and a cluster of data, as
+ * host_readv() and host_writev() do; sectors of an encrypted image are
+ * decrypted and encrypted on the way. */
+int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
+		     uint64_t skip, uint64_t length, uint64_t offset);
+int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
+		      uint64_t skip, uint64_t length, uint64_t offset);
+/* Wipes and frees the key. */
+void qcow2_lock_up(struct qcow2 *q);
 
 /* qcow2_commit.c */
 /* Writes bytes of the image itself: everything but guest data. */

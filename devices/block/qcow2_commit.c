@@ -131,6 +131,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 bool qcow2_is_fixed(const struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	return offset < q->cluster_size ||
+	       ranges_overlap(offset, length, q->header.luks_offset,
+			      q->header.luks_bytes) ||
 	       ranges_overlap(offset, length, q->l1.offset,
 			      q->l1.entries * 8ull) ||
 	       ranges_overlap(offset, length, q->reftable.offset,

@@ -24,6 +24,7 @@
 #define QCOW2_SNAPSHOT_TABLE_MAX   (64u << 20)
 #define QCOW2_SNAPSHOT_EXTRA_MAX   1024
 #define QCOW2_BITMAPS_MAX          65535
+#define QCOW2_LUKS_MAX             (64u << 20)
 #define QCOW2_BITMAP_DIRECTORY_MAX (64u << 20)
 
 /* Where the header keeps what is rewritten in place. */
@@ -38,6 +39,10 @@
 #define QCOW2_DATA_FILE   (1ull << 2)
 #define QCOW2_COMPRESSION (1ull << 3)
 #define QCOW2_EXTENDED_L2 (1ull << 4)
+
+/* Methods of encryption; 1 is an old one, which is refused. */
+#define QCOW2_PLAIN 0
+#define QCOW2_LUKS  2
 
 /* Types of compression. */
 #define QCOW2_ZLIB 0
@@ -58,7 +63,8 @@ struct qcow2_header {
 	unsigned cluster_bits;
 	unsigned refcount_order; /* a refcount has 1 << order bits */
 	uint64_t size;           /* of the disk, rounded down to a sector */
-	uint32_t crypt_method;
+	uint32_t crypt_method;   /* QCOW2_PLAIN or QCOW2_LUKS */
+	uint64_t luks_offset, luks_bytes; /* where the LUKS header is */
 	uint64_t l1_offset;
 	uint32_t l1_entries;
 	uint64_t reftable_offset;

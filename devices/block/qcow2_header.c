@@ -12,6 +12,7 @@
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_BITMAPS        0x23852875u
+#define EXT_LUKS           0x0537be77u
 
 #define FEATURE_NAME_LEN 48 /* type, bit, name of 46 bytes */
 
@@ -165,16 +166,13 @@ static int check_fields(const struct qcow2_header *h, struct qcow2_why *why)
 			    "the header is damaged: the disk has %#llx bytes",
 			    (unsigned long long)h->size);
 	switch (h->crypt_method) {
-	case 0:
+	case QCOW2_PLAIN:
+	case QCOW2_LUKS:
 		return 0;
 	case 1:
 		return fail(why, -ENOTSUP,
 			    "it is encrypted with AES, which is not supported; "
 			    "decrypt it with qemu-img convert");
-	case 2:
-		return fail(why, -ENOTSUP,
-			    "it is encrypted with LUKS, which is not "
-			    "supported; decrypt it with qemu-img convert");
 	}
 	return fail(why, -EINVAL,
 		    "the header is damaged: encryption method %u is unknown",
@@ -276,6 +274,25 @@ static int parse_bitmaps(const uint8_t *data, uint32_t len,
 	return 0;
 }
 
+/* Where the LUKS header and its key slots lie (the area is clusters). */
+static int parse_luks(const uint8_t *data, uint32_t len, struct qcow2_header *h,
+		      struct qcow2_why *why)
+{
+	if (h->crypt_method != QCOW2_LUKS || len != 16)
+		return fail(why, -EINVAL,
+			    "the header is damaged: a LUKS extension of %u "
+			    "bytes, encryption method %u",
+			    len, h->crypt_method);
+	h->luks_offset = get_be64(data);
+	h->luks_bytes = get_be64(data + 8);
+	if (!h->luks_bytes || h->luks_bytes > QCOW2_LUKS_MAX)
+		return fail(why, -EINVAL,
+			    "the header is damaged: its LUKS area has %llu "
+			    "bytes",
+			    (unsigned long long)h->luks_bytes);
+	return check_table(h, "LUKS area", h->luks_offset, h->luks_bytes, why);
+}
+
 /* Walks the extensions, which lie between the header and the backing file's
  * name. Unknown ones are skipped, and kept: headers are patched in place. */
 static int parse_extensions(const uint8_t *bytes, size_t end,
@@ -303,6 +320,8 @@ static int parse_extensions(const uint8_t *bytes, size_t end,
 			names_len = len;
 		} else if (type == EXT_BITMAPS && h->version == 3) {
 			err = parse_bitmaps(data, len, h, why);
+		} else if (type == EXT_LUKS) {
+			err = parse_luks(data, len, h, why);
 		} else if (type == EXT_BACKING_FORMAT) {
 			size_t n = len < sizeof(h->backing_format) - 1
 					   ? len
@@ -314,6 +333,10 @@ static int parse_extensions(const uint8_t *bytes, size_t end,
 		}
 		at += align_up(len, 8);
 	}
+	if (!err && h->crypt_method == QCOW2_LUKS && !h->luks_bytes)
+		return fail(why, -EINVAL,
+			    "the header is damaged: it is encrypted with LUKS "
+			    "but does not say where the key is");
 	return err ? err : check_features(h, names, names_len, why);
 }
 

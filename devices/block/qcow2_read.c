@@ -91,8 +91,8 @@ int qcow2_read(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 			return err;
 		switch (e.entry.kind) {
 		case QCOW2_KIND_DATA:
-			err = host_readv(q->file, iov, iovcnt, skip, e.length,
-					 e.entry.host);
+			err = qcow2_data_readv(q, iov, iovcnt, skip, e.length,
+					       e.entry.host);
 			break;
 		case QCOW2_KIND_UNALLOCATED:
 			err = read_backing(q, iov, iovcnt, skip, offset,

@@ -127,6 +127,8 @@ static int count_all(struct census *c)
 	int err = count_range(c, 0, c->q->cluster_size);
 
 	if (!err)
+		err = count_range(c, h->luks_offset, h->luks_bytes);
+	if (!err)
 		err = count_l1(c, h->l1_offset, h->l1_entries);
 	if (!err && h->snapshots)
 		err = qcow2_each_snapshot(c->q, count_snapshot, c,

@@ -39,7 +39,9 @@ static bool is_zero(const struct qcow2 *q, enum qcow2_kind kind,
 static bool there_already(const struct qcow2 *q, const struct run *run,
 			  enum qcow2_kind kind, uint64_t from)
 {
-	return run->fresh && (is_zero(q, kind, from) || from >= q->block.size);
+	/* The zeros of a new cluster are no zeros once they are decrypted. */
+	return run->fresh && !q->header.crypt_method &&
+	       (is_zero(q, kind, from) || from >= q->block.size);
 }
 
 /* What the guest's disk holds now; past its end, in the last cluster, zeros. */
@@ -68,8 +70,11 @@ static int fill(struct qcow2 *q, const struct run *run, uint64_t from,
 		int err = buf ? old_contents(q, from, len, buf) : -ENOMEM;
 
 		if (!err)
-			err = host_write(q->file, buf, len,
-					 run->host + (from - run->start));
+			err = qcow2_data_writev(
+				q,
+				&(struct iovec){ .iov_base = buf,
+						 .iov_len = len },
+				1, 0, len, run->host + (from - run->start));
 		if (err)
 			return err;
 		from += len;
@@ -96,8 +101,8 @@ static int write_at_once(struct qcow2 *q, const struct run *run,
 	part[0] = (struct iovec){ .iov_base = buf, .iov_len = head };
 	part[data + 1] =
 		(struct iovec){ .iov_base = buf + head, .iov_len = tail };
-	return host_writev(q->file, part, data + 2, 0, stop - start,
-			   run->host + (start - run->start));
+	return qcow2_data_writev(q, part, data + 2, 0, stop - start,
+				 run->host + (start - run->start));
 }
 
 /* Writes guest [offset, end) to the run, and the old contents around it. */
@@ -121,8 +126,8 @@ static int write_run(struct qcow2 *q, const struct run *run,
 				     stop);
 	err = fill(q, run, start, offset);
 	if (!err)
-		err = host_writev(q->file, iov, iovcnt, skip, end - offset,
-				  run->host + (offset - run->start));
+		err = qcow2_data_writev(q, iov, iovcnt, skip, end - offset,
+					run->host + (offset - run->start));
 	return err ? err : fill(q, run, end, stop);
 }
 
@@ -219,8 +224,8 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 
 		if (!err && e.entry.kind == QCOW2_KIND_DATA && e.entry.copied) {
 			qcow2_will_write(q, e.entry.host, e.length);
-			err = host_writev(q->file, iov, iovcnt, skip, e.length,
-					  e.entry.host);
+			err = qcow2_data_writev(q, iov, iovcnt, skip, e.length,
+						e.entry.host);
 		} else if (!err) {
 			err = write_new(q, &e, iov, iovcnt, skip, offset,
 					&e.length);

@@ -118,6 +118,8 @@ static void print_human(const struct layer *layer)
 	       size_text(text, layer->st.st_blocks * 512ull));
 	if (info->format == BLOCK_RAW)
 		return;
+	if (h->crypt_method)
+		printf("encrypted: yes\n");
 	printf("cluster_size: %u\n", 1u << h->cluster_bits);
 	if (has(layer, QCOW2_DIRTY))
 		printf("cleanly shut down: no\n");
@@ -227,6 +229,8 @@ static void print_json(struct json *json, const struct layer *layer)
 	json_number(json, "actual-size", layer->st.st_blocks * 512ull);
 	if (info->format == BLOCK_QCOW2)
 		json_specific(json, layer);
+	if (info->format == BLOCK_QCOW2 && h->crypt_method)
+		json_bool(json, "encrypted", true);
 	json_bool(json, "dirty-flag", has(layer, QCOW2_DIRTY));
 	json_end(json);
 }

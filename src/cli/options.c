@@ -43,7 +43,8 @@ static const struct arg_option run_flags[] = {
 	[OPT_DISK] = { "disk", 'd', "FILE[,format=qcow2|raw][,readonly]",
 		       "virtio-blk disk, qcow2 unless said otherwise;\n"
 		       "several: /dev/vda, /dev/vdb, ...;\n"
-		       "backing-dir=DIR allows backing files there too" },
+		       "backing-dir=DIR allows backing files there too;\n"
+		       "key-file=PATH holds the passphrase of a LUKS image" },
 	[OPT_NET] = { "net", 'n', "bridge=BR|tap=IF[,mac=MAC]",
 		      "virtio-net card on a bridge, or on a tap that exists" },
 	[OPT_TRANSPORT] = { "transport", 'T', "pci|mmio",
@@ -108,9 +109,12 @@ static int parse_disk_field(struct block_options *disk, const char *key,
 		disk->format = BLOCK_RAW;
 	else if (!strcmp(key, "backing-dir") && value && *value)
 		disk->backing_dir = value;
+	else if (!strcmp(key, "key-file") && value && *value)
+		disk->key_file = value;
 	else {
 		log_err("--disk %s: %s%s%s is not one of format=qcow2, "
-			"format=raw, readonly, backing-dir=DIR (a comma in a "
+			"format=raw, readonly, backing-dir=DIR, "
+			"key-file=PATH (a comma in a "
 			"file's name is written twice)",
 			disk->path, key, value ? "=" : "", value ? value : "");
 		return -EINVAL;

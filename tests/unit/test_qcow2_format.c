@@ -74,7 +74,7 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 24, 8, 1ull << 63, -EINVAL, "disk has" },
 		{ 24, 8, 1ull << 40, -EINVAL, "too few" },
 		{ 32, 4, 1, -ENOTSUP, "AES" },
-		{ 32, 4, 2, -ENOTSUP, "LUKS" },
+		{ 32, 4, 2, -EINVAL, "LUKS" },
 		{ 32, 4, 3, -EINVAL, "encryption method 3" },
 		{ 36, 4, 0, -EINVAL, "too few" },
 		{ 36, 4, 1, -EINVAL, "too few" },
@@ -105,6 +105,7 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 112, 8, 0x1234567800010000, -EINVAL, "extension 0x12345678" },
 		{ 112, 8, 0x1234567800000018 | 0xffffff00, -EINVAL,
 		  "extension" },
+		{ 112, 8, 0x0537be7700000010, -EINVAL, "LUKS extension" },
 		{ 112, 8, 0x2385287500000017, -EINVAL, "bitmaps" },
 		{ 112, 8, 0x2385287500000018, -EINVAL, "0 bitmaps" },
 	};

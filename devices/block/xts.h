@@ -1,0 +1,45 @@
+/*
+ * AES-256 in XTS mode (FIPS 197, IEEE 1619) on sectors of 512 bytes, as LUKS
+ * uses it. By the processor's AES instructions, or by code that takes the same
+ * time and touches the same memory whatever the key and the data.
+ *
+ * Pure functions, any thread. The keys are secrets: their owner wipes them.
+ */
+#ifndef KVIST_BLOCK_XTS_H
+#define KVIST_BLOCK_XTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define XTS_KEY_LEN 64 /* one key of AES-256 for the data, one for the tweak */
+#define XTS_SECTOR  512
+
+#define AES_BLOCK  16
+#define AES_ROUNDS 14
+
+struct aes256 {
+	uint8_t key[AES_ROUNDS + 1][AES_BLOCK];
+	/* For the instructions that decrypt, last one first. */
+	uint8_t inverse[AES_ROUNDS + 1][AES_BLOCK];
+};
+
+struct xts {
+	struct aes256 data, tweak;
+	bool instructions; /* the processor has them; a test may clear it */
+};
+
+void xts_init(struct xts *xts, const uint8_t key[XTS_KEY_LEN]);
+
+/* In place; @len is whole sectors, the first of which has number @sector
+ * ("plain64": the number, little endian, is encrypted to be the tweak). */
+void xts_encrypt(const struct xts *xts, uint64_t sector, uint8_t *data,
+		 size_t len);
+void xts_decrypt(const struct xts *xts, uint64_t sector, uint8_t *data,
+		 size_t len);
+
+/* AES alone, by the data key: for the standard's examples. */
+void xts_one_block(const struct xts *xts, uint8_t block[AES_BLOCK],
+		   bool decrypt);
+
+#endif
