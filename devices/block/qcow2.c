@@ -21,11 +21,7 @@ static struct qcow2 *to_qcow2(struct block *block)
 	return container_of(block, struct qcow2, block);
 }
 
-/*
- * Before the first change: features that a writer has to know, and that this
- * one does not keep up (bitmaps among them), lose their autoclear bit.
- */
-static int begin_writing(struct qcow2 *q)
+int qcow2_begin_writing(struct qcow2 *q)
 {
 	if (q->error || !q->header.autoclear)
 		return q->error;
@@ -38,7 +34,7 @@ static int begin_writing(struct qcow2 *q)
 
 static int change(struct qcow2 *q, const struct block_request *request)
 {
-	int err = begin_writing(q);
+	int err = qcow2_begin_writing(q);
 
 	if (err)
 		return err;
@@ -116,6 +112,11 @@ static const struct block_ops qcow2_ops = {
 	.submit = qcow2_submit,
 	.close = qcow2_close,
 };
+
+struct qcow2 *qcow2_of(struct block *block)
+{
+	return block->ops == &qcow2_ops ? to_qcow2(block) : NULL;
+}
 
 static int read_header(struct qcow2 *q)
 {

@@ -13,6 +13,9 @@
  *   qcow2_zero.c      zero and discard
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
+ *   qcow2_switch.c    changes to the whole image, by one write of the header;
+ *                     qcow2_switch_count.c counts for it
+ *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
  * A struct qcow2 is used by one thread at a time, like the block it is.
@@ -111,6 +114,13 @@ struct qcow2 {
 
 #define QCOW2_BOUNCE (64u << 10)
 
+/* The image behind a block, or NULL for another layer. */
+struct qcow2 *qcow2_of(struct block *block);
+
+/* Before the first change: features that a writer has to know, and that this
+ * one does not keep up (bitmaps among them), lose their autoclear bit. */
+int qcow2_begin_writing(struct qcow2 *q);
+
 /* Logs that the image is damaged, once, marks it so on disk, and refuses
  * writes from then on. Always -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
@@ -141,6 +151,8 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache);
 /* Forgets the slices of a host cluster that begins a new life. */
 void qcow2_cache_drop(struct qcow2 *q, uint64_t offset);
+/* Forgets all of it: the tables are others now. */
+void qcow2_cache_forget(struct qcow2_cache *cache);
 
 /* qcow2_refcount.c. Clusters are numbered from the start of the host file. */
 int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t *value);

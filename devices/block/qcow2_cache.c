@@ -138,3 +138,13 @@ void qcow2_cache_drop(struct qcow2 *q, uint64_t offset)
 		}
 	}
 }
+
+void qcow2_cache_forget(struct qcow2_cache *cache)
+{
+	for (unsigned i = 0; i < cache->sets * QCOW2_WAYS; i++) {
+		cache->slices[i].offset = 0;
+		cache->slices[i].used = 0;
+		cache->slices[i].dirty = false;
+	}
+	cache->any_dirty = false;
+}

@@ -146,7 +146,10 @@ struct qcow2_snapshot {
 	uint32_t date_sec, date_nsec;
 	uint64_t vm_clock_nsec;
 	uint64_t vm_state_size;
-	uint64_t icount; /* UINT64_MAX: not known */
+	uint64_t icount;      /* UINT64_MAX: not known */
+	uint64_t disk_size;   /* bytes; UINT64_MAX: not said */
+	const uint8_t *bytes; /* the entry as it is: borrowed */
+	size_t length;        /* of it, with padding */
 };
 
 size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,

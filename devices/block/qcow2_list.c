@@ -14,8 +14,9 @@
 #define BITMAP_FIXED   24
 
 /* Extra data of a snapshot, each there if there are so many bytes of it. */
-#define EXTRA_VM_STATE 8  /* the VM state's size in 64 bits */
-#define EXTRA_ICOUNT   24 /* after that and the disk's size */
+#define EXTRA_VM_STATE  8 /* the VM state's size in 64 bits */
+#define EXTRA_DISK_SIZE 16
+#define EXTRA_ICOUNT    24
 
 static bool table_ok(uint64_t offset, uint32_t entries, unsigned cluster_bits)
 {
@@ -31,6 +32,8 @@ static void parse_extra(const uint8_t *extra, uint32_t len,
 {
 	if (len >= EXTRA_VM_STATE)
 		snapshot->vm_state_size = get_be64(extra);
+	snapshot->disk_size = len >= EXTRA_DISK_SIZE ? get_be64(extra + 8)
+						     : UINT64_MAX;
 	snapshot->icount = len >= EXTRA_ICOUNT ? get_be64(extra + 16)
 					       : UINT64_MAX;
 }
@@ -64,6 +67,8 @@ size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
 	parse_extra(bytes + SNAPSHOT_FIXED, extra, snapshot);
 	snapshot->id = (const char *)bytes + SNAPSHOT_FIXED + extra;
 	snapshot->name = snapshot->id + snapshot->id_len;
+	snapshot->bytes = bytes;
+	snapshot->length = total;
 	return total;
 }
 

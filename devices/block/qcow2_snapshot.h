@@ -1,0 +1,36 @@
+/*
+ * Internal snapshots of a qcow2 image, to be changed: the disk as it was at a moment, kept in
+ * the same file. Snapshots and the disk share what they have in common, to any
+ * depth and in any order of creation. What there is of them says
+ * image_info_read().
+ *
+ * To be called between requests, by the thread that uses the block. Each change
+ * is durable when it returns 0, and happens wholly or not at all, crashes
+ * included (devices/block/qcow2_switch.h).
+ *
+ * Errors, not logged, as the caller knows what the user asked for: -ENOTSUP
+ * (not a qcow2 image), -EROFS, -ENOENT (no such snapshot), -EINVAL (refcounts
+ * are too narrow for one more snapshot, or the table is damaged), -ENOSPC,
+ * -EIO, -ENOMEM, -EFBIG (a limit of the format). The image is as before.
+ */
+#ifndef KVIST_BLOCK_QCOW2_SNAPSHOT_H
+#define KVIST_BLOCK_QCOW2_SNAPSHOT_H
+
+#include <time.h>
+
+#include "devices/block/block.h"
+
+/* Makes a snapshot of the disk as it is. Names need not be unique: the id,
+ * which is chosen, is. -EINVAL for a name that is empty or above 65535
+ * bytes. */
+int qcow2_snapshot_create(struct block *block, const char *name,
+			  const struct timespec *now);
+
+/* Makes the disk what it was, its size included. @which is an id, or else the
+ * oldest snapshot's of that name. What the disk holds now is lost. */
+int qcow2_snapshot_goto(struct block *block, const char *which);
+
+/* @which is the oldest of that name, or else an id. */
+int qcow2_snapshot_delete(struct block *block, const char *which);
+
+#endif
