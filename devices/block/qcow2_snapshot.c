@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
 #include "devices/block/qcow2_switch.h"
 #include "util/bytes.h"
@@ -170,6 +171,12 @@ static int keep_l1(struct qcow2_switch *s)
 	return s->l1 ? 0 : -ENOMEM;
 }
 
+int qcow2_snapshot_open(struct host_file *file, const char *name,
+			struct block **block)
+{
+	return qcow2_open(file, name, false, block);
+}
+
 /* Common to all changes; to be ended by end() unless it fails. */
 static int begin(struct block *block, struct list *list, struct qcow2_switch *s)
 {
@@ -232,8 +239,8 @@ static int add_entry(struct qcow2 *q, struct list *list, const char *name,
 	char id[24];
 	int err;
 
-	if (!name_length || name_length > TEXT_MAX)
-		return -EINVAL;
+	if (name_length > TEXT_MAX)
+		return -EFBIG;
 	id_length = snprintf(id, sizeof(id), "%lu", new_id(list));
 	at.length = align_up(FIXED + EXTRA_WRITE + id_length + name_length, 8);
 	bytes = calloc(1, at.length);
@@ -247,7 +254,6 @@ static int add_entry(struct qcow2 *q, struct list *list, const char *name,
 	put_be32(bytes + 20, now->tv_nsec);
 	put_be32(bytes + 36, EXTRA_WRITE);
 	put_be64(bytes + FIXED + 8, q->header.size);
-	put_be64(bytes + FIXED + 16, UINT64_MAX);
 	memcpy(bytes + FIXED + EXTRA_WRITE, id, id_length);
 	memcpy(bytes + FIXED + EXTRA_WRITE + id_length, name, name_length);
 	at.bytes = bytes;

@@ -19,10 +19,18 @@
 #include <time.h>
 
 #include "devices/block/block.h"
+#include "devices/block/host_file.h"
+
+/*
+ * Opens an image that is locked for writing for these changes alone, without
+ * its backing file, which they do not need. Takes @file over on success only.
+ * 0 or -errno, logged.
+ */
+int qcow2_snapshot_open(struct host_file *file, const char *name,
+			struct block **block);
 
 /* Makes a snapshot of the disk as it is. Names need not be unique: the id,
- * which is chosen, is. -EINVAL for a name that is empty or above 65535
- * bytes. */
+ * which is chosen, is. -EFBIG for a name above 65535 bytes. */
 int qcow2_snapshot_create(struct block *block, const char *name,
 			  const struct timespec *now);
 

@@ -33,6 +33,9 @@ static const struct img_command {
 	{ "info", img_info,
 	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
 	  "         [-U|--force-share] FILE" },
+	{ "snapshot", img_snapshot,
+	  "[-l | -c NAME | -a NAME | -d NAME] [-q]\n"
+	  "         [-U|--force-share] FILE" },
 };
 
 static void usage(FILE *to)

@@ -19,6 +19,7 @@
 int img_check(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
+int img_snapshot(int argc, char **argv);
 
 /*
  * The next option of getopt_long(), which takes them in any order, joined and
@@ -40,6 +41,10 @@ int img_format(const char *path, const char *name, enum block_format *format);
 
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);
+
+/* The list of an image's snapshots, if it has any. */
+struct image_info;
+void img_print_snapshots(const struct image_info *info);
 
 /* Prints the help; always 0. */
 int img_help(void);

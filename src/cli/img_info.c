@@ -68,6 +68,16 @@ static void print_snapshot(const struct image_snapshot *s)
 	       size_text(size, s->vm_state_size), date, clock, icount);
 }
 
+void img_print_snapshots(const struct image_info *info)
+{
+	if (!info->nr_snapshots)
+		return;
+	printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG",
+	       "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	for (uint32_t i = 0; i < info->nr_snapshots; i++)
+		print_snapshot(&info->snapshots[i]);
+}
+
 static void print_bitmaps(const struct image_info *info)
 {
 	printf("    bitmaps:\n");
@@ -131,12 +141,7 @@ static void print_human(const struct layer *layer)
 		if (*h->backing_format)
 			printf("backing file format: %s\n", h->backing_format);
 	}
-	if (info->nr_snapshots) {
-		printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID",
-		       "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-		for (uint32_t i = 0; i < info->nr_snapshots; i++)
-			print_snapshot(&info->snapshots[i]);
-	}
+	img_print_snapshots(info);
 	print_specific(layer);
 }
 

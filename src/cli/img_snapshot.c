@@ -1,0 +1,135 @@
+/*
+ * `kvist img snapshot`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/img.h"
+#include "devices/block/image_info.h"
+#include "devices/block/qcow2_snapshot.h"
+#include "util/log.h"
+
+struct action {
+	char letter;      /* 'l', 'c', 'a', 'd', or 0 */
+	const char *name; /* of the snapshot; NULL: 'l' and 0 */
+	const char *path;
+	bool share;
+};
+
+static int list(const struct action *action, struct host_file *file,
+		enum block_format format)
+{
+	struct image_info info;
+	int err = image_info_read(file, action->path, format, &info);
+
+	if (err)
+		return err;
+	/* Without an option qemu-img opens the image, and that is all. */
+	if (action->letter == 'l')
+		img_print_snapshots(&info);
+	image_info_fini(&info);
+	return 0;
+}
+
+static int change(const struct action *action, struct block *block)
+{
+	struct timespec now;
+
+	switch (action->letter) {
+	case 'c':
+		clock_gettime(CLOCK_REALTIME, &now);
+		return qcow2_snapshot_create(block, action->name, &now);
+	case 'a':
+		return qcow2_snapshot_goto(block, action->name);
+	default:
+		return qcow2_snapshot_delete(block, action->name);
+	}
+}
+
+static void say_why(const struct action *action, int err)
+{
+	const char *verb = action->letter == 'c'   ? "create"
+			   : action->letter == 'a' ? "apply"
+						   : "delete";
+
+	log_err("%s: Could not %s snapshot '%s': %s", action->path, verb,
+		action->name,
+		err == -ENOENT ? "snapshot not found; snapshot -l lists them"
+		: err == -ENOTSUP
+			? "a raw image has no snapshots; convert it with "
+			  "qemu-img convert -O qcow2"
+		: err == -EINVAL && action->letter == 'd'
+			? "its snapshot table is damaged; repair it with "
+			  "qemu-img check -r all"
+		: err == -EINVAL
+			? "the image's refcounts are too narrow for one more "
+			  "reference; convert it with qemu-img convert -O "
+			  "qcow2 -o refcount_bits=16"
+			: strerror(-err));
+}
+
+static int act(const struct action *action)
+{
+	bool writer = action->name;
+	enum block_format format;
+	struct host_file *file;
+	struct block *block;
+	int err, closed;
+
+	err = img_open_file(action->path, writer, action->share, &file);
+	if (err)
+		return err;
+	err = image_probe(file, &format);
+	if (err)
+		log_err("%s: %s", action->path, strerror(-err));
+	else if (!writer)
+		return list(action, file, format);
+	else if (format == BLOCK_RAW)
+		say_why(action, err = -ENOTSUP);
+	else
+		err = qcow2_snapshot_open(file, action->path, &block);
+	if (err) {
+		file->ops->close(file);
+		return err;
+	}
+	err = change(action, block);
+	if (err)
+		say_why(action, err);
+	closed = block_close(block);
+	return err ? err : closed;
+}
+
+int img_snapshot(int argc, char **argv)
+{
+	static const struct option names[] = { { "help", 0, 0, 'h' },
+					       { "quiet", 0, 0, 'q' },
+					       { "force-share", 0, 0, 'U' },
+					       { 0 } };
+	struct action action = { 0 };
+	int option;
+
+	while ((option = img_option(argc, argv, ":la:c:d:hqU", names)) >= 0) {
+		if (option == '?' || option == 'h')
+			return option == '?' ? IMG_ERROR : img_help();
+		if (option == 'U') {
+			action.share = true;
+		} else if (option != 'q') {
+			if (action.letter)
+				return img_usage("Cannot mix '-l', '-a', '-c', "
+						 "'-d'");
+			action.letter = (char)option;
+			action.name = optarg;
+		}
+	}
+	if (optind != argc - 1)
+		return img_usage("Expecting one image file name");
+	action.path = argv[optind];
+	if (action.share && action.name) {
+		log_err("%s: -U is for reading, and so for -l only",
+			action.path);
+		return IMG_ERROR;
+	}
+	return act(&action) ? IMG_ERROR : 0;
+}
