@@ -3,7 +3,7 @@
  * nothing may be taken for granted: what is wrong is told, counted, and passed
  * over.
  *
- *   header, L1 and what it leads to, snapshots and theirs, bitmaps,
+ *   header, LUKS area, L1 and what it leads to, snapshots, bitmaps,
  *   refcount table and blocks  -> seen[cluster]
  *   refcount blocks            -> kept[cluster]
  *
@@ -254,6 +254,7 @@ static int see_all(struct qcow2_census *c)
 	int err;
 
 	see(c, 0, c->q->cluster_size);
+	see(c, h->luks_offset, h->luks_bytes);
 	err = see_l1(c, h->l1_offset, h->l1_entries, true);
 	if (!err && h->snapshots) {
 		err = qcow2_each_snapshot(c->q, see_snapshot, c, &bytes);
