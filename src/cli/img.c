@@ -27,6 +27,9 @@ static const struct img_command {
 	{ "check", img_check,
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
 	  "         [-U|--force-share] FILE" },
+	{ "convert", img_convert,
+	  "[-pq] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
+	  "         [--backing-dir DIR] FILE OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
 	  "         [-o OPTIONS] FILE [SIZE]" },

@@ -17,6 +17,7 @@
 
 /* Each gets its own name as argv[0], and returns the exit code. */
 int img_check(int argc, char **argv);
+int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
 int img_snapshot(int argc, char **argv);

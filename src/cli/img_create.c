@@ -9,32 +9,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/img.h"
+#include "cli/img_create.h"
 #include "devices/block/qcow2_create.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
 
-struct creation {
-	const char *path;
-	enum block_format format;
-	bool quiet, help;
-	bool unchecked;     /* -u: the backing file need not be there */
-	bool sized;         /* a size was given */
-	const char *compat; /* as given, or NULL */
-	const char *preallocation;
-	struct qcow2_shape shape;
-};
-
 /* One option of -o. */
 struct field {
 	const char *name;
 	bool raw; /* for a raw image too */
-	int (*set)(struct creation *c, const char *name, const char *value);
+	int (*set)(struct img_creation *c, const char *name, const char *value);
 	const char *help;
 };
 
-static int set_size_of(const struct creation *c, const char *name,
+static int set_size_of(const struct img_creation *c, const char *name,
 		       const char *value, uint64_t *size)
 {
 	if (!img_parse_size(value, size))
@@ -46,18 +35,20 @@ static int set_size_of(const struct creation *c, const char *name,
 	return -EINVAL;
 }
 
-static int set_size(struct creation *c, const char *name, const char *value)
+static int set_size(struct img_creation *c, const char *name, const char *value)
 {
 	c->sized = true;
 	return set_size_of(c, name, value, &c->shape.size);
 }
 
-static int set_cluster(struct creation *c, const char *name, const char *value)
+static int set_cluster(struct img_creation *c, const char *name,
+		       const char *value)
 {
 	return set_size_of(c, name, value, &c->shape.cluster_size);
 }
 
-static int set_compat(struct creation *c, const char *name, const char *value)
+static int set_compat(struct img_creation *c, const char *name,
+		      const char *value)
 {
 	(void)name;
 	c->compat = value;
@@ -73,7 +64,8 @@ static int set_compat(struct creation *c, const char *name, const char *value)
 	return 0;
 }
 
-static int set_refcount(struct creation *c, const char *name, const char *value)
+static int set_refcount(struct img_creation *c, const char *name,
+			const char *value)
 {
 	if (!parse_number(value, 0, UINT64_MAX, &c->shape.refcount_bits))
 		return 0;
@@ -81,7 +73,7 @@ static int set_refcount(struct creation *c, const char *name, const char *value)
 	return -EINVAL;
 }
 
-static int set_lazy(struct creation *c, const char *name, const char *value)
+static int set_lazy(struct img_creation *c, const char *name, const char *value)
 {
 	c->shape.lazy_refcounts = !strcmp(value, "on");
 	if (c->shape.lazy_refcounts || !strcmp(value, "off"))
@@ -90,7 +82,8 @@ static int set_lazy(struct creation *c, const char *name, const char *value)
 	return -EINVAL;
 }
 
-static int set_prealloc(struct creation *c, const char *name, const char *value)
+static int set_prealloc(struct img_creation *c, const char *name,
+			const char *value)
 {
 	static const char *const modes[] = {
 		[QCOW2_PREALLOC_OFF] = "off",
@@ -113,14 +106,15 @@ static int set_prealloc(struct creation *c, const char *name, const char *value)
 	return -EINVAL;
 }
 
-static int set_backing(struct creation *c, const char *name, const char *value)
+static int set_backing(struct img_creation *c, const char *name,
+		       const char *value)
 {
 	(void)name;
 	c->shape.backing = *value ? value : NULL;
 	return 0;
 }
 
-static int set_backing_fmt(struct creation *c, const char *name,
+static int set_backing_fmt(struct img_creation *c, const char *name,
 			   const char *value)
 {
 	(void)name;
@@ -147,7 +141,7 @@ static const struct field fields[] = {
 	{ "size", true, set_size, "<size>            - Virtual disk size" },
 };
 
-static void print_fields(const struct creation *c)
+void img_print_fields(const struct img_creation *c)
 {
 	bool raw = c->format == BLOCK_RAW;
 
@@ -158,7 +152,7 @@ static void print_fields(const struct creation *c)
 	}
 }
 
-static int set_field(struct creation *c, const char *name, const char *value)
+int img_set_field(struct img_creation *c, const char *name, const char *value)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
 		const struct field *f = &fields[i];
@@ -178,8 +172,7 @@ static int set_field(struct creation *c, const char *name, const char *value)
 	return -EINVAL;
 }
 
-/* All of the lists of -o, in their order. They are cut up in place. */
-static int set_fields(struct creation *c, char *list)
+int img_set_fields(struct img_creation *c, char *list)
 {
 	char *name, *value;
 
@@ -189,7 +182,7 @@ static int set_fields(struct creation *c, char *list)
 		if (!value && (!strcmp(name, "help") || !strcmp(name, "?")))
 			c->help = true;
 		else if (*name)
-			err = set_field(c, name, value);
+			err = img_set_field(c, name, value);
 		if (err)
 			return err;
 	}
@@ -206,7 +199,7 @@ static bool same_file(const char *a, const char *b)
 }
 
 /* Opens the backing file, to see that it is one and how large it is. */
-static int size_of_backing(struct creation *c)
+static int size_of_backing(struct img_creation *c)
 {
 	struct block_options options = { .read_only = true,
 					 .backing_dir = "/" };
@@ -236,7 +229,7 @@ static int size_of_backing(struct creation *c)
 	return err;
 }
 
-static int check_backing(struct creation *c)
+static int check_backing(struct img_creation *c)
 {
 	if (!c->shape.backing)
 		return 0;
@@ -260,7 +253,7 @@ static void print_text(const char *name, const char *text)
 	}
 }
 
-static void announce(const struct creation *c)
+static void announce(const struct img_creation *c)
 {
 	const struct qcow2_shape *s = &c->shape;
 	bool raw = c->format == BLOCK_RAW;
@@ -330,12 +323,20 @@ static int open_target(const char *path, bool *ours)
 	return fd;
 }
 
-static int create(const struct creation *c)
+int img_make(struct img_creation *c, struct host_file **result)
 {
 	struct host_file *file;
+	const char *wrong;
 	bool ours;
-	int err, fd = open_target(c->path, &ours);
+	int err, fd;
 
+	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
+	wrong = c->format == BLOCK_QCOW2 ? qcow2_shape_wrong(&c->shape) : NULL;
+	if (wrong) {
+		log_err("%s: %s", c->path, wrong);
+		return -EINVAL;
+	}
+	fd = open_target(c->path, &ours);
 	if (fd < 0)
 		return fd;
 	file = host_file_create(fd);
@@ -345,17 +346,20 @@ static int create(const struct creation *c)
 	} else {
 		err = c->format == BLOCK_RAW ? create_raw(file, &c->shape)
 					     : qcow2_create(file, &c->shape);
-		file->ops->close(file);
 	}
 	if (err) {
 		log_err("%s: %s", c->path, strerror(-err));
 		if (ours)
 			unlink(c->path);
 	}
+	if (!err && result)
+		*result = file;
+	else if (file)
+		file->ops->close(file);
 	return err;
 }
 
-static int parse_size_argument(struct creation *c, const char *text)
+static int parse_size_argument(struct img_creation *c, const char *text)
 {
 	int err = img_parse_size(text, &c->shape.size);
 
@@ -375,10 +379,8 @@ static int parse_size_argument(struct creation *c, const char *text)
 	return err;
 }
 
-static int run(struct creation *c)
+static int run(struct img_creation *c)
 {
-	const char *wrong;
-
 	if (check_backing(c))
 		return IMG_ERROR;
 	if (!c->sized) {
@@ -387,13 +389,7 @@ static int run(struct creation *c)
 	}
 	announce(c);
 	fflush(stdout);
-	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
-	wrong = c->format == BLOCK_QCOW2 ? qcow2_shape_wrong(&c->shape) : NULL;
-	if (wrong) {
-		log_err("%s: %s", c->path, wrong);
-		return IMG_ERROR;
-	}
-	return create(c) ? IMG_ERROR : 0;
+	return img_make(c, NULL) ? IMG_ERROR : 0;
 }
 
 int img_create(int argc, char **argv)
@@ -401,7 +397,7 @@ int img_create(int argc, char **argv)
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "quiet", 0, 0, 'q' },
 					       { 0 } };
-	struct creation c = { .shape = qcow2_shape_default };
+	struct img_creation c = { .shape = qcow2_shape_default };
 	const char *format = "raw", *backing = NULL, *backing_fmt = NULL;
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
@@ -430,17 +426,17 @@ int img_create(int argc, char **argv)
 	if (img_format(c.path ? c.path : "create", format, &c.format))
 		return IMG_ERROR;
 	for (int i = 0; i < nr_lists && !err; i++)
-		err = set_fields(&c, lists[i]);
+		err = img_set_fields(&c, lists[i]);
 	if (c.help) {
-		print_fields(&c);
+		img_print_fields(&c);
 		return 0;
 	}
 	if (!c.path)
 		return img_usage("Expecting image file name");
 	if (!err && backing)
-		err = set_field(&c, "backing_file", backing);
+		err = img_set_field(&c, "backing_file", backing);
 	if (!err && backing_fmt)
-		err = set_field(&c, "backing_fmt", backing_fmt);
+		err = img_set_field(&c, "backing_fmt", backing_fmt);
 	if (!err && optind < argc)
 		err = parse_size_argument(&c, argv[optind++]);
 	if (!err && optind < argc)
