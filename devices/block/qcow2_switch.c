@@ -118,7 +118,7 @@ static int renew_copied(struct qcow2_switch *s)
 	int err = 0;
 
 	for (uint32_t i = 0; i < s->l1_entries && !err; i++) {
-		uint64_t offset, fresh;
+		uint64_t offset, fresh = 0;
 		bool changed;
 
 		if (!s->l1[i])
@@ -381,6 +381,9 @@ int qcow2_switch_run(struct qcow2_switch *s)
 		err = renew_copied(s);
 	if (!err)
 		err = place(s);
+	/* Of a damaged image: tables that are there twice, but counted once. */
+	if (!err)
+		err = qcow2_switch_check(s);
 	if (!err)
 		err = write_tables(s);
 	if (!err)

@@ -50,6 +50,7 @@ struct qcow2_switch {
 	uint64_t top;     /* no change of blocks from this index on */
 	uint64_t hint;    /* no cluster below this one is free */
 	uint64_t entries; /* of L2 tables looked at */
+	uint64_t counts;  /* refcounts of blocks that change */
 	uint8_t *table;   /* one cluster */
 	uint64_t l1_at, snapshot_at, reftable_at;
 	uint32_t reftable_clusters;

@@ -12,6 +12,10 @@
 /* A hostile image names the same L2 table again and again. */
 #define ENTRIES_MAX (1ull << 30)
 
+/* More refcounts cannot be held in reasonable memory: those of blocks that
+ * change, 4 bytes each. A file of 16 TiB in clusters of 64 KiB has as many. */
+#define COUNTS_MAX (1ull << 28)
+
 int qcow2_switch_begin(struct qcow2_switch *s, struct qcow2 *q)
 {
 	int err;
@@ -57,6 +61,9 @@ int qcow2_switch_add(struct qcow2_switch *s, uint64_t cluster, int sign)
 	int32_t *delta = s->blocks[index].delta;
 
 	if (!delta) {
+		s->counts += qcow2_switch_per_block(s);
+		if (s->counts > COUNTS_MAX)
+			return -EFBIG;
 		delta = calloc(qcow2_switch_per_block(s), sizeof(*delta));
 		if (!delta)
 			return -ENOMEM;

@@ -12,6 +12,7 @@
 
 #include "devices/block/fault.h"
 #include "devices/block/layers.h"
+#include "devices/block/qcow2_snapshot.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 
@@ -32,6 +33,24 @@ static void answered(struct block_request *request, int err)
 {
 	(void)err;
 	container_of(request, struct answer, request)->times++;
+}
+
+static void use_snapshots(struct block *block, const uint8_t *op)
+{
+	static const char *const names[] = { "1", "2", "one", "new" };
+	static const struct timespec now;
+	const char *name = names[op[2] % ARRAY_SIZE(names)];
+
+	switch (op[1] % 3) {
+	case 0:
+		qcow2_snapshot_create(block, name, &now);
+		break;
+	case 1:
+		qcow2_snapshot_goto(block, name);
+		break;
+	default:
+		qcow2_snapshot_delete(block, name);
+	}
 }
 
 /* One operation of five bytes: which one, where, how much. */
@@ -75,8 +94,14 @@ static void attack(const uint8_t *ops, struct memory_bytes *image,
 		qcow2_set_backing(block, backing);
 	else
 		raw->ops->close(raw);
-	for (unsigned i = 0; i < OPS; i++)
-		operate(block, ops + 1 + i * OP_BYTES, buf);
+	for (unsigned i = 0; i < OPS; i++) {
+		const uint8_t *op = ops + 1 + i * OP_BYTES;
+
+		if ((op[0] & 0x60) == 0x60)
+			use_snapshots(block, op);
+		else
+			operate(block, op, buf);
+	}
 	block_close(block);
 }
 

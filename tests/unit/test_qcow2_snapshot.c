@@ -42,20 +42,39 @@ static void copy_model(struct model *to, const struct model *from)
 	memcpy(to->bytes, from->bytes, from->size);
 }
 
+/* Makes it anew, full of compressed clusters, which share host clusters. */
+static void compress(struct stream *s, const char *options)
+{
+	FILE *file = fopen("full.raw", "w");
+
+	assert_non_null(file);
+	for (uint64_t i = 0; i < s->disk.size; i++)
+		s->disk.bytes[i] = i / 3000 + i % 7;
+	assert_int_equal(fwrite(s->disk.bytes, 1, s->disk.size, file),
+			 s->disk.size);
+	assert_int_equal(fclose(file), 0);
+	must("qemu-img convert -c -f raw -O qcow2 -o %s full.raw top.qcow2",
+	     options);
+}
+
 static void stream_make(struct stream *s)
 {
 	static const unsigned bits[] = { 9, 9, 10, 12, 16, 16, 21 };
 	unsigned cluster_bits = bits[rnd_below(&s->seed, ARRAY_SIZE(bits))];
+	char options[96];
 
 	s->v2 = rnd_below(&s->seed, 4) == 0;
 	s->refcount_bits = s->v2 ? 16 : 1u << rnd_below(&s->seed, 7);
 	s->disk.size = 512 * (1 + rnd_below(&s->seed, 2500));
 	s->disk.bytes = calloc(1, s->disk.size);
 	assert_non_null(s->disk.bytes);
-	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o compat=%s,"
-	     "cluster_size=%u,refcount_bits=%u top.qcow2 %llu",
-	     s->v2 ? "0.10" : "1.1", 1u << cluster_bits, s->refcount_bits,
-	     (unsigned long long)s->disk.size);
+	snprintf(options, sizeof(options),
+		 "compat=%s,cluster_size=%u,refcount_bits=%u",
+		 s->v2 ? "0.10" : "1.1", 1u << cluster_bits, s->refcount_bits);
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o %s top.qcow2 %llu",
+	     options, (unsigned long long)s->disk.size);
+	if (s->refcount_bits >= 8 && rnd_below(&s->seed, 3) == 0)
+		compress(s, options);
 	s->block = open_disk("top.qcow2");
 }
 
@@ -595,6 +614,30 @@ static void a_host_that_fails_a_read_keeps_the_old_image(void **state)
 	every_fault_point(FAULT_READ, -EIO, 1);
 }
 
+static void a_sync_that_fails_is_never_called_a_success_again(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= 2; at++) {
+		struct fault_plan plan = { .kinds = FAULT_SYNC, .err = -EIO };
+		struct memory_bytes memory;
+		struct block *block;
+
+		copy_memory(&memory, &blank[0]);
+		block = open_memory(&memory, &plan, NULL);
+		plan.fail_at = plan.done + at;
+		plan.fail_for = 1;
+		assert_int_equal(do_change(block, DELETE), -EIO);
+		assert_int_equal(do_change(block, CREATE), -EIO);
+		assert_int_equal(disk_flush(block), -EIO);
+		assert_int_equal(block_close(block), -EIO);
+		check_clean(&memory);
+		/* The second sync comes after the switch, which this host did
+		 * keep. */
+		assert_int_equal(is_after(&memory, DELETE), at == 2);
+		free(memory.bytes);
+	}
+}
+
 static void a_change_can_be_tried_again_after_an_error(void **state)
 {
 	struct fault_plan plan = { .kinds = FAULT_WRITE, .err = -ENOSPC };
@@ -735,6 +778,8 @@ int main(int argc, char **argv)
 			a_crash_leaves_the_old_image_or_the_new_one_and_no_leak),
 		cmocka_unit_test(a_host_that_fails_a_write_keeps_the_old_image),
 		cmocka_unit_test(a_host_that_fails_a_read_keeps_the_old_image),
+		cmocka_unit_test(
+			a_sync_that_fails_is_never_called_a_success_again),
 		cmocka_unit_test(a_change_can_be_tried_again_after_an_error),
 		cmocka_unit_test(
 			a_refcount_that_would_not_fit_is_refused_and_leaks_nothing),
