@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "devices/block/image_info.h"
 #include "devices/block/lock.h"
 #include "util/args.h"
 #include "util/checked.h"
@@ -27,6 +28,8 @@ static const struct img_command {
 	{ "check", img_check,
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
 	  "         [-U|--force-share] FILE" },
+	{ "compare", img_compare,
+	  "[-q] [-f FMT] [-F FMT] [--backing-dir DIR] FILE1 FILE2" },
 	{ "convert", img_convert,
 	  "[-pq] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
 	  "         [--backing-dir DIR] FILE OUTPUT_FILE" },
@@ -217,6 +220,24 @@ int img_open_file(const char *path, bool writer, bool share,
 	}
 	if (err)
 		close(fd);
+	return err;
+}
+
+int img_find_format(const char *path, const char *name,
+		    enum block_format *format)
+{
+	struct host_file *file;
+	int err;
+
+	if (name)
+		return img_format(path, name, format);
+	err = img_open_file(path, false, false, &file);
+	if (err)
+		return err;
+	err = image_probe(file, format);
+	if (err)
+		log_err("%s: %s", path, strerror(-err));
+	file->ops->close(file);
 	return err;
 }
 

@@ -17,6 +17,7 @@
 
 /* Each gets its own name as argv[0], and returns the exit code. */
 int img_check(int argc, char **argv);
+int img_compare(int argc, char **argv);
 int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
@@ -39,6 +40,10 @@ int img_parse_size(const char *text, uint64_t *size);
 
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
+
+/* The same, or where @name is NULL what the file looks like. */
+int img_find_format(const char *path, const char *name,
+		    enum block_format *format);
 
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);

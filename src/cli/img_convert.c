@@ -7,7 +7,6 @@
 
 #include "cli/img_create.h"
 #include "devices/block/image_copy.h"
-#include "devices/block/image_info.h"
 #include "util/checked.h"
 #include "util/log.h"
 
@@ -34,24 +33,6 @@ static void tell(void *opaque, uint64_t done)
 
 	if (percent >= c->shown + 1 || done == c->size)
 		show(c, percent);
-}
-
-static int find_format(struct conversion *c)
-{
-	struct host_file *file;
-	int err;
-
-	if (c->from_format)
-		return img_format(c->from.path, c->from_format,
-				  &c->from.format);
-	err = img_open_file(c->from.path, false, false, &file);
-	if (err)
-		return err;
-	err = image_probe(file, &c->from.format);
-	if (err)
-		log_err("%s: %s", c->from.path, strerror(-err));
-	file->ops->close(file);
-	return err;
 }
 
 /* A new qcow2 image is empty, and so is a new file; a device is not. */
@@ -106,7 +87,9 @@ static int run(struct conversion *c)
 			c->to.path);
 		return IMG_ERROR;
 	}
-	return find_format(c) || convert(c) ? IMG_ERROR : 0;
+	if (img_find_format(c->from.path, c->from_format, &c->from.format))
+		return IMG_ERROR;
+	return convert(c) ? IMG_ERROR : 0;
 }
 
 int img_convert(int argc, char **argv)
