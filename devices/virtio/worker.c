@@ -78,7 +78,6 @@ static void *worker_main(void *arg)
 	struct virtio_device *virtio = arg;
 	struct pollfd fds[WAIT_MAX];
 
-	pthread_setname_np(pthread_self(), virtio->name);
 	/* The driver may have filled queues before there was a worker. */
 	for (unsigned i = 0; i < virtio->nr_queues; i++)
 		virtio->queues[i].again = true;
@@ -114,6 +113,8 @@ int virtio_worker_start(struct virtio_device *virtio)
 			strerror(err));
 		return -err;
 	}
+	/* By us, not by the thread: it has its name when the driver goes on. */
+	pthread_setname_np(virtio->thread, virtio->name);
 	virtio->has_worker = true;
 	return 0;
 }
