@@ -18,6 +18,9 @@
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
+ * For tools, not for guests: qcow2_create.c makes an image, qcow2_check.c and
+ * qcow2_repair.c find out and put right what is wrong with one.
+ *
  * A struct qcow2 is used by one thread at a time, like the block it is.
  *
  * Q1: on disk, at any moment, every reference points to a cluster whose

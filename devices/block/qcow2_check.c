@@ -170,7 +170,12 @@ static int see_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 
 static int see_snapshot(void *opaque, const struct qcow2_snapshot *s)
 {
-	return see_l1(opaque, s->l1_offset, s->l1_entries, false);
+	struct qcow2_census *c = opaque;
+
+	if (c->q->header.version == 3 && s->disk_size == UINT64_MAX)
+		damaged(c, "snapshot table entry of %.*s is incomplete",
+			s->name_len, s->name);
+	return see_l1(c, s->l1_offset, s->l1_entries, false);
 }
 
 static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
@@ -260,8 +265,8 @@ static int see_all(struct qcow2_census *c)
 		err = qcow2_each_snapshot(c->q, see_snapshot, c, &bytes);
 		see(c, h->snapshots_offset, bytes);
 	}
-	/* Void bitmaps still have their clusters. */
-	if (!err && h->has_bitmaps) {
+	/* Without the bit they are void: a writer passed them over. */
+	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS) {
 		see(c, h->bitmap_directory, h->bitmap_directory_bytes);
 		err = qcow2_each_bitmap(c->q, see_bitmap, c);
 	}
