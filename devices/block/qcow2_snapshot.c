@@ -177,8 +177,21 @@ int qcow2_snapshot_open(struct host_file *file, const char *name,
 	return qcow2_open(file, name, false, block);
 }
 
-/* Common to all changes; to be ended by end() unless it fails. */
-static int begin(struct block *block, struct list *list, struct qcow2_switch *s)
+/* As qcow2_begin_writing() where the disk stays as it is: bitmaps, which say
+ * what was written to it, stay true. */
+static int begin_beside(struct qcow2 *q)
+{
+	uint64_t keep = q->header.autoclear & QCOW2_AUTO_BITMAPS;
+
+	if (q->error || q->header.autoclear == keep)
+		return q->error;
+	return qcow2_put_features(q, q->header.incompatible, keep);
+}
+
+/* Common to all changes, of the disk too or of snapshots only; to be ended by
+ * end() unless it fails. */
+static int begin(struct block *block, bool of_disk, struct list *list,
+		 struct qcow2_switch *s)
 {
 	struct qcow2 *q = qcow2_of(block);
 	int err;
@@ -187,7 +200,7 @@ static int begin(struct block *block, struct list *list, struct qcow2_switch *s)
 		return -ENOTSUP;
 	if (block->read_only)
 		return -EROFS;
-	err = qcow2_begin_writing(q);
+	err = of_disk ? qcow2_begin_writing(q) : begin_beside(q);
 	if (!err)
 		err = list_read(q, list);
 	if (err)
@@ -267,7 +280,7 @@ int qcow2_snapshot_create(struct block *block, const char *name,
 {
 	struct qcow2_switch s;
 	struct list list;
-	int err = begin(block, &list, &s);
+	int err = begin(block, false, &list, &s);
 
 	if (err)
 		return err;
@@ -337,7 +350,7 @@ int qcow2_snapshot_goto(struct block *block, const char *which)
 	struct qcow2_table l1 = { 0 };
 	struct entry *entry;
 	struct list list;
-	int err = begin(block, &list, &s);
+	int err = begin(block, true, &list, &s);
 
 	if (err)
 		return err;
@@ -372,7 +385,7 @@ int qcow2_snapshot_delete(struct block *block, const char *which)
 	struct qcow2_table l1 = { 0 };
 	struct entry *entry;
 	struct list list;
-	int err = begin(block, &list, &s);
+	int err = begin(block, false, &list, &s);
 
 	if (err)
 		return err;

@@ -770,6 +770,26 @@ static void a_snapshot_is_found_by_id_and_by_name(void **state)
 	must("qemu-img check x.qcow2");
 }
 
+static void bitmaps_stay_true_until_the_disk_changes(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 x.qcow2 1M && "
+	     "qemu-img bitmap --add x.qcow2 map");
+	block = open_disk("x.qcow2");
+	assert_int_equal(qcow2_snapshot_create(block, "a", &now), 0);
+	assert_int_equal(qcow2_snapshot_create(block, "b", &now), 0);
+	assert_int_equal(qcow2_snapshot_delete(block, "a"), 0);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check x.qcow2");
+	must("qemu-img info x.qcow2 | grep -q 'name: map'");
+	block = open_disk("x.qcow2");
+	assert_int_equal(qcow2_snapshot_goto(block, "b"), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_not_equal(sh("qemu-img info x.qcow2 | grep -q ' auto$'"), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -787,6 +807,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_table_without_extra_data_gets_what_version_3_asks_for),
 		cmocka_unit_test(a_snapshot_is_found_by_id_and_by_name),
+		cmocka_unit_test(bitmaps_stay_true_until_the_disk_changes),
 	};
 
 	if (argc > 1)
