@@ -72,15 +72,16 @@ static int run_command(const struct command *command, int argc, char **argv)
 	return code;
 }
 
-/* Half a MiB for each thread's stack, which is plenty: where the host gives huge pages
- * unasked, the first touch of one of the usual 8 MiB takes 2. */
+/* One MiB for each thread's stack, which is plenty, also with the shadow of a sanitizer:
+ * where the host gives huge pages unasked, the first touch of one of the usual 8 MiB takes
+ * 2 MiB. */
 static void stacks_prepare(void)
 {
 	pthread_attr_t attr;
 
 	if (pthread_attr_init(&attr))
 		return;
-	if (!pthread_attr_setstacksize(&attr, 512 << 10))
+	if (!pthread_attr_setstacksize(&attr, 1 << 20))
 		pthread_setattr_default_np(&attr);
 	pthread_attr_destroy(&attr);
 }

@@ -29,6 +29,8 @@ struct wire {
 	unsigned sends;    /* atomic */
 	unsigned deaths;   /* atomic: receives that found no one there */
 	bool closed;
+	pthread_mutex_t
+		lock; /* tells the sanitizer that a frame orders both ends */
 };
 
 static ssize_t wire_send(struct net_backend *net, const struct iovec *iov,
@@ -49,9 +51,13 @@ static ssize_t wire_receive(struct net_backend *net, const struct iovec *iov,
 			    int iovcnt)
 {
 	struct wire *wire = container_of(net, struct wire, net);
-	ssize_t n = readv(net->fd, iov, iovcnt);
-	int err = -errno;
+	ssize_t n;
+	int err;
 
+	pthread_mutex_lock(&wire->lock);
+	n = readv(net->fd, iov, iovcnt);
+	err = -errno;
+	pthread_mutex_unlock(&wire->lock);
 	if (n == 0 || (n < 0 && err != -EAGAIN))
 		__atomic_fetch_add(&wire->deaths, 1, __ATOMIC_SEQ_CST);
 	return n < 0 ? err : n;
@@ -95,6 +101,7 @@ static void wire_create(struct bench *bench, struct wire *wire)
 			 .offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
 			 .mtu = 1500 },
 		.other = fds[1],
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	assert_int_equal(virtio_net_create("net0", &wire->net, mac,
 					   &bench->memory, &virtio),
@@ -121,7 +128,9 @@ static void wire_put(struct wire *wire, size_t len, uint8_t seed)
 	static uint8_t frame[70000];
 
 	frame_fill(frame, len, seed);
+	pthread_mutex_lock(&wire->lock);
 	assert_int_equal(write(wire->other, frame, len), len);
+	pthread_mutex_unlock(&wire->lock);
 }
 
 /* The driver gives @n receive buffers of @len bytes each, at DATA + i * 4096.
