@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define QUEUE_SIZE   256
 #define QUEUES       1
@@ -252,6 +253,16 @@ static void blk_drain(struct virtio_device *virtio)
 		virtio_publish(virtio, i);
 }
 
+/* Else the first touch may take 2 MiB, where the host gives those unasked. */
+static void without_huge_pages(void *bytes, size_t size)
+{
+	uintptr_t first = align_up((uintptr_t)bytes, 4096);
+	uintptr_t last = align_down((uintptr_t)bytes + size, 4096);
+
+	if (first < last)
+		madvise((void *)first, last - first, MADV_NOHUGEPAGE);
+}
+
 static int queue_start(struct virtio_blk *blk, unsigned number)
 {
 	struct blk_queue *queue = &blk->queues[number];
@@ -264,6 +275,7 @@ static int queue_start(struct virtio_blk *blk, unsigned number)
 	queue->iov = calloc(size * pieces, sizeof(*queue->iov));
 	if (!queue->requests || !queue->iov)
 		return -ENOMEM;
+	without_huge_pages(queue->iov, size * pieces * sizeof(*queue->iov));
 	queue->free = NULL;
 	for (size_t i = size; i--;) {
 		struct blk_request *request = &queue->requests[i];
