@@ -10,6 +10,7 @@
  *   qcow2_crypt.c     clusters of data: plain, or by the image's key
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
+ *   qcow2_compress.c  compressed clusters, written
  *   qcow2_zero.c      zero and discard
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
@@ -96,6 +97,7 @@ struct qcow2 {
 	struct qcow2_cache l2_cache, ref_cache;
 
 	uint64_t free_hint; /* no cluster below this one is free */
+	uint64_t pack_at;   /* where the next compressed cluster may go */
 	uint64_t bogus;     /* refcounts found set past the end of the file */
 	uint64_t file_end;  /* bytes from here on were never written: zeros */
 	struct qcow2_freed *freed;
@@ -163,6 +165,9 @@ int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t *value);
  * at host offset *offset, *got of them. */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset,
 		uint64_t *got);
+/* One more reference to the cluster at @offset, which has one; -EOVERFLOW when
+ * its refcount is too narrow. */
+int qcow2_ref(struct qcow2 *q, uint64_t offset);
 /* Takes back what was allocated but never referenced. */
 void qcow2_release(struct qcow2 *q, uint64_t offset, uint64_t clusters);
 /* Makes room for @more calls of qcow2_free_later(), which then cannot fail. */

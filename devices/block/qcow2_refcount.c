@@ -314,6 +314,16 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset, uint64_t *got)
 	return err;
 }
 
+int qcow2_ref(struct qcow2 *q, uint64_t offset)
+{
+	uint64_t cluster = offset >> q->header.cluster_bits, value;
+	int err = qcow2_refcount_read(q, cluster, &value);
+
+	if (!err && value == qcow2_refcount_max(q->header.refcount_order))
+		err = -EOVERFLOW;
+	return err ? err : refcount_write(q, cluster, value + 1);
+}
+
 /* Drops one reference; true if it was the last one. What cannot be dropped is
  * leaked, and said. */
 static bool unref(struct qcow2 *q, uint64_t cluster)
@@ -342,6 +352,8 @@ static bool unref(struct qcow2 *q, uint64_t cluster)
 	qcow2_cache_drop(q, cluster << q->header.cluster_bits);
 	if (cluster < q->free_hint)
 		q->free_hint = cluster;
+	if (cluster == q->pack_at >> q->header.cluster_bits)
+		q->pack_at = 0;
 	return true;
 }
 

@@ -334,6 +334,7 @@ static void adopt(struct qcow2_switch *s, const struct qcow2_table *l1,
 	q->block.size = h->size;
 	q->free_hint = 1;
 	q->inflated_at = 0;
+	q->pack_at = 0;
 	qcow2_cache_forget(&q->l2_cache);
 	qcow2_cache_forget(&q->ref_cache);
 }
