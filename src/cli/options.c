@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include "cli/options_net.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -45,8 +46,7 @@ static const struct arg_option run_flags[] = {
 		       "several: /dev/vda, /dev/vdb, ...;\n"
 		       "backing-dir=DIR allows backing files there too;\n"
 		       "key-file=PATH holds the passphrase of a LUKS image" },
-	[OPT_NET] = { "net", 'n', "bridge=BR|tap=IF[,mac=MAC]",
-		      "virtio-net card on a bridge, or on a tap that exists" },
+	[OPT_NET] = { "net", 'n', NET_OPTIONS_SYNOPSIS, NET_OPTIONS_HELP },
 	[OPT_TRANSPORT] = { "transport", 'T', "pci|mmio",
 			    "how virtio devices are found [pci]" },
 	[OPT_SERIAL] = { "serial", 's', "stdio|none|file:PATH|pty|unix:PATH",
@@ -140,46 +140,6 @@ static int parse_disk(struct machine_config *config, char *value)
 	return err;
 }
 
-static int parse_net_field(struct net_options *net, const char *key,
-			   const char *value)
-{
-	bool bridge = !strcmp(key, "bridge");
-
-	if ((bridge || !strcmp(key, "tap")) && value && *value &&
-	    !net->ifname) {
-		net->kind = bridge ? NET_BRIDGE : NET_TAP;
-		net->ifname = value;
-		return 0;
-	}
-	if (!strcmp(key, "mac") && value) {
-		net->has_mac = true;
-		return net_mac_parse(value, net->mac)
-			       ? wrong(OPT_NET, value,
-				       "is not a unicast MAC such as "
-				       "52:54:00:12:34:56")
-			       : 0;
-	}
-	log_err("--net: %s%s%s is not one of bridge=BR, tap=IF (one of the "
-		"two), mac=MAC",
-		key, value ? "=" : "", value ? value : "");
-	return -EINVAL;
-}
-
-static int parse_net(struct machine_config *config, char *value)
-{
-	struct net_options *net = &config->nets[config->nr_nets];
-	char *rest = value, *field, *field_value;
-	int err = 0;
-
-	*net = (struct net_options){ 0 };
-	while (!err && (field = list_next(&rest, &field_value)))
-		err = parse_net_field(net, field, field_value);
-	if (!err && !net->ifname)
-		return wrong(OPT_NET, value, "names no bridge=BR or tap=IF");
-	config->nr_nets++;
-	return err;
-}
-
 static int parse_choice(int option, const char *value, const char *const *names,
 			int count)
 {
@@ -257,7 +217,8 @@ static int run_option(struct run_options *options, int option, char *value)
 	case OPT_DISK:
 		return check_room(config) ? -EINVAL : parse_disk(config, value);
 	case OPT_NET:
-		return check_room(config) ? -EINVAL : parse_net(config, value);
+		return check_room(config) ? -EINVAL
+					  : net_options_parse(config, value);
 	case OPT_TRANSPORT:
 	case OPT_DEBUG_EXIT:
 		return run_choice(config, option, value);

@@ -1,0 +1,20 @@
+/*
+ * The value of --net, turned into a struct net_options of the machine.
+ *
+ * Main thread. The options borrow the text, and cut it up in place.
+ */
+#ifndef KVIST_CLI_OPTIONS_NET_H
+#define KVIST_CLI_OPTIONS_NET_H
+
+#include "machine.h"
+
+#define NET_OPTIONS_SYNOPSIS "none|bridge=BR|tap=IF[,KEY=VALUE]..."
+#define NET_OPTIONS_HELP                                                       \
+	"virtio-net card on a bridge, or on a tap that exists;\n"              \
+	"mac=MAC: its address"
+
+/* One more card for @config, or none for "none". 0, or -EINVAL after a line
+ * that says what is wrong. The caller has made sure that there is room. */
+int net_options_parse(struct machine_config *config, char *value);
+
+#endif
