@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "devices/block/prefix_code.h"
+
 #define MATCH_MIN 3
 #define MATCH_MAX 258
 #define CHAIN_MAX 48 /* places looked at for the longest match */
@@ -73,72 +75,6 @@ static struct coded code_distance(unsigned distance)
 			       v & ((1u << bits) - 1) };
 }
 
-/*
- * Lengths of a minimum redundancy code, in place (Moffat and Katajainen):
- * @a holds the counts of @n >= 2 symbols, rarest first, and then the lengths,
- * longest first.
- */
-static void code_lengths(uint32_t *a, unsigned n)
-{
-	unsigned root = 0, leaf = 2, next = n - 1, free_nodes = 1, used;
-
-	/* Join the two rarest, again and again; a joined one's place then holds
-	 * its parent. */
-	a[0] += a[1];
-	for (unsigned i = 1; i < n - 1; i++) {
-		for (unsigned half = 0; half < 2; half++) {
-			uint32_t count;
-
-			if (leaf >= n || (root < i && a[root] < a[leaf])) {
-				count = a[root];
-				a[root++] = i;
-			} else {
-				count = a[leaf++];
-			}
-			a[i] = half ? a[i] + count : count;
-		}
-	}
-	/* Parents become depths. */
-	a[n - 2] = 0;
-	for (unsigned i = n - 2; i--;)
-		a[i] = a[a[i]] + 1;
-	/* Inner nodes of each depth leave the rest of it to leaves. */
-	root = n - 1;
-	for (uint32_t depth = 0; free_nodes; depth++) {
-		for (used = 0; root && a[root - 1] == depth; root--)
-			used++;
-		for (; free_nodes > used; free_nodes--)
-			a[next--] = depth;
-		free_nodes = 2 * used;
-	}
-}
-
-/* Shortens the codes longer than @limit, at the cost of others. */
-static void limit_lengths(uint32_t *lens, unsigned n, unsigned limit)
-{
-	uint32_t count[CODE_MAX + 1] = { 0 }, total = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		count[lens[i] < limit ? lens[i] : limit]++;
-	for (unsigned len = 1; len <= limit; len++)
-		total += count[len] << (limit - len);
-	/* Too many: one code of the longest becomes the sister of a shorter
-	 * one, which gets longer by a bit. */
-	for (; total > 1u << limit; total--) {
-		unsigned len = limit - 1;
-
-		while (!count[len])
-			len--;
-		count[limit]--;
-		count[len]--;
-		count[len + 1] += 2;
-	}
-	for (unsigned len = limit, i = 0; len; len--) {
-		for (uint32_t j = 0; j < count[len]; j++)
-			lens[i++] = len;
-	}
-}
-
 /* 3.2.2: codes of one length follow each other in the order of symbols. */
 static void assign_codes(struct deflate_code *code, unsigned n)
 {
@@ -158,46 +94,10 @@ static void assign_codes(struct deflate_code *code, unsigned n)
 	}
 }
 
-/* The symbols that occur, rarest first; returns how many. */
-static unsigned sort_symbols(const struct deflate_code *code, unsigned n,
-			     uint16_t order[DEFLATE_LITERALS])
-{
-	unsigned used = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		unsigned at = used;
-
-		if (!code->count[i])
-			continue;
-		used++;
-		for (; at && code->count[order[at - 1]] > code->count[i]; at--)
-			order[at] = order[at - 1];
-		order[at] = i;
-	}
-	return used;
-}
-
 /* Makes the code for the counts. */
 static void make_code(struct deflate_code *code, unsigned n, unsigned limit)
 {
-	uint32_t lens[DEFLATE_LITERALS] = { 0 };
-	uint16_t order[DEFLATE_LITERALS];
-	unsigned used = sort_symbols(code, n, order);
-
-	/* Readers want a complete code: it has at least two symbols. */
-	for (unsigned i = 0; used < 2; i++) {
-		if (!code->count[i]) {
-			code->count[i] = 1;
-			used = sort_symbols(code, n, order);
-		}
-	}
-	for (unsigned i = 0; i < used; i++)
-		lens[i] = code->count[order[i]];
-	code_lengths(lens, used);
-	limit_lengths(lens, used, limit);
-	memset(code->len, 0, sizeof(code->len));
-	for (unsigned i = 0; i < used; i++)
-		code->len[order[i]] = lens[i];
+	prefix_code_lengths(code->count, n, limit, code->len);
 	assign_codes(code, n);
 }
 

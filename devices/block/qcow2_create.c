@@ -17,7 +17,7 @@
 #include "util/bytes.h"
 #include "util/checked.h"
 
-#define HEADER_BYTES  112 /* with the type of compression: 0, zlib */
+#define HEADER_BYTES  112 /* with the type of compression */
 #define FEATURE_NAME  48
 #define FEATURE_NAMES (sizeof(features) / sizeof(features[0]))
 
@@ -144,6 +144,10 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 	if (shape->version == 2 && shape->lazy_refcounts)
 		return "Lazy refcounts only supported with compatibility "
 		       "level 1.1 and above (use version=v3 or greater)";
+	if (shape->version == 2 && shape->compression != QCOW2_ZLIB)
+		return "Non-zlib compression type is only supported with "
+		       "compatibility level 1.1 and above (use version=v3 or "
+		       "greater)";
 	if (!is_power_of_two(shape->refcount_bits) || shape->refcount_bits > 64)
 		return "Refcount width must be a power of two and may not "
 		       "exceed 64 bits";
@@ -190,7 +194,10 @@ static void fill_fields(const struct layout *l, uint8_t *header)
 	put_be32(header + QCOW2_AT_REFTABLE + 8, l->reftable.count);
 	if (l->shape->version == 2)
 		return;
+	if (l->shape->compression != QCOW2_ZLIB)
+		put_be64(header + QCOW2_AT_INCOMPATIBLE, QCOW2_COMPRESSION);
 	put_be64(header + 80, l->shape->lazy_refcounts);
+	header[QCOW2_AT_COMPRESSION] = l->shape->compression;
 	put_be32(header + 96, l->order);
 	put_be32(header + 100, HEADER_BYTES);
 }

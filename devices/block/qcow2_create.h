@@ -24,6 +24,7 @@ struct qcow2_shape {
 	uint64_t cluster_size;   /* bytes, a power of two, 512 to 2M */
 	uint64_t refcount_bits;  /* a power of two, 1 to 64; 16 in version 2 */
 	bool lazy_refcounts;     /* version 3 only */
+	unsigned compression;    /* QCOW2_ZLIB, or in version 3 QCOW2_ZSTD */
 	const char *backing;     /* its name as the image keeps it, or NULL */
 	const char *backing_fmt; /* "qcow2", "raw"; NULL: not stated */
 	enum qcow2_preallocation preallocation;

@@ -4,12 +4,10 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "devices/block/zstd_codes.h"
+
 #define FRAME_MAGIC     0xfd2fb528u
 #define SKIPPABLE_MAGIC 0x184d2a50u /* and the 15 that follow it */
-
-#define LITERAL_CODES 36
-#define MATCH_CODES   53
-#define OFFSET_CODES  32
 
 struct input {
 	const uint8_t *at, *end;
@@ -19,64 +17,6 @@ struct output {
 	uint8_t *at, *end;
 	uint8_t *start; /* of the frame: matches do not reach below */
 };
-
-/* The codes of lengths: what to add to so many bits (3.1.1.3.2.1.1). */
-struct length_code {
-	uint32_t base;
-	uint8_t bits;
-};
-
-static const struct length_code literal_codes[LITERAL_CODES] = {
-	{ 0, 0 },      { 1, 0 },     { 2, 0 },     { 3, 0 },      { 4, 0 },
-	{ 5, 0 },      { 6, 0 },     { 7, 0 },     { 8, 0 },      { 9, 0 },
-	{ 10, 0 },     { 11, 0 },    { 12, 0 },    { 13, 0 },     { 14, 0 },
-	{ 15, 0 },     { 16, 1 },    { 18, 1 },    { 20, 1 },     { 22, 1 },
-	{ 24, 2 },     { 28, 2 },    { 32, 3 },    { 40, 3 },     { 48, 4 },
-	{ 64, 6 },     { 128, 7 },   { 256, 8 },   { 512, 9 },    { 1024, 10 },
-	{ 2048, 11 },  { 4096, 12 }, { 8192, 13 }, { 16384, 14 }, { 32768, 15 },
-	{ 65536, 16 },
-};
-
-static const struct length_code match_codes[MATCH_CODES] = {
-	{ 3, 0 },      { 4, 0 },      { 5, 0 },      { 6, 0 },     { 7, 0 },
-	{ 8, 0 },      { 9, 0 },      { 10, 0 },     { 11, 0 },    { 12, 0 },
-	{ 13, 0 },     { 14, 0 },     { 15, 0 },     { 16, 0 },    { 17, 0 },
-	{ 18, 0 },     { 19, 0 },     { 20, 0 },     { 21, 0 },    { 22, 0 },
-	{ 23, 0 },     { 24, 0 },     { 25, 0 },     { 26, 0 },    { 27, 0 },
-	{ 28, 0 },     { 29, 0 },     { 30, 0 },     { 31, 0 },    { 32, 0 },
-	{ 33, 0 },     { 34, 0 },     { 35, 1 },     { 37, 1 },    { 39, 1 },
-	{ 41, 1 },     { 43, 2 },     { 47, 2 },     { 51, 3 },    { 59, 3 },
-	{ 67, 4 },     { 83, 4 },     { 99, 5 },     { 131, 7 },   { 259, 8 },
-	{ 515, 9 },    { 1027, 10 },  { 2051, 11 },  { 4099, 12 }, { 8195, 13 },
-	{ 16387, 14 }, { 32771, 15 }, { 65539, 16 },
-};
-
-/* The tables that need no description (3.1.1.3.2.2). */
-static const int16_t literal_counts[LITERAL_CODES] = {
-	4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
-	2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1,
-};
-static const int16_t match_counts[MATCH_CODES] = {
-	1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1,  1,  1,  1,  1,  1,  1,  1,
-	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,  1,  1,  1,  1,
-	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
-};
-static const int16_t offset_counts[29] = {
-	1, 1, 1, 1, 1, 1, 2, 2, 2, 1,  1,  1,  1,  1,  1,
-	1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
-};
-
-struct alphabet {
-	const int16_t *counts;
-	unsigned counted, log;     /* the predefined table */
-	unsigned symbols, max_log; /* limits of a described one */
-};
-
-static const struct alphabet literal_alphabet = { literal_counts, 36, 6, 36,
-						  9 };
-static const struct alphabet match_alphabet = { match_counts, 53, 6, 53, 9 };
-static const struct alphabet offset_alphabet = { offset_counts, 29, 5,
-						 OFFSET_CODES, 8 };
 
 /* The next @n bytes, or NULL when there are fewer. */
 static const uint8_t *take(struct input *in, size_t n)
@@ -187,7 +127,7 @@ static bool read_literals(struct zstd *z, struct input *in,
 }
 
 static bool read_table(struct zstd_fse *fse, struct input *in, unsigned mode,
-		       const struct alphabet *alphabet)
+		       const struct zstd_alphabet *alphabet)
 {
 	size_t bytes;
 
@@ -257,13 +197,13 @@ static bool run_sequence(struct zstd *z, struct zstd_bits *s,
 			 struct output *out, struct input *literals,
 			 const unsigned state[3])
 {
-	const struct length_code *lit, *mat;
+	const struct zstd_length_code *lit, *mat;
 	uint64_t value, lit_len, mat_len;
 	const uint8_t *bytes;
 	unsigned code = z->offsets.entry[state[1]].symbol;
 
-	lit = &literal_codes[z->literal_lengths.entry[state[0]].symbol];
-	mat = &match_codes[z->match_lengths.entry[state[2]].symbol];
+	lit = &zstd_literal_codes[z->literal_lengths.entry[state[0]].symbol];
+	mat = &zstd_match_codes[z->match_lengths.entry[state[2]].symbol];
 	value = (1ull << code) + zstd_bits_take(s, code);
 	zstd_bits_refill(s);
 	mat_len = mat->base + zstd_bits_take(s, mat->bits);
@@ -334,10 +274,11 @@ static bool read_sequences(struct zstd *z, struct input *in, unsigned *count)
 	if (!take_le(in, 1, &value) || value & 3)
 		return false;
 	return read_table(&z->literal_lengths, in, value >> 6,
-			  &literal_alphabet) &&
-	       read_table(&z->offsets, in, value >> 4 & 3, &offset_alphabet) &&
+			  &zstd_literal_alphabet) &&
+	       read_table(&z->offsets, in, value >> 4 & 3,
+			  &zstd_offset_alphabet) &&
 	       read_table(&z->match_lengths, in, value >> 2 & 3,
-			  &match_alphabet);
+			  &zstd_match_alphabet);
 }
 
 static bool coded_block(struct zstd *z, struct input in, struct output *all)

@@ -19,6 +19,10 @@ struct img_creation {
 	struct qcow2_shape shape;
 };
 
+/* img_fields.c: names of qcow2's types of compression. */
+#define IMG_COMPRESSIONS 2
+extern const char *const img_compressions[IMG_COMPRESSIONS];
+
 /* Takes one option of -o, or all of a list of -o, which is cut up in place.
  * 0, or -EINVAL, logged. */
 int img_set_field(struct img_creation *c, const char *name, const char *value);

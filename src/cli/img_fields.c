@@ -1,0 +1,216 @@
+/*
+ * The options of -o: what an image can be.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/img_create.h"
+#include "devices/block/qcow2_format.h"
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+const char *const img_compressions[IMG_COMPRESSIONS] = {
+	[QCOW2_ZLIB] = "zlib",
+	[QCOW2_ZSTD] = "zstd",
+};
+
+/* One option of -o. */
+struct field {
+	const char *name;
+	bool raw; /* for a raw image too */
+	int (*set)(struct img_creation *c, const char *name, const char *value);
+	const char *help;
+};
+
+static int set_size_of(const struct img_creation *c, const char *name,
+		       const char *value, uint64_t *size)
+{
+	if (!img_parse_size(value, size))
+		return 0;
+	log_err("%s: Parameter '%s' expects a non-negative number below 2^63; "
+		"optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+		"tera-, peta- and exabytes",
+		c->path, name);
+	return -EINVAL;
+}
+
+static int set_size(struct img_creation *c, const char *name, const char *value)
+{
+	c->sized = true;
+	return set_size_of(c, name, value, &c->shape.size);
+}
+
+static int set_cluster(struct img_creation *c, const char *name,
+		       const char *value)
+{
+	return set_size_of(c, name, value, &c->shape.cluster_size);
+}
+
+static int set_compat(struct img_creation *c, const char *name,
+		      const char *value)
+{
+	(void)name;
+	c->compat = value;
+	if (!strcmp(value, "0.10") || !strcmp(value, "v2"))
+		c->shape.version = 2;
+	else if (!strcmp(value, "1.1") || !strcmp(value, "v3"))
+		c->shape.version = 3;
+	else {
+		log_err("%s: Parameter 'version' does not accept value '%s'",
+			c->path, value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int set_refcount(struct img_creation *c, const char *name,
+			const char *value)
+{
+	if (!parse_number(value, 0, UINT64_MAX, &c->shape.refcount_bits))
+		return 0;
+	log_err("%s: Parameter '%s' expects a number", c->path, name);
+	return -EINVAL;
+}
+
+static int set_lazy(struct img_creation *c, const char *name, const char *value)
+{
+	c->shape.lazy_refcounts = !strcmp(value, "on");
+	if (c->shape.lazy_refcounts || !strcmp(value, "off"))
+		return 0;
+	log_err("%s: Parameter '%s' expects 'on' or 'off'", c->path, name);
+	return -EINVAL;
+}
+
+/* One of @n names, NULL where there is none; its place in *which. */
+static int set_named(const struct img_creation *c, const char *name,
+		     const char *value, const char *const *names, size_t n,
+		     unsigned *which)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (names[i] && !strcmp(value, names[i])) {
+			*which = i;
+			return 0;
+		}
+	}
+	log_err("%s: Parameter '%s' does not accept value '%s'", c->path, name,
+		value);
+	return -EINVAL;
+}
+
+static int set_compression(struct img_creation *c, const char *name,
+			   const char *value)
+{
+	return set_named(c, name, value, img_compressions,
+			 ARRAY_SIZE(img_compressions), &c->shape.compression);
+}
+
+static int set_prealloc(struct img_creation *c, const char *name,
+			const char *value)
+{
+	static const char *const modes[] = {
+		[QCOW2_PREALLOC_OFF] = "off",
+		[QCOW2_PREALLOC_METADATA] = "metadata",
+		[QCOW2_PREALLOC_FALLOC] = "falloc",
+		[QCOW2_PREALLOC_FULL] = "full",
+	};
+
+	unsigned mode = QCOW2_PREALLOC_OFF;
+	int err;
+
+	c->preallocation = value;
+	err = set_named(c, name, value, modes, ARRAY_SIZE(modes), &mode);
+	if (!err && mode == QCOW2_PREALLOC_METADATA && c->format == BLOCK_RAW) {
+		log_err("%s: Parameter '%s' does not accept value '%s'",
+			c->path, name, value);
+		err = -EINVAL;
+	}
+	c->shape.preallocation = mode;
+	return err;
+}
+
+static int set_backing(struct img_creation *c, const char *name,
+		       const char *value)
+{
+	(void)name;
+	c->shape.backing = *value ? value : NULL;
+	return 0;
+}
+
+static int set_backing_fmt(struct img_creation *c, const char *name,
+			   const char *value)
+{
+	(void)name;
+	c->shape.backing_fmt = value;
+	return 0;
+}
+
+static const struct field fields[] = {
+	{ "backing_file", false, set_backing,
+	  "<str>     - File name of a base image" },
+	{ "backing_fmt", false, set_backing_fmt,
+	  "<str>      - Image format of the base image" },
+	{ "cluster_size", false, set_cluster,
+	  "<size>    - qcow2 cluster size" },
+	{ "compat", false, set_compat,
+	  "<str>           - Compatibility level (v2 [0.10] or v3 [1.1])" },
+	{ "compression_type", false, set_compression,
+	  "<str> - How clusters are compressed: zlib or zstd" },
+	{ "lazy_refcounts", false, set_lazy,
+	  "<bool (on/off)> - Postpone refcount updates" },
+	{ "preallocation", true, set_prealloc,
+	  "<str>    - Preallocation mode (allowed values: off, metadata, "
+	  "falloc, full)" },
+	{ "refcount_bits", false, set_refcount,
+	  "<num>    - Width of a reference count entry in bits" },
+	{ "size", true, set_size, "<size>            - Virtual disk size" },
+};
+
+void img_print_fields(const struct img_creation *c)
+{
+	bool raw = c->format == BLOCK_RAW;
+
+	printf("Supported %s options:\n", raw ? "raw" : "qcow2");
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (fields[i].raw || !raw)
+			printf("  %s=%s\n", fields[i].name, fields[i].help);
+	}
+}
+
+int img_set_field(struct img_creation *c, const char *name, const char *value)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const struct field *f = &fields[i];
+
+		if (strcmp(f->name, name))
+			continue;
+		if (c->format == BLOCK_RAW && !f->raw)
+			break;
+		return f->set(c, name, value ? value : "on");
+	}
+	if (!strncmp(name, "backing_f", 9))
+		log_err("%s: Backing file not supported for file format 'raw'",
+			c->path);
+	else
+		log_err("%s: Invalid parameter '%s'; -o help lists them",
+			c->path, name);
+	return -EINVAL;
+}
+
+int img_set_fields(struct img_creation *c, char *list)
+{
+	char *name, *value;
+
+	while ((name = list_next(&list, &value))) {
+		int err = 0;
+
+		if (!value && (!strcmp(name, "help") || !strcmp(name, "?")))
+			c->help = true;
+		else if (*name)
+			err = img_set_field(c, name, value);
+		if (err)
+			return err;
+	}
+	return 0;
+}
