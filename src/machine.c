@@ -9,13 +9,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 int machine_failed(enum exit_code code, int err)
 {
@@ -67,67 +63,9 @@ static void machine_ended(struct watch *watch, uint32_t events)
 		loop_stop(&m->loop);
 }
 
-static void machine_signalled(struct watch *watch, uint32_t events)
-{
-	struct machine *m = container_of(watch, struct machine, signals);
-	struct signalfd_siginfo info;
-
-	(void)events;
-	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	if (info.ssi_signo == SIGPWR)
-		power_button(&m->power);
-	else
-		vm_end(&m->vm, END_SIGNAL, info.ssi_signo);
-}
-
 static void machine_power_key(void *arg)
 {
 	power_button(arg);
-}
-
-static void machine_timed_out(struct watch *watch, uint32_t events)
-{
-	struct machine *m = container_of(watch, struct machine, timeout);
-
-	(void)events;
-	vm_end(&m->vm, END_TIMEOUT, 0);
-}
-
-/* Signals are taken by the loop; threads inherit that they are blocked. */
-static int machine_take_signals(struct machine *m)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGPWR);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	m->signals = (struct watch){
-		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
-		.ready = machine_signalled,
-	};
-	if (m->signals.fd < 0)
-		return -errno;
-	return loop_add(&m->loop, &m->signals, EPOLLIN);
-}
-
-static int machine_set_timeout(struct machine *m)
-{
-	struct itimerspec at = { .it_value.tv_sec = m->config->timeout };
-
-	if (!m->config->timeout)
-		return 0;
-	m->timeout = (struct watch){
-		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC),
-		.ready = machine_timed_out,
-	};
-	if (m->timeout.fd < 0 ||
-	    timerfd_settime(m->timeout.fd, 0, &at, NULL) < 0)
-		return -errno;
-	return loop_add(&m->loop, &m->timeout, EPOLLIN);
 }
 
 /*
@@ -338,30 +276,6 @@ static int machine_load(struct machine *m)
 	if (boot_load(&m->boot, &machine, &entry))
 		return EXIT_CODE_INPUT;
 	return vcpu_enter(&m->vm.vcpus[0], &entry) ? EXIT_CODE_INTERNAL : 0;
-}
-
-static void machine_ignore_events(struct machine *m)
-{
-	if (m->timeout.fd >= 0)
-		close(m->timeout.fd);
-	if (m->signals.fd >= 0)
-		close(m->signals.fd);
-}
-
-/* Until here a signal ends the process at once, however long the opening of a
- * disk takes; no byte of a guest is written yet. */
-static int machine_watch_events(struct machine *m)
-{
-	int err;
-
-	m->timeout.fd = m->signals.fd = -1;
-	err = machine_take_signals(m);
-	if (!err)
-		err = machine_set_timeout(m);
-	if (!err)
-		return 0;
-	machine_ignore_events(m);
-	return machine_stage_failed("signals and timers", EXIT_CODE_HOST, err);
 }
 
 static int machine_start_threads(struct machine *m)

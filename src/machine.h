@@ -58,6 +58,7 @@ struct machine {
 	struct loop loop;
 	struct watch signals; /* SIGINT, SIGTERM, SIGHUP, SIGPWR */
 	struct watch timeout;
+	struct watch settled; /* a timer: the guest has started */
 	struct console console;
 	struct boot boot;
 

@@ -1,6 +1,7 @@
 /*
  * What the files of the machine share with each other, and with no one else:
- * machine.c makes and runs it, machine_devices.c adds disks, cards and the rng.
+ * machine.c makes and runs it, machine_devices.c adds disks, cards and the rng,
+ * machine_events.c knows what the main thread waits for besides the vCPUs.
  * Main thread.
  */
 #ifndef KVIST_MACHINE_PARTS_H
@@ -18,5 +19,11 @@ int machine_stage_failed(const char *what, enum exit_code code, int err);
 /* A stage of the machine: 0, or an exit code, logged. */
 int machine_add_devices(struct machine *m);
 void machine_remove_devices(struct machine *m);
+
+/* A stage: signals, --timeout, and what is put off until the guest runs. Until
+ * here a signal ends the process at once, however long the opening of a disk
+ * takes; no byte of a guest is written yet. */
+int machine_watch_events(struct machine *m);
+void machine_ignore_events(struct machine *m);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * alternate: runs several commands in turn, many times, and compares how long each takes
- * to its first byte of output, on either of its outputs, and from that byte to its end.
+ * to its first byte of output, on either of its outputs, and how long from the first line
+ * with MARK in it ("0x2e", the guest's last byte as kvist's trace shows it) to its end.
  *
  *	alternate [-n ROUNDS] [-w WARMUPS] COMMAND...
  *
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define MAX_ARGS 64
+#define MARK     "0x2e"
 
 extern char **environ;
 
@@ -26,7 +28,7 @@ struct result {
 	char *command;
 	char *argv[MAX_ARGS];
 	double *start; /* microseconds from exec to the first byte */
-	double *end;   /* from the first byte to the process's end */
+	double *end;   /* from the mark to the process's end */
 };
 
 static double now(void)
@@ -43,12 +45,32 @@ static void fail(const char *what)
 	exit(1);
 }
 
+/* When the process that writes to @fd has first written @mark; its output ends no later
+ * than the process. */
+static double time_of_mark(int fd, const char *command)
+{
+	static char text[65536];
+	size_t len = 0;
+	ssize_t n;
+
+	while ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0) {
+		double when = now();
+
+		len += (size_t)n;
+		text[len] = 0;
+		if (strstr(text, MARK))
+			return when;
+	}
+	fprintf(stderr, "alternate: %s never wrote %s\n", command, MARK);
+	exit(1);
+}
+
 static void measure(struct result *r, int round)
 {
 	posix_spawn_file_actions_t actions;
-	double begin, byte, done;
+	double begin, byte, mark, done;
 	int fds[2], status;
-	char buf[4096];
+	char first;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -61,9 +83,10 @@ static void measure(struct result *r, int round)
 	if (posix_spawnp(&pid, r->argv[0], &actions, NULL, r->argv, environ))
 		fail(r->argv[0]);
 	close(fds[1]);
-	if (read(fds[0], buf, sizeof(buf)) <= 0)
+	if (read(fds[0], &first, 1) <= 0)
 		fprintf(stderr, "alternate: %s said nothing\n", r->command);
 	byte = now();
+	mark = time_of_mark(fds[0], r->command);
 	while (waitpid(pid, &status, 0) != pid)
 		;
 	done = now();
@@ -76,7 +99,7 @@ static void measure(struct result *r, int round)
 	}
 	if (round >= 0) {
 		r->start[round] = byte - begin;
-		r->end[round] = done - byte;
+		r->end[round] = done - mark;
 	}
 }
 

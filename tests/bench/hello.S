@@ -1,6 +1,7 @@
 /*
- * The guest of tests/bench/start: a PVH kernel whose first instructions print one byte and
- * write 0 to the exit port, as the guest in floor.c does.
+ * The guest of tests/bench/start: a PVH kernel that prints one byte, waits for 2^29 cycles of
+ * its time-stamp counter, prints another, and writes 0 to the exit port, as the guest in
+ * floor.c does.
  */
 	.section .note.pvh, "a", @note
 	.long	4, 4, 18	/* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -13,6 +14,16 @@
 _start:
 	mov	$0x3f8, %edx
 	mov	$'!', %al
+	out	%al, %dx
+	rdtsc
+	mov	%eax, %ebx
+wait:
+	rdtsc
+	sub	%ebx, %eax
+	cmp	$1 << 29, %eax
+	jb	wait
+	mov	$0x3f8, %edx
+	mov	$'.', %al
 	out	%al, %dx
 	xor	%eax, %eax
 	out	%al, $0xf4
