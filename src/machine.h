@@ -19,6 +19,7 @@
 #include "devices/reset.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
+#include "devices/virtio/blk.h"
 #include "devices/virtio/virtio.h"
 #include "firmware/platform.h"
 #include "kvm/vm.h"
@@ -32,6 +33,12 @@
 
 enum machine_transport { TRANSPORT_PCI, TRANSPORT_MMIO };
 
+struct disk_config {
+	struct block_options image;
+	/* queues 0: one per vCPU, at most 4; serial NULL: blk0, blk1, ... */
+	struct virtio_blk_options device;
+};
+
 /* What the user asked for. Pointers are borrowed and outlive the machine. */
 struct machine_config {
 	const char *name;     /* shown to the guest */
@@ -41,7 +48,7 @@ struct machine_config {
 	const char *append; /* or NULL: the protocol's default */
 	uint64_t memory;    /* bytes */
 	uint64_t cpus;
-	struct block_options disks[MACHINE_DEVICES_MAX];
+	struct disk_config disks[MACHINE_DEVICES_MAX];
 	int nr_disks;
 	struct net_options nets[MACHINE_DEVICES_MAX];
 	int nr_nets;

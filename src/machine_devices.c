@@ -36,18 +36,28 @@ static int machine_attach(struct machine *m, struct virtio_device *virtio)
 	return 0;
 }
 
+/* More queues than that only cost: one worker serves all of a disk's. */
+#define DISK_QUEUES 4
+
 static int machine_add_disk(struct machine *m, int i)
 {
+	const struct disk_config *disk = &m->config->disks[i];
+	struct virtio_blk_options options = disk->device;
+	uint64_t cpus = m->config->cpus;
 	struct virtio_device *virtio;
 	struct block *block;
 	char name[VIRTIO_NAME_MAX];
 	int err;
 
 	snprintf(name, sizeof(name), "blk%d", i);
-	err = block_open(&m->config->disks[i], &block);
+	err = block_open(&disk->image, &block);
 	if (err)
 		return machine_failed(EXIT_CODE_INPUT, err);
-	err = virtio_blk_create(name, block, name, &m->memory, &virtio);
+	if (!options.serial)
+		options.serial = name;
+	if (!options.queues)
+		options.queues = cpus < DISK_QUEUES ? cpus : DISK_QUEUES;
+	err = virtio_blk_create(name, block, &options, &m->memory, &virtio);
 	if (err) {
 		block_close(block);
 		return machine_stage_failed(name, EXIT_CODE_HOST, err);

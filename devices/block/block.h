@@ -28,7 +28,7 @@ enum block_op {
 	BLOCK_WRITE,
 	BLOCK_FLUSH,
 	BLOCK_DISCARD, /* contents undefined, then zero where the layer can */
-	BLOCK_ZERO,    /* reads as zeros from now on */
+	BLOCK_ZERO,    /* reads as zeros from now on; its space is kept */
 };
 
 struct block_request {
@@ -55,9 +55,11 @@ struct block_ops {
 
 struct block {
 	const struct block_ops *ops;
-	char *name;          /* for messages; owned */
-	uint64_t size;       /* bytes, a multiple of BLOCK_SECTOR */
-	uint32_t block_size; /* best unit of I/O, in bytes: virtio's blk_size */
+	char *name;            /* for messages; owned */
+	uint64_t size;         /* bytes, a multiple of BLOCK_SECTOR */
+	uint32_t block_size;   /* best unit of I/O, in bytes: virtio's physical
+			      * block */
+	uint32_t discard_unit; /* space is given back in these, bytes */
 	bool read_only;
 	int event_fd; /* readable when reap() has work; -1 without reap() */
 };

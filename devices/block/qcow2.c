@@ -182,6 +182,8 @@ static int load(struct qcow2 *q)
 	q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
 	q->free_hint = 1;
 	q->block.size = h->size;
+	q->block.block_size = q->cluster_size < 4096 ? q->cluster_size : 4096;
+	q->block.discard_unit = q->cluster_size;
 	err = q->file->ops->size(q->file, &q->file_end);
 	if (!err)
 		err = qcow2_cache_init(q, &q->l2_cache, L2_CACHE, qcow2_commit);
@@ -222,7 +224,6 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
 	}
 	q->file = file;
 	q->block.ops = &qcow2_ops;
-	q->block.block_size = BLOCK_SECTOR;
 	q->block.read_only = read_only;
 	q->block.event_fd = -1;
 	err = read_header(q);

@@ -11,6 +11,9 @@
 #include "util/checked.h"
 #include "util/log.h"
 
+/* What file systems of hosts count in. */
+#define HOST_BLOCK 4096
+
 struct raw {
 	struct block block;
 	struct host_file *file;
@@ -43,6 +46,10 @@ static int raw_zero(struct raw *raw, const struct block_request *request)
 	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV)
 		err = host_write_zeros(raw->file, request->offset,
 				       request->length);
+	else if (!err && request->op == BLOCK_ZERO)
+		/* Where it cannot be kept there are zeros all the same. */
+		raw->file->ops->allocate(raw->file, request->offset,
+					 request->length);
 	return err;
 }
 
@@ -113,7 +120,8 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 	raw->file = file;
 	raw->block.ops = &raw_ops;
 	raw->block.size = align_up(size, BLOCK_SECTOR);
-	raw->block.block_size = BLOCK_SECTOR;
+	raw->block.block_size = HOST_BLOCK;
+	raw->block.discard_unit = HOST_BLOCK;
 	raw->block.read_only = read_only;
 	raw->block.event_fd = -1;
 	*block = &raw->block;

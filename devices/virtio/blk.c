@@ -1,5 +1,6 @@
 #include "devices/virtio/blk.h"
 
+#include "devices/virtio/blk_config.h"
 #include "devices/virtio/blk_request.h"
 #include "util/bytes.h"
 #include "util/checked.h"
@@ -10,14 +11,13 @@
 #include <inttypes.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define QUEUE_SIZE   256
-#define QUEUES       1
-#define BLK_BUDGET   QUEUE_SIZE       /* requests between two interrupts */
-#define SEGMENTS_MAX (QUEUE_SIZE - 2) /* beside header and status */
+#define QUEUE_SIZE 256
+#define BLK_BUDGET QUEUE_SIZE /* requests between two interrupts */
 
 struct blk_request {
 	struct block_request io;
@@ -26,6 +26,8 @@ struct blk_request {
 	struct ring_chain chain;
 	uint8_t *status;          /* the last writable byte, in guest memory */
 	uint32_t written;         /* bytes filled before it, on success */
+	bool then_discard;        /* what was zeroed */
+	bool then_flush;          /* what was written */
 	struct blk_request *next; /* free ones */
 };
 
@@ -41,11 +43,12 @@ struct virtio_blk {
 	struct virtio_device virtio;
 	struct block *block; /* owned */
 	uint8_t serial[VIRTIO_BLK_ID_BYTES];
-	/* A driver without FLUSH expects its writes to be safe when they
-	 * complete (5.2.6.2). */
-	bool writethrough;
+	struct virtio_blk_options options; /* the serial is in the array */
+	/* Atomic: the driver changes it while the worker runs. While it is
+	 * false a write is safe when it completes (5.2.6.2). */
+	bool writeback;
 	unsigned in_flight;
-	struct blk_queue queues[QUEUES];
+	struct blk_queue queues[VIRTIO_BLK_QUEUES_MAX];
 };
 
 static struct virtio_blk *from_virtio(struct virtio_device *virtio)
@@ -71,18 +74,37 @@ static void request_finish(struct blk_request *request, uint8_t status,
 	queue->free = request;
 }
 
+/* What comes after the part of a request that is done; false when all is. */
+static bool request_goes_on(struct blk_request *request)
+{
+	struct virtio_blk *blk = request->blk;
+	struct block_request *io = &request->io;
+
+	/* A write is safe before it completes only where writeback was off all
+	 * the time: so how it is now decides. */
+	if ((io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) &&
+	    !__atomic_load_n(&blk->writeback, __ATOMIC_RELAXED))
+		request->then_flush = true;
+	if (request->then_discard) {
+		request->then_discard = false;
+		io->op = BLOCK_DISCARD;
+	} else if (request->then_flush) {
+		request->then_flush = false;
+		io->op = BLOCK_FLUSH;
+	} else {
+		return false;
+	}
+	block_submit(blk->block, io);
+	return true;
+}
+
 static void request_done(struct block_request *io, int err)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
 	struct virtio_blk *blk = request->blk;
 
-	if (!err && blk->writethrough &&
-	    (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO)) {
-		*io = (struct block_request){ .op = BLOCK_FLUSH,
-					      .done = request_done };
-		block_submit(blk->block, io);
+	if (!err && request_goes_on(request))
 		return;
-	}
 	blk->in_flight--;
 	if (err == 0)
 		request_finish(request, VIRTIO_BLK_S_OK, request->written);
@@ -105,6 +127,8 @@ static void request_submit(struct blk_request *request,
 
 	log_trace("request: %s, %" PRIu64 " bytes at 0x%" PRIx64,
 		  names[command->op], command->length, command->offset);
+	request->then_discard = command->unmap;
+	request->then_flush = false;
 	request->written = command->op == BLOCK_READ ? command->length : 0;
 	request->io = (struct block_request){ .op = command->op,
 					      .offset = command->offset,
@@ -139,7 +163,8 @@ static bool request_start(struct blk_request *request)
 	struct iovec *in = chain->iov + chain->readable;
 	int nr_out = chain->readable, nr_in = chain->writable;
 	struct blk_context context = { .size = blk->block->size,
-				       .read_only = blk->block->read_only };
+				       .read_only = blk->block->read_only,
+				       .discard = blk->options.discard };
 	struct virtio_blk_outhdr header;
 	struct blk_command command;
 	uint8_t status;
@@ -181,8 +206,7 @@ static void driver_error(struct virtio_blk *blk)
 }
 
 /* Takes requests off the ring. True if the budget ran out before they did, or
- * the worker is to end: one request may be 4 GiB, so `stop` is asked for each.
- */
+ * the worker is to end: requests may be long, so `stop` is asked for each. */
 static bool blk_serve(struct virtio_blk *blk, unsigned number)
 {
 	struct blk_queue *queue = &blk->queues[number];
@@ -306,12 +330,40 @@ static int blk_start(struct virtio_device *virtio)
 	struct virtio_blk *blk = from_virtio(virtio);
 	int err = 0;
 
-	blk->writethrough = !(virtio->features & 1ull << VIRTIO_BLK_F_FLUSH);
 	for (unsigned i = 0; i < virtio->nr_queues && !err; i++)
 		err = queue_start(blk, i);
 	if (err)
 		blk_stop(virtio);
 	return err;
+}
+
+static void set_writeback(struct virtio_blk *blk, bool on)
+{
+	blk->virtio.config[offsetof(struct virtio_blk_config, wce)] = on;
+	__atomic_store_n(&blk->writeback, on, __ATOMIC_RELAXED);
+}
+
+/* A driver that never flushes, because it does not know how, expects its
+ * writes to be safe (5.2.5.2, 5.2.6.2). */
+static void blk_negotiated(struct virtio_device *virtio)
+{
+	set_writeback(from_virtio(virtio),
+		      !virtio->features ||
+			      virtio->features & 1ull << VIRTIO_BLK_F_FLUSH);
+}
+
+/* The one field that a driver may write (5.2.4). */
+static void blk_config_write(struct virtio_device *virtio, uint64_t offset,
+			     unsigned len, uint64_t value)
+{
+	if (offset == offsetof(struct virtio_blk_config, wce) && len == 1 &&
+	    virtio->features & 1ull << VIRTIO_BLK_F_CONFIG_WCE)
+		set_writeback(from_virtio(virtio), value & 1);
+	else
+		log_guest(&virtio->error,
+			  "%s: the driver writes byte %" PRIu64
+			  " of the configuration, which is read-only",
+			  virtio->name, offset);
 }
 
 static void blk_destroy(struct virtio_device *virtio)
@@ -327,47 +379,28 @@ static const struct virtio_device_ops blk_ops = {
 	.start = blk_start,
 	.stop = blk_stop,
 	.destroy = blk_destroy,
+	.negotiated = blk_negotiated,
+	.config_write = blk_config_write,
 	.queue = blk_queue,
 	.ready = blk_ready,
 	.drain = blk_drain,
 };
 
-/* The logical block stays 512 bytes, or partition tables and images made for
- * 512 would be misread; a larger best unit is the physical block's. */
 static void config_init(struct virtio_blk *blk)
 {
-	struct virtio_blk_config config = {
-		.capacity = htole64(blk->block->size / BLOCK_SECTOR),
-		.seg_max = htole32(SEGMENTS_MAX),
-		.blk_size = htole32(BLOCK_SECTOR),
-		.max_discard_sectors = htole32(BLK_RANGE_MAX),
-		.max_discard_seg = htole32(1),
-		.discard_sector_alignment =
-			htole32(blk->block->block_size / BLOCK_SECTOR),
-		.max_write_zeroes_sectors = htole32(BLK_RANGE_MAX),
-		.max_write_zeroes_seg = htole32(1),
-		.write_zeroes_may_unmap = 1,
-	};
+	struct virtio_blk_config config;
 
-	while ((uint32_t)BLOCK_SECTOR << (config.physical_block_exp + 1) <=
-	       blk->block->block_size)
-		config.physical_block_exp++;
+	blk_configuration(blk->block, &blk->options, &config);
 	memcpy(blk->virtio.config, &config, sizeof(config));
 	blk->virtio.config_len = sizeof(config);
-	blk->virtio.offered |=
-		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-		1ull << VIRTIO_BLK_F_TOPOLOGY | 1ull << VIRTIO_BLK_F_FLUSH;
-	if (blk->block->read_only)
-		blk->virtio.offered |= 1ull << VIRTIO_BLK_F_RO;
-	else
-		blk->virtio.offered |= 1ull << VIRTIO_BLK_F_DISCARD |
-				       1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+	blk->virtio.offered |= blk_features(blk->block, &blk->options);
 }
 
 _Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX,
 	       "the configuration of virtio-blk does not fit");
 
-int virtio_blk_create(const char *name, struct block *block, const char *serial,
+int virtio_blk_create(const char *name, struct block *block,
+		      const struct virtio_blk_options *options,
 		      const struct memory *memory,
 		      struct virtio_device **virtio)
 {
@@ -376,15 +409,17 @@ int virtio_blk_create(const char *name, struct block *block, const char *serial,
 
 	if (!blk)
 		return -ENOMEM;
-	err = virtio_init(&blk->virtio, name, VIRTIO_ID_BLOCK, memory, QUEUES,
-			  QUEUE_SIZE);
+	err = virtio_init(&blk->virtio, name, VIRTIO_ID_BLOCK, memory,
+			  options->queues, QUEUE_SIZE);
 	if (err) {
 		free(blk);
 		return err;
 	}
 	blk->virtio.ops = &blk_ops;
 	blk->block = block;
-	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
+	blk->options = *options;
+	memcpy(blk->serial, options->serial,
+	       strnlen(options->serial, sizeof(blk->serial)));
 	config_init(blk);
 	blk->virtio.backend_fd = block->event_fd;
 	blk->virtio.backend_events = block->event_fd >= 0 ? POLLIN : 0;

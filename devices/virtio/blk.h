@@ -8,12 +8,22 @@
 #include "devices/block/block.h"
 #include "devices/virtio/virtio.h"
 
+/* What the user may choose of a disk, besides its image. */
+struct virtio_blk_options {
+	const char *serial; /* what GET_ID answers, at most 20 bytes of it */
+	unsigned queues;    /* 1 to VIRTIO_BLK_QUEUES_MAX */
+	bool discard;       /* the guest may give space back */
+};
+
+#define VIRTIO_BLK_QUEUES_MAX VIRTIO_QUEUES_MAX
+
 /*
  * A disk named @name ("blk0": also its thread) over @block, which is the
- * device's from now on if this succeeds, and is closed by virtio_destroy().
- * @serial is what GET_ID answers, at most 20 bytes of it. 0 or -errno.
+ * device's from now on if this succeeds, and is closed by virtio_destroy(). The
+ * serial number is copied. 0 or -errno.
  */
-int virtio_blk_create(const char *name, struct block *block, const char *serial,
+int virtio_blk_create(const char *name, struct block *block,
+		      const struct virtio_blk_options *options,
 		      const struct memory *memory,
 		      struct virtio_device **virtio);
 

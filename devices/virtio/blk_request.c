@@ -11,12 +11,15 @@ static uint8_t parse_range(uint32_t type, const struct blk_context *context,
 				 ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
 				 : 0;
 
+	if (type == VIRTIO_BLK_T_DISCARD && !context->discard)
+		return VIRTIO_BLK_S_UNSUPP;
 	if (context->read_only || context->out_bytes != sizeof(*range))
 		return VIRTIO_BLK_S_IOERR;
 	if (range->flags & ~known)
 		return VIRTIO_BLK_S_UNSUPP;
 	if (range->num_sectors > BLK_RANGE_MAX)
 		return VIRTIO_BLK_S_IOERR;
+	command->unmap = context->discard && range->flags;
 	command->op = type == VIRTIO_BLK_T_DISCARD ? BLOCK_DISCARD : BLOCK_ZERO;
 	command->length = (uint64_t)range->num_sectors * BLOCK_SECTOR;
 	return VIRTIO_BLK_S_OK;
@@ -34,12 +37,14 @@ uint8_t blk_parse(const struct virtio_blk_outhdr *header,
 	case VIRTIO_BLK_T_IN:
 		command->op = BLOCK_READ;
 		command->length = context->in_bytes;
+		if (command->length > BLK_TRANSFER_MAX)
+			return VIRTIO_BLK_S_IOERR;
 		break;
 	case VIRTIO_BLK_T_OUT:
-		if (context->read_only)
-			return VIRTIO_BLK_S_IOERR;
 		command->op = BLOCK_WRITE;
 		command->length = context->out_bytes;
+		if (context->read_only || command->length > BLK_TRANSFER_MAX)
+			return VIRTIO_BLK_S_IOERR;
 		break;
 	case VIRTIO_BLK_T_FLUSH:
 		/* The sector is reserved here (5.2.6.1). */

@@ -210,6 +210,12 @@ static void device_stop(struct virtio_device *virtio)
 	rings_stop(virtio);
 }
 
+static void negotiated(struct virtio_device *virtio)
+{
+	if (virtio->ops->negotiated)
+		virtio->ops->negotiated(virtio);
+}
+
 void virtio_reset(struct virtio_device *virtio)
 {
 	if (virtio->running) {
@@ -219,6 +225,7 @@ void virtio_reset(struct virtio_device *virtio)
 	for (unsigned i = 0; i < virtio->nr_queues; i++)
 		queue_reset(&virtio->queues[i]);
 	virtio->features = 0;
+	negotiated(virtio);
 	__atomic_store_n(&virtio->isr, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&virtio->status, 0, __ATOMIC_SEQ_CST);
 }
@@ -246,6 +253,8 @@ void virtio_status_write(struct virtio_device *virtio, uint8_t status)
 	/* Bits are only taken back by a reset; and the worker may set one at
 	 * the same moment. */
 	old = __atomic_fetch_or(&virtio->status, status, __ATOMIC_SEQ_CST);
+	if (~old & status & VIRTIO_CONFIG_S_FEATURES_OK)
+		negotiated(virtio);
 	if (~old & status & VIRTIO_CONFIG_S_DRIVER_OK)
 		device_start(virtio);
 }
@@ -261,6 +270,13 @@ uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
 		memcpy(&value, virtio->config + offset, len);
 	}
 	return value;
+}
+
+void virtio_config_write(struct virtio_device *virtio, uint64_t offset,
+			 unsigned len, uint64_t value)
+{
+	if (virtio->ops->config_write)
+		virtio->ops->config_write(virtio, offset, len, value);
 }
 
 struct virtio_queue *virtio_queue(struct virtio_device *virtio, uint32_t select)

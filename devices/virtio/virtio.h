@@ -43,6 +43,15 @@ struct virtio_device_ops {
 	/* The worker has ended; gives back what start() took. May be NULL. */
 	void (*stop)(struct virtio_device *virtio);
 	void (*destroy)(struct virtio_device *virtio); /* frees @virtio */
+	/* The driver's features are final (FEATURES_OK), or gone (a reset): the
+	 * time to set what of the configuration depends on them. No worker
+	 * runs. May be NULL. Under the transport's lock. */
+	void (*negotiated)(struct virtio_device *virtio);
+	/* The driver wrote @len bytes at @offset of the configuration. A worker
+	 * may run. May be NULL: nothing is writable. Under the transport's
+	 * lock. */
+	void (*config_write)(struct virtio_device *virtio, uint64_t offset,
+			     unsigned len, uint64_t value);
 
 	/*
 	 * On the worker. queue() serves a queue that was kicked, ready() the
@@ -87,7 +96,6 @@ struct virtio_device {
 	const struct memory *memory; /* borrowed */
 	uint64_t offered;            /* feature bits */
 	unsigned nr_queues;
-	uint8_t config[VIRTIO_CONFIG_MAX]; /* read-only to the driver */
 	unsigned config_len;
 	/* What the worker watches besides the queues; the worker may change
 	 * the events (POLLIN, POLLOUT, or 0: not watched). */
@@ -95,6 +103,7 @@ struct virtio_device {
 	short backend_events;
 
 	/* Under the transport's lock. */
+	uint8_t config[VIRTIO_CONFIG_MAX];
 	uint64_t features; /* the driver's; frozen by FEATURES_OK */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
 	bool running;    /* between DRIVER_OK and reset, all went well */
@@ -156,6 +165,8 @@ void virtio_status_write(struct virtio_device *virtio, uint8_t status);
 /* Bytes of the device's configuration, zeros beyond its end. */
 uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
 			    unsigned len);
+void virtio_config_write(struct virtio_device *virtio, uint64_t offset,
+			 unsigned len, uint64_t value);
 /* The queue @select, or NULL beyond the last. */
 struct virtio_queue *virtio_queue(struct virtio_device *virtio,
 				  uint32_t select);

@@ -205,8 +205,10 @@ static void mmio_write(struct device *dev, unsigned range, uint64_t offset,
 	struct virtio_mmio *mmio = container_of(dev, struct virtio_mmio, dev);
 
 	(void)range;
-	/* No device of ours has configuration that the driver may write. */
-	if (len == 4 && offset % 4 == 0 && offset < VIRTIO_MMIO_CONFIG)
+	if (offset >= VIRTIO_MMIO_CONFIG)
+		virtio_config_write(mmio->virtio, offset - VIRTIO_MMIO_CONFIG,
+				    len, value);
+	else if (len == 4 && offset % 4 == 0)
 		register_write(mmio, offset, value);
 }
 

@@ -309,6 +309,10 @@ static void bar_write(struct pci_function *fn, uint64_t offset, unsigned len,
 	case BAR_COMMON:
 		common_write(pci, offset - BAR_COMMON, len, value);
 		break;
+	case BAR_DEVICE:
+		virtio_config_write(pci->virtio, offset - BAR_DEVICE, len,
+				    value);
+		break;
 	case BAR_NOTIFY:
 		if (!(offset % NOTIFY_STEP))
 			virtio_notify(pci->virtio,

@@ -177,6 +177,77 @@ static void no_data(struct target *t)
 	CHECK(WAIT_FOR(result() != BLK_UNSET), "an answer");
 }
 
+#define QUEUES_MAX 8
+
+/* One wrong chain in each queue: a loop, a length, an end that is missing. */
+static void wrong_chain(struct virtqueue *vq, int kind)
+{
+	uint16_t last = kind == 0 ? 0 : 2;
+
+	prepare(VIRTIO_BLK_T_OUT, 16);
+	vq->desc[0] = (struct vring_desc){ (uint64_t)&header, 16, NEXT, 1 };
+	vq->desc[1] = (struct vring_desc){
+		kind == 1 ? OUTSIDE : SCRATCH,
+		kind == 2 ? ~0u : 511,
+		NEXT,
+		kind == 3 ? vq->size : 2,
+	};
+	vq->desc[2] = (struct vring_desc){ (uint64_t)&status, kind != 4,
+					   kind ? WRITE : NEXT, last };
+	vq_publish(vq, 0);
+}
+
+/* Every queue that the disk has, broken in every way, one of them alone or all
+ * at once; and the doorbells of those it does not have. */
+static void all_queues(struct target *t)
+{
+	for (int kind = 0; kind < 5; kind++) {
+		for (int only = -1; only < QUEUES_MAX; only++) {
+			struct virtqueue vqs[QUEUES_MAX];
+			int count = 0;
+
+			vq_forget();
+			CHECK(virtio_start(&t->dev, BIT(VIRTIO_BLK_F_MQ)),
+			      "features are accepted");
+			for (; count < QUEUES_MAX; count++) {
+				virtio_select(&t->dev, (uint16_t)count);
+				if (!virtio_queue_max(&t->dev))
+					break;
+				vq_init(&vqs[count], &t->dev, count, 16);
+			}
+			if (only >= count)
+				break;
+			virtio_driver_ok(&t->dev);
+			for (int i = 0; i < count; i++)
+				if (only < 0 || only == i)
+					wrong_chain(&vqs[i], kind);
+			for (int i = 0; i < count; i++)
+				vq_notify(&vqs[i]);
+			vqs[0].notify_at += t->dev.pci ? 4 * (uint64_t)count
+						       : 0;
+			vqs[0].index += t->dev.pci ? 0 : count;
+			vq_notify(&vqs[0]);
+			WAIT_FOR_MS(needs_reset(t), 1);
+		}
+	}
+}
+
+/* The configuration is the device's, but for one byte. */
+static void configuration(struct target *t)
+{
+	uint64_t capacity = virtio_config64(&t->dev, 0);
+
+	CHECK(virtio_start(&t->dev, BIT(VIRTIO_BLK_F_CONFIG_WCE)),
+	      "features are accepted");
+	for (uint64_t i = 0; i < 256; i++)
+		write8(t->dev.config + i, 0xff);
+	for (uint64_t i = 0; i < 256; i += 4)
+		write32(t->dev.config + i, ~0u);
+	CHECK_EQ(virtio_config64(&t->dev, 0), capacity,
+		 "the capacity after writes to it");
+	CHECK_EQ(read8(t->dev.config + 32), 1, "the cache's byte is 0 or 1");
+}
+
 const struct attack blk_attacks[] = {
 	{ "header-short", 0, header_short },
 	{ "header-only", 0, header_only },
@@ -192,5 +263,7 @@ const struct attack blk_attacks[] = {
 	{ "id-sizes", 0, id_sizes },
 	{ "flush-with-data", 0, flush_with_data },
 	{ "no-data", 0, no_data },
+	{ "all-queues", 0, all_queues },
+	{ "configuration", 0, configuration },
 	{ NULL, 0, NULL },
 };

@@ -329,7 +329,7 @@ int cmd_demo(int argc, char **argv)
 	}
 	snprintf(console, sizeof(console), "/proc/self/fd/%d", pipes[1]);
 	config.kernel = kernel;
-	config.disks[0] = (struct block_options){ .path = disk };
+	config.disks[0] = (struct disk_config){ .image.path = disk };
 	config.console.path = console;
 	code = demo_run(&demo, &config, pipes[0]);
 	close(pipes[0]);

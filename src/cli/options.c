@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include "cli/options_disk.h"
 #include "cli/options_net.h"
 #include "util/args.h"
 #include "util/checked.h"
@@ -41,11 +42,7 @@ static const struct arg_option run_flags[] = {
 			 "console=ttyS0, and root=/dev/vda rw if no initrd" },
 	[OPT_MEMORY] = { "memory", 'm', "SIZE", "RAM, as 512M or 2G [256M]" },
 	[OPT_CPUS] = { "cpus", 'c', "N", "vCPUs, one thread each [1]" },
-	[OPT_DISK] = { "disk", 'd', "FILE[,format=qcow2|raw][,readonly]",
-		       "virtio-blk disk, qcow2 unless said otherwise;\n"
-		       "several: /dev/vda, /dev/vdb, ...;\n"
-		       "backing-dir=DIR allows backing files there too;\n"
-		       "key-file=PATH holds the passphrase of a LUKS image" },
+	[OPT_DISK] = { "disk", 'd', DISK_OPTIONS_SYNOPSIS, DISK_OPTIONS_HELP },
 	[OPT_NET] = { "net", 'n', NET_OPTIONS_SYNOPSIS, NET_OPTIONS_HELP },
 	[OPT_TRANSPORT] = { "transport", 'T', "pci|mmio",
 			    "how virtio devices are found [pci]" },
@@ -98,46 +95,9 @@ static int parse_memory(struct machine_config *config, const char *value)
 	return 0;
 }
 
-static int parse_disk_field(struct block_options *disk, const char *key,
-			    const char *value)
-{
-	if (!strcmp(key, "readonly") && !value)
-		disk->read_only = true;
-	else if (!strcmp(key, "format") && value && !strcmp(value, "qcow2"))
-		disk->format = BLOCK_QCOW2;
-	else if (!strcmp(key, "format") && value && !strcmp(value, "raw"))
-		disk->format = BLOCK_RAW;
-	else if (!strcmp(key, "backing-dir") && value && *value)
-		disk->backing_dir = value;
-	else if (!strcmp(key, "key-file") && value && *value)
-		disk->key_file = value;
-	else {
-		log_err("--disk %s: %s%s%s is not one of format=qcow2, "
-			"format=raw, readonly, backing-dir=DIR, "
-			"key-file=PATH (a comma in a "
-			"file's name is written twice)",
-			disk->path, key, value ? "=" : "", value ? value : "");
-		return -EINVAL;
-	}
-	return 0;
-}
-
 static int parse_disk(struct machine_config *config, char *value)
 {
-	struct block_options *disk = &config->disks[config->nr_disks];
-	char *rest = value, *field, *field_value;
-	int err = 0;
-
-	*disk = (struct block_options){ .format = BLOCK_QCOW2 };
-	disk->path = list_next(&rest, &field_value);
-	if (field_value) /* a '=' in the file's name separates nothing */
-		field_value[-1] = '=';
-	if (!*disk->path)
-		return wrong(OPT_DISK, value, "names no file");
-	while (!err && (field = list_next(&rest, &field_value)))
-		err = parse_disk_field(disk, field, field_value);
-	config->nr_disks++;
-	return err;
+	return disk_option_parse(value, &config->disks[config->nr_disks++]);
 }
 
 static int parse_choice(int option, const char *value, const char *const *names,
@@ -261,7 +221,7 @@ static void default_identity(struct run_options *options)
 	if (config->identity)
 		return;
 	if (!config->nr_disks ||
-	    !realpath(config->disks[0].path, options->identity))
+	    !realpath(config->disks[0].image.path, options->identity))
 		snprintf(options->identity, sizeof(options->identity),
 			 "kvist-%d", getpid());
 	config->identity = options->identity;

@@ -25,6 +25,7 @@ struct disk {
 	bool hold;         /* atomic: requests wait in the list */
 	int err;           /* atomic: how requests end */
 	int flushes;       /* atomic */
+	int discards;      /* atomic */
 	unsigned sleep_us; /* each request takes this long */
 	bool closed;
 	struct block_request *held; /* worker */
@@ -47,6 +48,8 @@ static void disk_perform(struct disk *disk, struct block_request *request)
 	}
 	if (request->op == BLOCK_ZERO && !err)
 		memset(at, 0, request->length);
+	if (request->op == BLOCK_DISCARD)
+		__atomic_fetch_add(&disk->discards, 1, __ATOMIC_SEQ_CST);
 	if (request->op == BLOCK_FLUSH)
 		__atomic_fetch_add(&disk->flushes, 1, __ATOMIC_SEQ_CST);
 	request->done(request, err);
@@ -106,8 +109,14 @@ static const struct block_ops disk_ops = {
 	.close = disk_close,
 };
 
-static void disk_create(struct bench *bench, struct disk *disk, bool read_only)
+static void disk_create_queues(struct bench *bench, struct disk *disk,
+			       bool read_only, unsigned queues)
 {
+	const struct virtio_blk_options options = {
+		.serial = "serial-0",
+		.queues = queues,
+		.discard = true,
+	};
 	struct virtio_device *virtio;
 
 	bench_memory(bench);
@@ -116,15 +125,21 @@ static void disk_create(struct bench *bench, struct disk *disk, bool read_only)
 		.ops = &disk_ops,
 		.size = DISK_BYTES,
 		.block_size = 4096,
+		.discard_unit = 65536,
 		.read_only = read_only,
 		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
 	for (size_t i = 0; i < DISK_BYTES; i++)
 		disk->bytes[i] = i / BLOCK_SECTOR + i;
-	assert_int_equal(virtio_blk_create("blk0", &disk->block, "serial-0",
+	assert_int_equal(virtio_blk_create("blk0", &disk->block, &options,
 					   &bench->memory, &virtio),
 			 0);
 	bench_attach(bench, virtio);
+}
+
+static void disk_create(struct bench *bench, struct disk *disk, bool read_only)
+{
+	disk_create_queues(bench, disk, read_only, 1);
 }
 
 /* Where the parts of a request lie. */
@@ -421,6 +436,115 @@ static void a_driver_without_flush_gets_safe_writes(void **state)
 	bench_end(&bench);
 }
 
+#define WCE      (1ull << VIRTIO_BLK_F_CONFIG_WCE)
+#define WCE_BYTE offsetof(struct virtio_blk_config, wce)
+
+static void a_driver_may_switch_the_cache_off(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, FEATURES | WCE, SIZE);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 0);
+	virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 0);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 1);
+	virtio_config_write(bench.virtio, WCE_BYTE, 1, 1);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 1);
+	/* Nothing else of the configuration is the driver's. */
+	virtio_config_write(bench.virtio, WCE_BYTE, 2, 0);
+	virtio_config_write(bench.virtio, 0, 1, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 64);
+	bench_end(&bench);
+}
+
+static void the_cache_starts_as_the_driver_can_flush(void **state)
+{
+	static const struct {
+		uint64_t features;
+		unsigned cache;
+	} cases[] = { { FEATURES | WCE, 1 },
+		      { FEATURES, 1 },
+		      { BENCH_FEATURES | WCE, 0 },
+		      { BENCH_FEATURES, 0 } };
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bench_negotiate(&bench, cases[i].features);
+		assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1),
+				 cases[i].cache);
+		virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
+	}
+	virtio_status_write(bench.virtio, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	bench_end(&bench);
+}
+
+static void zeroing_gives_space_back_where_the_driver_lets_it(void **state)
+{
+	struct segment segments[] = { { HEADER, 32, false },
+				      { STATUS, 1, true } };
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, FEATURES, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+	put_le64(guest(&bench, HEADER + 16), 5);
+	put_le32(guest(&bench, HEADER + 24), 2);
+	for (unsigned unmap = 0; unmap < 2; unmap++) {
+		put_le32(guest(&bench, HEADER + 28), unmap);
+		assert_int_equal(request(&bench, segments, 2), 1);
+		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+		assert_int_equal(disk.bytes[5 * 512], 0);
+		assert_int_equal(disk.discards, unmap);
+	}
+	bench_end(&bench);
+}
+
+static void every_queue_serves_requests(void **state)
+{
+	struct segment segments[] = { { HEADER, 16, false },
+				      { DATA, 512, true },
+				      { STATUS, 1, true } };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create_queues(&bench, &disk, false, 4);
+	assert_true(virtio_features_read(bench.virtio, 0) &
+		    1u << VIRTIO_BLK_F_MQ);
+	assert_int_equal(virtio_config_read(
+				 bench.virtio,
+				 offsetof(struct virtio_blk_config, num_queues),
+				 2),
+			 4);
+	bench_up(&bench, FEATURES | 1ull << VIRTIO_BLK_F_MQ, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_IN, 9);
+	for (unsigned i = 0; i < 4; i++) {
+		*guest(&bench, STATUS) = 0xaa;
+		driver_add(&bench.queues[i], segments, 3);
+		virtio_notify(bench.virtio, i);
+		assert_true(driver_wait(&bench.queues[i], &elem));
+		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+		assert_int_equal(elem.len, 513);
+		assert_true(bench_reaches(&bench.interrupts[i], 1));
+	}
+	bench_end(&bench);
+}
+
 static void a_batch_makes_one_interrupt(void **state)
 {
 	struct segment segments[] = { { HEADER, 16, false },
@@ -554,10 +678,12 @@ static void the_configuration_describes_the_disk(void **state)
 		((uint8_t *)&config)[i] =
 			virtio_config_read(bench.virtio, i, 1);
 	assert_int_equal(config.capacity, 64);
+	assert_int_equal(config.size_max, 1 << 20);
 	assert_int_equal(config.seg_max, 254);
+	assert_int_equal(config.wce, 1);
 	assert_int_equal(config.blk_size, 512);
 	assert_int_equal(config.physical_block_exp, 3);
-	assert_int_equal(config.discard_sector_alignment, 8);
+	assert_int_equal(config.discard_sector_alignment, 128);
 	bench_end(&bench);
 }
 
@@ -573,6 +699,10 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_read_only_disk_is_not_written),
 	cmocka_unit_test(errors_of_the_disk_reach_the_guest),
 	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
+	cmocka_unit_test(a_driver_may_switch_the_cache_off),
+	cmocka_unit_test(the_cache_starts_as_the_driver_can_flush),
+	cmocka_unit_test(zeroing_gives_space_back_where_the_driver_lets_it),
+	cmocka_unit_test(every_queue_serves_requests),
 	cmocka_unit_test(a_batch_makes_one_interrupt),
 	cmocka_unit_test(more_requests_than_slots_are_all_served),
 	cmocka_unit_test(a_reset_drains_the_disk_and_then_is_silent),

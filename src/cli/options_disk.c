@@ -1,0 +1,140 @@
+#include "cli/options_disk.h"
+
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <string.h>
+
+static int wrong(const struct disk_config *disk, const char *key,
+		 const char *value, const char *why)
+{
+	log_err("--disk %s: %s%s%s %s", disk->image.path, key, value ? "=" : "",
+		value ? value : "", why);
+	return -EINVAL;
+}
+
+/* The keys: each takes a value (NULL: none was given) and leaves it in @disk;
+ * what it returns is what is wrong with it, or NULL. */
+
+static const char *set_readonly(struct disk_config *disk, const char *value)
+{
+	disk->image.read_only = true;
+	return value ? "takes no value" : NULL;
+}
+
+static const char *set_format(struct disk_config *disk, const char *value)
+{
+	disk->image.format = !strcmp(value, "raw") ? BLOCK_RAW : BLOCK_QCOW2;
+	return strcmp(value, "raw") && strcmp(value, "qcow2")
+		       ? "is not one of qcow2, raw"
+		       : NULL;
+}
+
+static const char *set_backing_dir(struct disk_config *disk, const char *value)
+{
+	disk->image.backing_dir = value;
+	return NULL;
+}
+
+static const char *set_key_file(struct disk_config *disk, const char *value)
+{
+	disk->image.key_file = value;
+	return NULL;
+}
+
+static const char *set_queues(struct disk_config *disk, const char *value)
+{
+	uint64_t queues;
+
+	if (parse_number(value, 1, VIRTIO_BLK_QUEUES_MAX, &queues))
+		return "is not a number from 1 to 8";
+	disk->device.queues = queues;
+	return NULL;
+}
+
+static const char *set_serial(struct disk_config *disk, const char *value)
+{
+	disk->device.serial = value;
+	return strlen(value) > VIRTIO_BLK_ID_BYTES ? "is longer than 20 bytes"
+						   : NULL;
+}
+
+static const char *set_discard(struct disk_config *disk, const char *value)
+{
+	disk->device.discard = !strcmp(value, "on");
+	return strcmp(value, "on") && strcmp(value, "off")
+		       ? "is not one of on, off"
+		       : NULL;
+}
+
+static const struct key {
+	const char *name;
+	bool alone; /* takes no value */
+	const char *(*set)(struct disk_config *disk, const char *value);
+} keys[] = {
+	{ "format", false, set_format },
+	{ "readonly", true, set_readonly },
+	{ "backing-dir", false, set_backing_dir },
+	{ "key-file", false, set_key_file },
+	{ "queues", false, set_queues },
+	{ "serial", false, set_serial },
+	{ "discard", false, set_discard },
+};
+
+_Static_assert(VIRTIO_BLK_QUEUES_MAX == 8 && VIRTIO_BLK_ID_BYTES == 20,
+	       "the messages say so");
+
+static int unknown(const struct disk_config *disk, const char *name,
+		   const char *value)
+{
+	char list[256] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		strncat(list, i ? ", " : "", sizeof(list) - strlen(list) - 1);
+		strncat(list, keys[i].name, sizeof(list) - strlen(list) - 1);
+	}
+	log_err("--disk %s: %s%s%s is not one of %s (a comma in a file's name "
+		"is written twice)",
+		disk->image.path, name, value ? "=" : "", value ? value : "",
+		list);
+	return -EINVAL;
+}
+
+static int set(struct disk_config *disk, const char *name, const char *value)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *why;
+
+		if (strcmp(keys[i].name, name))
+			continue;
+		if (!keys[i].alone && (!value || !*value))
+			return wrong(disk, name, NULL, "needs a value");
+		why = keys[i].set(disk, value);
+		return why ? wrong(disk, name, value, why) : 0;
+	}
+	return unknown(disk, name, value);
+}
+
+int disk_option_parse(char *text, struct disk_config *disk)
+{
+	char *rest = text, *field, *value;
+	int err = 0;
+
+	*disk = (struct disk_config){
+		.image.format = BLOCK_QCOW2,
+		.device.discard = true,
+	};
+	disk->image.path = list_next(&rest, &value);
+	if (value) /* a '=' in the file's name separates nothing */
+		value[-1] = '=';
+	if (!*disk->image.path) {
+		log_err("--disk %s: names no file", text);
+		return -EINVAL;
+	}
+	while (!err && (field = list_next(&rest, &value)))
+		err = set(disk, field, value);
+	return err;
+}

@@ -1,0 +1,25 @@
+/*
+ * The value of --disk: FILE[,key[=value]]... into a struct disk_config.
+ *
+ * Main thread. The configuration borrows the text, and cuts it up in place.
+ */
+#ifndef KVIST_CLI_OPTIONS_DISK_H
+#define KVIST_CLI_OPTIONS_DISK_H
+
+#include "machine.h"
+
+/* What --help says of it. */
+#define DISK_OPTIONS_SYNOPSIS "FILE[,format=qcow2|raw][,readonly][,...]"
+#define DISK_OPTIONS_HELP                                                      \
+	"virtio-blk disk, qcow2 unless said otherwise;\n"                      \
+	"several: /dev/vda, /dev/vdb, ...;\n"                                  \
+	"backing-dir=DIR allows backing files there too;\n"                    \
+	"key-file=PATH holds the passphrase of a LUKS image;\n"                \
+	"queues=N, 1 to 8 [one per vCPU, at most 4];\n"                        \
+	"serial=TEXT as the guest reads it [blk0, blk1, ...];\n"               \
+	"discard=on|off: the guest may give space back [on]"
+
+/* 0, or -EINVAL after a line that says what is wrong. */
+int disk_option_parse(char *text, struct disk_config *disk);
+
+#endif
