@@ -28,7 +28,10 @@ struct net_ops {
 	/* What the guest accepts in received frames: TUN_F_* bits of
 	 * linux/if_tun.h. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned flags);
-	void (*close)(struct net_backend *net); /* frees @net as well */
+	/* Lets this queue of the network have its share of the frames, or
+	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
+	int (*enable)(struct net_backend *net, bool on);
+	void (*close)(struct net_backend *net); /* frees @net, not its next */
 };
 
 struct net_backend {
@@ -37,6 +40,9 @@ struct net_backend {
 	char name[16];
 	unsigned offloads; /* TUN_F_* bits the backend can do */
 	uint32_t mtu;
+	/* Another queue of the same network, or NULL. Each is sent to and
+	 * received from by itself; set_offloads() of the first is for all. */
+	struct net_backend *next;
 };
 
 enum net_kind { NET_BRIDGE, NET_TAP };

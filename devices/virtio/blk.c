@@ -248,11 +248,12 @@ static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 	return more;
 }
 
-static bool blk_ready(struct virtio_device *virtio, short events)
+static bool blk_ready(struct virtio_device *virtio, unsigned backend,
+		      short events)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
 
-	(void)events;
+	(void)backend, (void)events;
 	blk->block->ops->reap(blk->block);
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		if (blk->queues[i].starved)
@@ -421,8 +422,9 @@ int virtio_blk_create(const char *name, struct block *block,
 	memcpy(blk->serial, options->serial,
 	       strnlen(options->serial, sizeof(blk->serial)));
 	config_init(blk);
-	blk->virtio.backend_fd = block->event_fd;
-	blk->virtio.backend_events = block->event_fd >= 0 ? POLLIN : 0;
+	blk->virtio.nr_backends = 1;
+	blk->virtio.backends[0].fd = block->event_fd;
+	blk->virtio.backends[0].events = block->event_fd >= 0 ? POLLIN : 0;
 	*virtio = &blk->virtio;
 	return 0;
 }

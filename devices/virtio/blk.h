@@ -15,7 +15,7 @@ struct virtio_blk_options {
 	bool discard;       /* the guest may give space back */
 };
 
-#define VIRTIO_BLK_QUEUES_MAX VIRTIO_QUEUES_MAX
+#define VIRTIO_BLK_QUEUES_MAX 8
 
 /*
  * A disk named @name ("blk0": also its thread) over @block, which is the

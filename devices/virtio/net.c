@@ -1,380 +1,34 @@
 #include "devices/virtio/net.h"
 
+#include "devices/virtio/net_parts.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/counter.h"
 #include "util/iov.h"
-#include "util/log.h"
 
 #include <errno.h>
-#include <linux/if_ether.h>
-#include <linux/if_tun.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_net.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE 256
-enum { RX, TX, QUEUES };
+#define CONFIG_STATUS offsetof(struct virtio_net_config, status)
 
-#define NET_BUDGET 256 /* frames between two looks at `stop` */
-
-/* The longest frame: a segment of 64 KiB to be cut by whoever needs it, with
- * its Ethernet header and two VLAN tags. */
-#define FRAME_MAX (65536 + ETH_HLEN + 8)
-#define FRAME_MIN ETH_HLEN
-
-/* readv(2) takes UIO_MAXIOV pieces: those of the guest and our spill. */
-#define RX_PIECES 1023
-
-_Static_assert(RX_PIECES >= RING_CHAIN_IOV(QUEUE_SIZE),
-	       "a chain must fit the receive window");
-
-/*
- * Receive buffers taken from the ring before it is known how long the next
- * frame is: enough for the longest, if the driver gave that much. A frame is
- * read straight into them, and the buffers it did not reach stay for the next.
- * The spill, host memory behind them, takes what is too long: such a frame is
- * dropped, and nothing was written where the guest did not allow it.
- */
-struct rx_window {
-	struct iovec iov[RX_PIECES + 1]; /* in use: first .. end - 1 */
-	int first, end;
-	struct ring_chain chains[QUEUE_SIZE]; /* in use: head, count */
-	unsigned head, count;
-	uint64_t bytes; /* of all of them */
-	uint64_t wanted;
-	bool dry; /* the ring had no more to give */
-	uint8_t spill[NET_HEADER + FRAME_MAX];
-};
-
-struct tx_state {
-	struct iovec iov[RING_CHAIN_IOV(QUEUE_SIZE)];
-	struct ring_chain chain;
-	bool waiting; /* chain was popped, and the backend is full */
-};
-
-struct virtio_net {
-	struct virtio_device virtio;
-	struct net_backend *net; /* owned */
-	bool mergeable;          /* a frame may span several buffers */
-	bool dead;               /* the backend failed; already logged */
-	struct rx_window *rx;
-	struct tx_state *tx;
-	struct guest_error rx_dropped, tx_dropped, bad_buffer;
-};
+/* Commands carried out between two looks at `stop`. */
+#define CONTROL_BUDGET 64
 
 static struct virtio_net *from_virtio(struct virtio_device *virtio)
 {
 	return container_of(virtio, struct virtio_net, virtio);
 }
 
-static struct ring *net_ring(struct virtio_net *net, unsigned queue)
-{
-	return &net->virtio.queues[queue].ring;
-}
-
 static bool has_feature(const struct virtio_net *net, unsigned bit)
 {
-	return net->virtio.features & 1ull << bit;
+	return net->virtio.features & NET_FEATURE(bit);
 }
 
-/* Room for one more chain at the end of the window's iov. */
-static bool window_room(struct rx_window *rx, int pieces)
-{
-	if (RX_PIECES - rx->end >= pieces)
-		return true;
-	memmove(rx->iov, rx->iov + rx->first,
-		(rx->end - rx->first) * sizeof(*rx->iov));
-	rx->end -= rx->first;
-	rx->first = 0;
-	return RX_PIECES - rx->end >= pieces;
-}
-
-/* Only what the device may write counts. */
-static void window_add(struct rx_window *rx, const struct ring_chain *chain)
-{
-	memmove(chain->iov, chain->iov + chain->readable,
-		chain->writable * sizeof(*chain->iov));
-	rx->end += chain->writable;
-	rx->bytes += chain->write_bytes;
-	rx->chains[(rx->head + rx->count) % QUEUE_SIZE] = *chain;
-	rx->count++;
-}
-
-/* The oldest buffer leaves the window. */
-static struct ring_chain window_take(struct rx_window *rx)
-{
-	struct ring_chain chain = rx->chains[rx->head];
-
-	rx->head = (rx->head + 1) % QUEUE_SIZE;
-	rx->count--;
-	rx->first += chain.writable;
-	rx->bytes -= chain.write_bytes;
-	return chain;
-}
-
-/*
- * A buffer that cannot even hold a header goes back unused, so that it cannot
- * stop the queue; but in its turn, or ring_unpop() would lose the place.
- */
-static bool window_refuse(struct virtio_net *net,
-			  const struct ring_chain *chain)
-{
-	if (net->rx->count) {
-		ring_unpop(net_ring(net, RX), 1);
-		return false;
-	}
-	log_guest(&net->bad_buffer,
-		  "%s: receive buffer of %u bytes: too short for a header",
-		  net->virtio.name, chain->write_bytes);
-	ring_push(net_ring(net, RX), chain, 0);
-	return true;
-}
-
-static void window_fill(struct virtio_net *net)
-{
-	struct ring *ring = net_ring(net, RX);
-	struct rx_window *rx = net->rx;
-
-	rx->dry = false;
-	for (int tries = 0; tries < QUEUE_SIZE; tries++) {
-		struct ring_chain chain;
-		int n;
-
-		if (rx->bytes >= rx->wanted || rx->count == QUEUE_SIZE ||
-		    !window_room(rx, RING_CHAIN_IOV(ring->size)))
-			return;
-		chain.iov = rx->iov + rx->end;
-		chain.max = RX_PIECES - rx->end;
-		n = ring_pop(ring, &chain);
-		if (n < 0)
-			virtio_needs_reset(&net->virtio);
-		rx->dry = n <= 0;
-		if (rx->dry)
-			return;
-		if (chain.write_bytes >= NET_HEADER)
-			window_add(rx, &chain);
-		else if (!window_refuse(net, &chain))
-			return;
-	}
-}
-
-/* Gives the first @n bytes of the window to the driver, as one frame. */
-static void window_push(struct virtio_net *net, uint32_t n)
-{
-	struct rx_window *rx = net->rx;
-	const struct iovec *iov = rx->iov + rx->first;
-	int pieces = rx->end - rx->first;
-	uint16_t buffers = 0;
-	uint8_t le[2];
-
-	for (uint32_t left = n; left; buffers++) {
-		struct ring_chain chain = window_take(rx);
-		uint32_t used = left < chain.write_bytes ? left
-							 : chain.write_bytes;
-
-		left -= used;
-		ring_push(net_ring(net, RX), &chain, used);
-	}
-	/* The backend does not know it (5.1.6.4); the driver sees none of this
-	 * before ring_publish(). */
-	put_le16(le, buffers);
-	iov_copy_in(iov, pieces,
-		    offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), le,
-		    sizeof(le));
-	log_trace("received a frame of %u bytes", n - NET_HEADER);
-}
-
-/*
- * A frame does not fit, and is dropped. If no buffer can join those in the
- * window, none that the driver adds ever will: so they go back unused, or they
- * would be the first in line for good.
- */
-static void window_misfit(struct virtio_net *net, ssize_t n)
-{
-	struct ring *ring = net_ring(net, RX);
-	struct rx_window *rx = net->rx;
-	bool grows = rx->dry && rx->count < ring->size;
-
-	log_guest(&net->rx_dropped,
-		  "%s: a frame of %zd bytes does not fit the guest's buffers",
-		  net->virtio.name, n - NET_HEADER);
-	while (rx->count && !grows) {
-		struct ring_chain chain = window_take(rx);
-
-		ring_push(ring, &chain, 0);
-	}
-}
-
-enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED };
-
-static enum rx_result rx_one(struct virtio_net *net)
-{
-	struct rx_window *rx = net->rx;
-	ssize_t n;
-
-	window_fill(net);
-	if (!rx->count)
-		return RX_NO_BUFFER;
-	rx->iov[rx->end] = (struct iovec){ rx->spill, sizeof(rx->spill) };
-	n = net->net->ops->receive(net->net, rx->iov + rx->first,
-				   rx->end - rx->first + 1);
-	if (n == -EAGAIN)
-		return RX_NO_FRAME;
-	if (n == 0)
-		n = -EPIPE; /* not even a header: the other end has gone */
-	if (n < 0) {
-		log_err("%s: cannot receive from %s: %s; nothing more will "
-			"arrive",
-			net->virtio.name, net->net->name, strerror(-n));
-		return RX_FAILED;
-	}
-	if (n < NET_HEADER || (uint64_t)n > rx->bytes)
-		window_misfit(net, n);
-	else
-		window_push(net, n);
-	return RX_FRAME;
-}
-
-/*
- * True if the budget ran out first. Without a buffer the backend is not
- * watched, or it would be found readable for ever; the driver's next kick
- * brings us back here.
- */
-static bool rx_serve(struct virtio_net *net)
-{
-	struct ring *ring = net_ring(net, RX);
-	short *events = &net->virtio.backend_events;
-	bool more = true;
-
-	if (net->dead)
-		return false;
-	ring_notify_off(ring);
-	for (int budget = NET_BUDGET; budget && more; budget--) {
-		switch (rx_one(net)) {
-		case RX_FRAME:
-			break;
-		case RX_NO_FRAME:
-			*events |= POLLIN;
-			more = false;
-			break;
-		case RX_NO_BUFFER:
-			*events &= ~POLLIN;
-			more = ring_notify_on(ring);
-			break;
-		case RX_FAILED:
-			net->dead = true;
-			*events = 0;
-			more = false;
-			break;
-		}
-	}
-	virtio_publish(&net->virtio, RX);
-	return more;
-}
-
-/* -EAGAIN, or the frame is done with: sent, or dropped and counted. */
-static int tx_one(struct virtio_net *net)
-{
-	const struct ring_chain *chain = &net->tx->chain;
-	ssize_t n = -EINVAL;
-
-	if (chain->read_bytes >= NET_HEADER + FRAME_MIN &&
-	    chain->read_bytes <= NET_HEADER + FRAME_MAX)
-		n = net->net->ops->send(net->net, chain->iov, chain->readable);
-	if (n == -EAGAIN)
-		return n;
-	if (n < 0)
-		log_guest(&net->tx_dropped,
-			  "%s: a frame of the guest (%u bytes) was dropped: %s",
-			  net->virtio.name, chain->read_bytes, strerror(-n));
-	else
-		log_trace("sent a frame of %u bytes",
-			  chain->read_bytes - NET_HEADER);
-	ring_push(net_ring(net, TX), chain, 0);
-	return 0;
-}
-
-/* True if the budget ran out first. While the backend is full the frame waits
- * in tx->chain and the worker for POLLOUT: nothing is dropped. */
-static bool tx_serve(struct virtio_net *net)
-{
-	struct ring *ring = net_ring(net, TX);
-	struct tx_state *tx = net->tx;
-	bool more = true;
-
-	if (tx->waiting)
-		return false;
-	ring_notify_off(ring);
-	for (int budget = NET_BUDGET; budget && more; budget--) {
-		int n = 1;
-
-		tx->chain.iov = tx->iov;
-		tx->chain.max = RING_CHAIN_IOV(ring->size);
-		n = ring_pop(ring, &tx->chain);
-		if (n < 0)
-			virtio_needs_reset(&net->virtio);
-		if (n <= 0) {
-			more = ring_notify_on(ring);
-		} else if (tx_one(net) == -EAGAIN) {
-			tx->waiting = true;
-			net->virtio.backend_events |= POLLOUT;
-			more = false;
-		}
-	}
-	virtio_publish(&net->virtio, TX);
-	return more;
-}
-
-/* The backend has room again. */
-static bool tx_resume(struct virtio_net *net)
-{
-	if (net->tx->waiting && tx_one(net) == -EAGAIN)
-		return false;
-	net->tx->waiting = false;
-	net->virtio.backend_events &= ~POLLOUT;
-	return tx_serve(net);
-}
-
-static bool net_queue(struct virtio_device *virtio, unsigned queue)
-{
-	struct virtio_net *net = from_virtio(virtio);
-
-	return queue == RX ? rx_serve(net) : tx_serve(net);
-}
-
-static bool net_ready(struct virtio_device *virtio, short events)
-{
-	struct virtio_net *net = from_virtio(virtio);
-
-	/* An error of the backend shows when it is read. */
-	if (events & ~POLLOUT)
-		virtio->queues[RX].again = rx_serve(net);
-	if (events & POLLOUT)
-		virtio->queues[TX].again = tx_resume(net);
-	return false;
-}
-
-/* What was popped and not used goes back, so that the rings alone say what is
- * left to do. */
-static void net_drain(struct virtio_device *virtio)
-{
-	struct virtio_net *net = from_virtio(virtio);
-	struct rx_window *rx = net->rx;
-
-	ring_unpop(net_ring(net, RX), rx->count);
-	rx->first = 0;
-	rx->end = 0;
-	rx->count = 0;
-	rx->bytes = 0;
-	if (net->tx->waiting)
-		ring_unpop(net_ring(net, TX), 1);
-	net->tx->waiting = false;
-	virtio->backend_events = net->dead ? 0 : POLLIN;
-}
-
-/* Which feature of the driver lets the backend leave what undone. */
+/* Which features let the driver leave to the backend what it can do, and the
+ * other way round. */
 static const struct {
 	unsigned host, guest, offload;
 } offloads[] = {
@@ -382,61 +36,245 @@ static const struct {
 	{ VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4 },
 	{ VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6 },
 	{ VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN },
+	{ VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4 },
+	{ VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6 },
 };
 
+/* What the backend may leave undone: TUN_F_* bits. */
 static unsigned guest_offloads(const struct virtio_net *net)
 {
 	unsigned flags = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++) {
-		if (has_feature(net, offloads[i].guest))
+		if (net->control.offloads & NET_FEATURE(offloads[i].guest))
 			flags |= offloads[i].offload;
 	}
-	/* What depends on what: 5.1.3.1. */
+	/* What depends on what: 5.1.3.1. Taps know both kinds of UDP
+	 * segments, or none. */
 	if (!(flags & (TUN_F_TSO4 | TUN_F_TSO6)))
 		flags &= ~TUN_F_TSO_ECN;
+	if (~flags & (TUN_F_USO4 | TUN_F_USO6))
+		flags &= ~(TUN_F_USO4 | TUN_F_USO6);
 	return flags & TUN_F_CSUM ? flags : 0;
+}
+
+/* Offloads are the network's, not one of its queues'. */
+static int offloads_set(struct virtio_net *net)
+{
+	struct net_backend *backend = net->pairs[0].backend;
+
+	return backend->ops->set_offloads(backend, guest_offloads(net));
+}
+
+/* The pairs in use receive; what reaches a queue of the backend that no one
+ * serves would be lost, so the others get nothing. */
+static int pairs_set(struct virtio_net *net)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < net->nr_pairs; i++) {
+		struct net_pair *pair = &net->pairs[i];
+		bool on = i < net->control.pairs && !pair->dead;
+		short *events = net_events(net, i);
+
+		if (pair->backend->ops->enable && !pair->dead && !err)
+			err = pair->backend->ops->enable(pair->backend, on);
+		*events = on ? POLLIN : 0;
+		if (on && pair->tx->waiting)
+			*events |= POLLOUT;
+		net->virtio.queues[net_rx_queue(i)].again = on;
+	}
+	return err;
+}
+
+/* What a command asked for, besides being remembered. */
+static int control_effect(struct virtio_net *net, enum net_effect effect)
+{
+	switch (effect) {
+	case NET_EFFECT_MAC:
+		virtio_config_set(&net->virtio, 0, net->control.filter.mac,
+				  NET_MAC);
+		return 0;
+	case NET_EFFECT_PAIRS:
+		return pairs_set(net);
+	case NET_EFFECT_OFFLOADS:
+		return offloads_set(net);
+	case NET_EFFECT_ANNOUNCED:
+		virtio_config_bits(&net->virtio, CONFIG_STATUS,
+				   VIRTIO_NET_S_ANNOUNCE, 0);
+		return 0;
+	case NET_EFFECT_NONE:
+		break;
+	}
+	return 0;
+}
+
+static void control_one(struct virtio_net *net, const struct ring_chain *chain)
+{
+	enum net_effect effect = NET_EFFECT_NONE;
+	uint8_t command[NET_COMMAND_MAX];
+	uint8_t ack = VIRTIO_NET_ERR;
+	uint64_t len;
+
+	len = iov_copy_out(chain->iov, chain->readable, 0, command,
+			   sizeof(command));
+	if (chain->write_bytes &&
+	    net_control_apply(&net->control, command, len, chain->read_bytes,
+			      &effect) &&
+	    !control_effect(net, effect))
+		ack = VIRTIO_NET_OK;
+	else
+		log_guest(&net->bad_command,
+			  "%s: command %u.%u of %u bytes is refused",
+			  net->virtio.name, len > 0 ? command[0] : 0,
+			  len > 1 ? command[1] : 0, chain->read_bytes);
+	iov_copy_in(chain->iov + chain->readable, chain->writable, 0, &ack,
+		    sizeof(ack));
+	ring_push(net_ring(net, net->control_queue), chain,
+		  chain->write_bytes ? sizeof(ack) : 0);
+}
+
+static bool control_serve(struct virtio_net *net)
+{
+	struct iovec iov[RING_CHAIN_IOV(NET_QUEUE_SIZE)];
+	struct ring *ring = net_ring(net, net->control_queue);
+	bool more = true;
+
+	ring_notify_off(ring);
+	for (int budget = CONTROL_BUDGET; budget && more; budget--) {
+		struct ring_chain chain = { .iov = iov,
+					    .max = ARRAY_SIZE(iov) };
+		int n = ring_pop(ring, &chain);
+
+		if (n < 0)
+			virtio_needs_reset(&net->virtio);
+		if (n > 0)
+			control_one(net, &chain);
+		else
+			more = ring_notify_on(ring);
+	}
+	virtio_publish(&net->virtio, net->control_queue);
+	return more;
+}
+
+static bool net_queue(struct virtio_device *virtio, unsigned queue)
+{
+	struct virtio_net *net = from_virtio(virtio);
+	unsigned pair = queue / 2;
+
+	if ((int)queue == net->control_queue)
+		return control_serve(net);
+	/* What the driver does with queues that it has not turned on. */
+	if (pair >= net->control.pairs)
+		return false;
+	return queue % 2 ? net_tx_serve(net, pair) : net_rx_serve(net, pair);
+}
+
+static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
+{
+	struct virtio_net *net = from_virtio(virtio);
+
+	/* An error of the backend shows when it is read. */
+	if (events & ~POLLOUT)
+		virtio->queues[net_rx_queue(pair)].again =
+			net_rx_serve(net, pair);
+	if (events & POLLOUT)
+		virtio->queues[net_tx_queue(pair)].again =
+			net_tx_resume(net, pair);
+	return false;
+}
+
+static void net_drain(struct virtio_device *virtio)
+{
+	struct virtio_net *net = from_virtio(virtio);
+
+	for (unsigned i = 0; i < net->nr_pairs; i++) {
+		bool on = i < net->control.pairs && !net->pairs[i].dead;
+
+		net_rx_drain(net, i);
+		net_tx_drain(net, i);
+		*net_events(net, i) = on ? POLLIN : 0;
+	}
 }
 
 static void net_stop(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
-	free(net->rx);
-	free(net->tx);
-	net->rx = NULL;
-	net->tx = NULL;
+	for (unsigned i = 0; i < net->nr_pairs; i++) {
+		free(net->pairs[i].rx);
+		free(net->pairs[i].tx);
+		net->pairs[i].rx = NULL;
+		net->pairs[i].tx = NULL;
+	}
+	__atomic_store_n(&net->announces, false, __ATOMIC_SEQ_CST);
+	/* The next driver finds the card as it was. */
+	virtio_config_set(virtio, 0, net->mac, NET_MAC);
+	virtio_config_bits(virtio, CONFIG_STATUS, VIRTIO_NET_S_ANNOUNCE, 0);
 }
 
 static int net_start(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
-	unsigned flags = guest_offloads(net);
-	int err = -ENOMEM;
+	bool many = has_feature(net, VIRTIO_NET_F_MQ);
+	int err = 0;
 
-	/* Large, but the kernel backs only what is used. */
-	net->rx = calloc(1, sizeof(*net->rx));
-	net->tx = calloc(1, sizeof(*net->tx));
-	if (net->rx && net->tx)
-		err = net->net->ops->set_offloads(net->net, flags);
-	if (err) {
-		net_stop(virtio);
-		return err;
-	}
 	net->mergeable = has_feature(net, VIRTIO_NET_F_MRG_RXBUF);
-	/* Any one buffer, or as many as the longest frame needs. */
-	net->rx->wanted = net->mergeable ? NET_HEADER + FRAME_MAX : 1;
-	virtio->backend_events = net->dead ? 0 : POLLIN;
-	return 0;
+	net_control_init(&net->control, virtio->features, net->nr_pairs,
+			 net->mac);
+	/* Behind all queues that the driver knows of (5.1.2). */
+	net->control_queue = many ? 2 * (int)net->nr_pairs : 2;
+	if (!has_feature(net, VIRTIO_NET_F_CTRL_VQ))
+		net->control_queue = -1;
+	for (unsigned i = 0; i < net->nr_pairs && !err; i++) {
+		struct net_pair *pair = &net->pairs[i];
+
+		/* Large, but the kernel backs only what is used. */
+		pair->rx = calloc(1, sizeof(*pair->rx));
+		pair->tx = calloc(1, sizeof(*pair->tx));
+		if (!pair->rx || !pair->tx)
+			err = -ENOMEM;
+		else /* any one buffer, or as many as the longest frame needs */
+			pair->rx->wanted =
+				net->mergeable ? NET_HEADER + FRAME_MAX : 1;
+	}
+	__atomic_store_n(&net->announces,
+			 has_feature(net, VIRTIO_NET_F_GUEST_ANNOUNCE),
+			 __ATOMIC_SEQ_CST);
+	if (!err)
+		err = offloads_set(net);
+	if (!err)
+		err = pairs_set(net);
+	if (err)
+		net_stop(virtio);
+	return err;
 }
 
 static void net_destroy(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
-	net->net->ops->close(net->net);
+	for (unsigned i = 0; i < net->nr_pairs; i++)
+		net->pairs[i].backend->ops->close(net->pairs[i].backend);
 	virtio_fini(virtio);
 	free(net);
+}
+
+static int net_counters(struct virtio_device *virtio, unsigned queue,
+			struct virtio_counter *out)
+{
+	const struct virtio_net *net = from_virtio(virtio);
+	const struct net_pair *pair = &net->pairs[queue / 2];
+	const struct net_counters *from = queue % 2 ? &pair->sent
+						    : &pair->received;
+
+	if (queue == virtio->nr_queues - 1)
+		return 0; /* the control queue */
+	out[0] = (struct virtio_counter){ "packets",
+					  counter_read(&from->packets) };
+	out[1] = (struct virtio_counter){ "bytes", counter_read(&from->bytes) };
+	out[2] = (struct virtio_counter){ "drops", counter_read(&from->drops) };
+	return 3;
 }
 
 static const struct virtio_device_ops net_ops = {
@@ -446,28 +284,58 @@ static const struct virtio_device_ops net_ops = {
 	.queue = net_queue,
 	.ready = net_ready,
 	.drain = net_drain,
+	.counters = net_counters,
 };
 
-static void config_init(struct virtio_net *net, const uint8_t mac[NET_MAC])
+static void config_init(struct virtio_net *net)
 {
+	static const unsigned features[] = {
+		VIRTIO_NET_F_MAC,           VIRTIO_NET_F_STATUS,
+		VIRTIO_NET_F_MTU,           VIRTIO_NET_F_MRG_RXBUF,
+		VIRTIO_NET_F_CTRL_VQ,       VIRTIO_NET_F_CTRL_RX,
+		VIRTIO_NET_F_CTRL_RX_EXTRA, VIRTIO_NET_F_CTRL_VLAN,
+		VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_GUEST_ANNOUNCE,
+	};
 	struct virtio_device *virtio = &net->virtio;
+	const struct net_backend *backend = net->pairs[0].backend;
 	struct virtio_net_config config = {
 		.status = htole16(VIRTIO_NET_S_LINK_UP),
-		.mtu = htole16(net->net->mtu > UINT16_MAX ? UINT16_MAX
-							  : net->net->mtu),
+		.max_virtqueue_pairs = htole16(net->nr_pairs),
+		.mtu = htole16(backend->mtu > UINT16_MAX ? UINT16_MAX
+							 : backend->mtu),
 	};
 
-	memcpy(config.mac, mac, NET_MAC);
+	memcpy(config.mac, net->mac, NET_MAC);
 	virtio->config_len = offsetof(struct virtio_net_config, speed);
 	memcpy(virtio->config, &config, virtio->config_len);
-	virtio->offered |=
-		1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
-		1ull << VIRTIO_NET_F_MTU | 1ull << VIRTIO_NET_F_MRG_RXBUF;
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		virtio->offered |= NET_FEATURE(features[i]);
+	if (net->nr_pairs > 1)
+		virtio->offered |= NET_FEATURE(VIRTIO_NET_F_MQ);
 	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++) {
-		if (net->net->offloads & offloads[i].offload)
-			virtio->offered |= 1ull << offloads[i].host |
-					   1ull << offloads[i].guest;
+		if (backend->offloads & offloads[i].offload)
+			virtio->offered |= NET_FEATURE(offloads[i].host) |
+					   NET_FEATURE(offloads[i].guest);
 	}
+	if (backend->offloads & TUN_F_CSUM)
+		virtio->offered |=
+			NET_FEATURE(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+}
+
+void virtio_net_link(struct virtio_device *virtio, bool up)
+{
+	struct virtio_net *net = from_virtio(virtio);
+	uint16_t old = virtio_config_bits(virtio, CONFIG_STATUS,
+					  VIRTIO_NET_S_LINK_UP,
+					  up ? VIRTIO_NET_S_LINK_UP : 0);
+
+	if (!(old & VIRTIO_NET_S_LINK_UP) == !up)
+		return;
+	/* What knew where the guest is may have forgotten it meanwhile. */
+	if (up && __atomic_load_n(&net->announces, __ATOMIC_SEQ_CST))
+		virtio_config_bits(virtio, CONFIG_STATUS, 0,
+				   VIRTIO_NET_S_ANNOUNCE);
+	virtio_config_changed(virtio);
 }
 
 int virtio_net_create(const char *name, struct net_backend *backend,
@@ -475,20 +343,27 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 		      struct virtio_device **virtio)
 {
 	struct virtio_net *net = calloc(1, sizeof(*net));
+	struct virtio_device *dev;
 	int err;
 
 	if (!net)
 		return -ENOMEM;
-	err = virtio_init(&net->virtio, name, VIRTIO_ID_NET, memory, QUEUES,
-			  QUEUE_SIZE);
+	dev = &net->virtio;
+	for (; backend && net->nr_pairs < NET_PAIRS_MAX;
+	     backend = backend->next)
+		net->pairs[net->nr_pairs++].backend = backend;
+	err = virtio_init(dev, name, VIRTIO_ID_NET, memory,
+			  2 * net->nr_pairs + 1, NET_QUEUE_SIZE);
 	if (err) {
 		free(net);
 		return err;
 	}
-	net->virtio.ops = &net_ops;
-	net->net = backend;
-	net->virtio.backend_fd = backend->fd;
-	config_init(net, mac);
-	*virtio = &net->virtio;
+	dev->ops = &net_ops;
+	dev->nr_backends = net->nr_pairs;
+	for (unsigned i = 0; i < net->nr_pairs; i++)
+		dev->backends[i].fd = net->pairs[i].backend->fd;
+	memcpy(net->mac, mac, NET_MAC);
+	config_init(net);
+	*virtio = dev;
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
- * virtio-net (virtio 1.2, 5.1): frames between a backend and two queues, on
- * the device's worker. Mergeable receive buffers, and the offloads that the
- * backend has.
+ * virtio-net (virtio 1.2, 5.1): frames between the queues of a backend and as
+ * many pairs of virtqueues, and a control queue, on the device's one worker.
+ * Mergeable receive buffers, receive filters, and the offloads that the backend
+ * has.
  */
 #ifndef KVIST_VIRTIO_NET_H
 #define KVIST_VIRTIO_NET_H
@@ -11,11 +12,15 @@
 
 /*
  * A network card named @name ("net0": also its thread) with address @mac over
- * @net, which is the device's from now on if this succeeds, and is closed by
- * virtio_destroy(). 0 or -errno.
+ * @net and its further queues, which are the device's from now on if this
+ * succeeds, and are closed by virtio_destroy(). 0 or -errno.
  */
 int virtio_net_create(const char *name, struct net_backend *net,
 		      const uint8_t mac[NET_MAC], const struct memory *memory,
 		      struct virtio_device **virtio);
+
+/* The cable is in or out: the driver hears of it, and is asked to make itself
+ * known again when it comes back (5.1.6.5.4). Any thread. */
+void virtio_net_link(struct virtio_device *virtio, bool up);
 
 #endif

@@ -1,6 +1,8 @@
 #include "devices/virtio/virtio.h"
 
+#include "util/bytes.h"
 #include "util/checked.h"
+#include "util/counter.h"
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
@@ -31,8 +33,8 @@ int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 	*virtio = (struct virtio_device){ .id = id,
 					  .memory = memory,
 					  .offered = COMMON_FEATURES,
-					  .nr_queues = nr_queues,
-					  .backend_fd = -1 };
+					  .nr_queues = nr_queues };
+	pthread_mutex_init(&virtio->config_lock, NULL);
 	snprintf(virtio->name, sizeof(virtio->name), "%s", name);
 	virtio->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (virtio->stop_fd < 0)
@@ -66,6 +68,7 @@ void virtio_fini(struct virtio_device *virtio)
 	}
 	if (virtio->stop_fd >= 0)
 		close(virtio->stop_fd);
+	pthread_mutex_destroy(&virtio->config_lock);
 }
 
 static bool has_status(const struct virtio_device *virtio, uint8_t bits)
@@ -80,8 +83,12 @@ static bool has_feature(const struct virtio_device *virtio, unsigned bit)
 
 void virtio_publish(struct virtio_device *virtio, unsigned queue)
 {
-	if (ring_publish(&virtio->queues[queue].ring))
-		virtio->transport_ops->interrupt(virtio, queue);
+	struct virtio_queue *from = &virtio->queues[queue];
+
+	if (!ring_publish(&from->ring))
+		return;
+	counter_add(&from->interrupts, 1);
+	virtio->transport_ops->interrupt(virtio, queue);
 }
 
 void virtio_needs_reset(struct virtio_device *virtio)
@@ -259,7 +266,7 @@ void virtio_status_write(struct virtio_device *virtio, uint8_t status)
 		device_start(virtio);
 }
 
-uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
+uint64_t virtio_config_read(struct virtio_device *virtio, uint64_t offset,
 			    unsigned len)
 {
 	uint64_t value = 0;
@@ -267,7 +274,9 @@ uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
 	if (offset < virtio->config_len) {
 		if (len > virtio->config_len - offset)
 			len = virtio->config_len - offset;
+		pthread_mutex_lock(&virtio->config_lock);
 		memcpy(&value, virtio->config + offset, len);
+		pthread_mutex_unlock(&virtio->config_lock);
 	}
 	return value;
 }
@@ -277,6 +286,58 @@ void virtio_config_write(struct virtio_device *virtio, uint64_t offset,
 {
 	if (virtio->ops->config_write)
 		virtio->ops->config_write(virtio, offset, len, value);
+}
+
+/* Under config_lock: a driver that read the old generation before the bytes
+ * changed reads another one after them (virtio 1.2, 2.5.3). */
+static void config_store(struct virtio_device *virtio, unsigned offset,
+			 const void *bytes, unsigned len)
+{
+	memcpy(virtio->config + offset, bytes, len);
+	__atomic_fetch_add(&virtio->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+void virtio_config_set(struct virtio_device *virtio, unsigned offset,
+		       const void *bytes, unsigned len)
+{
+	pthread_mutex_lock(&virtio->config_lock);
+	config_store(virtio, offset, bytes, len);
+	pthread_mutex_unlock(&virtio->config_lock);
+}
+
+uint16_t virtio_config_bits(struct virtio_device *virtio, unsigned offset,
+			    uint16_t clear, uint16_t set)
+{
+	uint8_t le[2];
+	uint16_t old;
+
+	pthread_mutex_lock(&virtio->config_lock);
+	old = get_le16(virtio->config + offset);
+	put_le16(le, (old & ~clear) | set);
+	config_store(virtio, offset, le, sizeof(le));
+	pthread_mutex_unlock(&virtio->config_lock);
+	return old;
+}
+
+void virtio_config_changed(struct virtio_device *virtio)
+{
+	if (has_status(virtio, VIRTIO_CONFIG_S_DRIVER_OK))
+		virtio->transport_ops->interrupt(virtio,
+						 VIRTIO_CONFIG_INTERRUPT);
+}
+
+int virtio_counters(struct virtio_device *virtio, unsigned queue,
+		    struct virtio_counter out[VIRTIO_COUNTERS_MAX])
+{
+	const struct virtio_queue *of = &virtio->queues[queue];
+	int n = 0;
+
+	if (virtio->ops->counters)
+		n = virtio->ops->counters(virtio, queue, out);
+	out[n++] = (struct virtio_counter){ "kicks", counter_read(&of->kicks) };
+	out[n++] = (struct virtio_counter){ "interrupts",
+					    counter_read(&of->interrupts) };
+	return n;
 }
 
 struct virtio_queue *virtio_queue(struct virtio_device *virtio, uint32_t select)

@@ -28,11 +28,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define VIRTIO_QUEUES_MAX 8
-#define VIRTIO_CONFIG_MAX 128
-#define VIRTIO_NAME_MAX   16 /* with its end: also the name of the thread */
+#define VIRTIO_QUEUES_MAX   17
+#define VIRTIO_BACKENDS_MAX 16
+#define VIRTIO_CONFIG_MAX   128
+#define VIRTIO_COUNTERS_MAX 8
+#define VIRTIO_NAME_MAX     16 /* with its end: also the name of the thread */
 
 struct virtio_device;
+
+struct virtio_counter {
+	const char *name; /* constant */
+	uint64_t value;
+};
 
 /* What a kind of device does. */
 struct virtio_device_ops {
@@ -54,16 +61,22 @@ struct virtio_device_ops {
 			     unsigned len, uint64_t value);
 
 	/*
-	 * On the worker. queue() serves a queue that was kicked, ready() the
-	 * backend's descriptor; both do a bounded amount of work (a budget)
-	 * and return true when more is left: they are called again after the
-	 * worker has looked whether it must stop. drain() is the worker's last
-	 * act: it returns when nothing is in flight any more and the rings hold
-	 * all there is to know. ready() and drain() may be NULL.
+	 * On the worker. queue() serves a queue that was kicked, ready() a
+	 * descriptor of the backend's; both do a bounded amount of work (a
+	 * budget) and return true when more is left: they are called again
+	 * after the worker has looked whether it must stop. drain() is the
+	 * worker's last act: it returns when nothing is in flight any more and
+	 * the rings hold all there is to know. ready() and drain() may be NULL.
 	 */
 	bool (*queue)(struct virtio_device *virtio, unsigned queue);
-	bool (*ready)(struct virtio_device *virtio, short events);
+	bool (*ready)(struct virtio_device *virtio, unsigned backend,
+		      short events);
 	void (*drain)(struct virtio_device *virtio);
+
+	/* What the device itself has counted of @queue, at @out, which has
+	 * room; how many. Any thread. May be NULL. */
+	int (*counters)(struct virtio_device *virtio, unsigned queue,
+			struct virtio_counter *out);
 };
 
 /* What a transport does for its device. */
@@ -82,9 +95,10 @@ struct virtio_transport_ops {
 struct virtio_queue {
 	uint16_t size_max; /* what the device offers */
 	struct ring_config config;
-	bool enabled; /* freezes config */
-	int kick_fd;  /* eventfd: the driver has notified */
-	bool again;   /* worker: queue() left work */
+	bool enabled;               /* freezes config */
+	int kick_fd;                /* eventfd: the driver has notified */
+	bool again;                 /* worker: queue() left work */
+	uint64_t kicks, interrupts; /* atomic, written by the worker */
 	struct ring ring;
 };
 
@@ -99,11 +113,13 @@ struct virtio_device {
 	unsigned config_len;
 	/* What the worker watches besides the queues; the worker may change
 	 * the events (POLLIN, POLLOUT, or 0: not watched). */
-	int backend_fd; /* borrowed, or -1 */
-	short backend_events;
+	struct {
+		int fd; /* borrowed, or -1 */
+		short events;
+	} backends[VIRTIO_BACKENDS_MAX];
+	unsigned nr_backends;
 
 	/* Under the transport's lock. */
-	uint8_t config[VIRTIO_CONFIG_MAX];
 	uint64_t features; /* the driver's; frozen by FEATURES_OK */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
 	bool running;    /* between DRIVER_OK and reset, all went well */
@@ -113,6 +129,13 @@ struct virtio_device {
 	uint8_t status;
 	uint32_t isr;        /* bit 0: queue, bit 1: configuration */
 	uint32_t generation; /* of config */
+
+	/* What the driver reads. Any thread changes it, by
+	 * virtio_config_set(); what only the transport's calls change needs no
+	 * such care. The lock is a leaf: taken for the bytes and the generation
+	 * alone. */
+	pthread_mutex_t config_lock;
+	uint8_t config[VIRTIO_CONFIG_MAX];
 
 	int stop_fd; /* eventfd: the worker must end */
 	bool stop;   /* atomic: the same, for loops that do not poll */
@@ -128,8 +151,7 @@ struct virtio_device {
 
 /*
  * For devices: the common part of a new one, with @nr_queues queues of up to
- * @queue_size; ops, memory, config and backend_fd are the caller's to set. 0 or
- * -errno.
+ * @queue_size; ops, config and backends are the caller's to set. 0 or -errno.
  */
 int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 		const struct memory *memory, unsigned nr_queues,
@@ -141,6 +163,24 @@ void virtio_publish(struct virtio_device *virtio, unsigned queue);
 /* The driver broke the rules: nothing more is done until it resets the device
  * (virtio 1.2, 2.1.2). Any thread. */
 void virtio_needs_reset(struct virtio_device *virtio);
+
+/* The configuration changes, as one change in the driver's eyes; and the same
+ * for bits of a 16-bit field, of which the old ones are returned. Tell the
+ * driver with virtio_config_changed(). Any thread. */
+void virtio_config_set(struct virtio_device *virtio, unsigned offset,
+		       const void *bytes, unsigned len);
+uint16_t virtio_config_bits(struct virtio_device *virtio, unsigned offset,
+			    uint16_t clear, uint16_t set);
+/* An interrupt for it, if the driver runs (virtio 1.2, 2.5.1). Any thread. */
+void virtio_config_changed(struct virtio_device *virtio);
+
+/*
+ * What was counted of @queue: kicks and interrupts, and what the device adds.
+ * The number of counters at @out. Any thread; each by itself is exact, but
+ * they are not of one moment.
+ */
+int virtio_counters(struct virtio_device *virtio, unsigned queue,
+		    struct virtio_counter out[VIRTIO_COUNTERS_MAX]);
 
 /*
  * For the machine. Stops the worker, flushes and closes the backend, frees the
@@ -163,7 +203,7 @@ uint8_t virtio_status_read(const struct virtio_device *virtio);
 /* 0 is a reset, and waits for the worker. */
 void virtio_status_write(struct virtio_device *virtio, uint8_t status);
 /* Bytes of the device's configuration, zeros beyond its end. */
-uint64_t virtio_config_read(const struct virtio_device *virtio, uint64_t offset,
+uint64_t virtio_config_read(struct virtio_device *virtio, uint64_t offset,
 			    unsigned len);
 void virtio_config_write(struct virtio_device *virtio, uint64_t offset,
 			 unsigned len, uint64_t value);

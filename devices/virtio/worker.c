@@ -1,14 +1,17 @@
 #include "devices/virtio/virtio.h"
 
+#include "util/counter.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-/* What a worker waits for, in this order: stop, backend, queue 0, 1 ... */
-enum { WAIT_STOP, WAIT_BACKEND, WAIT_QUEUES };
-#define WAIT_MAX (WAIT_QUEUES + VIRTIO_QUEUES_MAX)
+/* What a worker waits for, in this order: stop, queue 0, 1 ..., the backend's
+ * descriptors. */
+enum { WAIT_STOP, WAIT_QUEUES };
+#define WAIT_MAX (WAIT_QUEUES + VIRTIO_QUEUES_MAX + VIRTIO_BACKENDS_MAX)
 
 static void eventfd_signal(int fd)
 {
@@ -38,28 +41,34 @@ static bool worker_watch(struct virtio_device *virtio, struct pollfd *fds)
 	bool dead = virtio_status_read(virtio) & VIRTIO_CONFIG_S_NEEDS_RESET;
 	bool again = false;
 
-	fds[WAIT_STOP] = (struct pollfd){ virtio->stop_fd, POLLIN, 0 };
-	/* An error of the backend would be reported even for no events. */
-	fds[WAIT_BACKEND] = (struct pollfd){ .fd = -1 };
-	if (!dead && virtio->backend_events)
-		fds[WAIT_BACKEND].fd = virtio->backend_fd;
-	fds[WAIT_BACKEND].events = virtio->backend_events;
+	*fds++ = (struct pollfd){ virtio->stop_fd, POLLIN, 0 };
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
 		bool watch = !dead && queue->enabled;
 
-		fds[WAIT_QUEUES + i] =
-			(struct pollfd){ .fd = watch ? queue->kick_fd : -1,
-					 .events = POLLIN };
+		*fds++ = (struct pollfd){ .fd = watch ? queue->kick_fd : -1,
+					  .events = POLLIN };
 		again |= watch && queue->again;
+	}
+	for (unsigned i = 0; i < virtio->nr_backends; i++) {
+		short events = dead ? 0 : virtio->backends[i].events;
+
+		/* An error would be reported even for no events. */
+		*fds++ = (struct pollfd){ .fd = events ? virtio->backends[i].fd
+						       : -1,
+					  .events = events };
 	}
 	return again;
 }
 
 static void worker_serve(struct virtio_device *virtio, const struct pollfd *fds)
 {
-	if (fds[WAIT_BACKEND].revents && virtio->ops->ready)
-		virtio->ops->ready(virtio, fds[WAIT_BACKEND].revents);
+	const struct pollfd *backends = fds + WAIT_QUEUES + virtio->nr_queues;
+
+	for (unsigned i = 0; i < virtio->nr_backends; i++) {
+		if (backends[i].revents)
+			virtio->ops->ready(virtio, i, backends[i].revents);
+	}
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
 		const struct pollfd *kick = &fds[WAIT_QUEUES + i];
@@ -67,8 +76,10 @@ static void worker_serve(struct virtio_device *virtio, const struct pollfd *fds)
 		if (kick->fd < 0 || (!kick->revents && !queue->again))
 			continue;
 		/* Cleared first: a kick during queue() counts for the next. */
-		if (kick->revents)
+		if (kick->revents) {
 			eventfd_clear(queue->kick_fd);
+			counter_add(&queue->kicks, 1);
+		}
 		queue->again = virtio->ops->queue(virtio, i);
 	}
 }
@@ -83,7 +94,9 @@ static void *worker_main(void *arg)
 		virtio->queues[i].again = true;
 	while (!worker_stopped(virtio)) {
 		bool again = worker_watch(virtio, fds);
-		int n = poll(fds, WAIT_QUEUES + virtio->nr_queues,
+		int n = poll(fds,
+			     WAIT_QUEUES + virtio->nr_queues +
+				     virtio->nr_backends,
 			     again ? 0 : -1);
 
 		if (n < 0 && errno != EINTR)

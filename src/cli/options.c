@@ -61,7 +61,8 @@ static const struct arg_option run_flags[] = {
 		       "name of the machine; MAC addresses derive from it" },
 	[OPT_NESTED] = { "nested", 'x', NULL, "let the guest see VMX or SVM" },
 	[OPT_STATS] = { "stats", 'S', NULL,
-			"print the number of exits by reason at the end" },
+			"print at the end the exits by reason, and what\n"
+			"each queue of a device has carried" },
 	[OPT_LOG] = { "log", 'l', "err|warn|info|debug|trace",
 		      "how much kvist says on standard error [warn]" },
 	[OPT_HELP] = { "help", 'h', NULL, "print this" },

@@ -19,6 +19,26 @@ static void print_exits(const struct vm *vm)
 	}
 }
 
+/* One line a queue: "net0 0 packets 12 bytes 3456 ...". */
+static void print_counters(struct machine *machine)
+{
+	struct virtio_counter counters[VIRTIO_COUNTERS_MAX];
+
+	for (int d = 0; d < machine->nr_virtio; d++) {
+		struct virtio_device *virtio = machine->virtio[d];
+
+		for (unsigned q = 0; q < virtio->nr_queues; q++) {
+			int n = virtio_counters(virtio, q, counters);
+
+			fprintf(stderr, "%s %u", virtio->name, q);
+			for (int i = 0; i < n; i++)
+				fprintf(stderr, " %s %" PRIu64,
+					counters[i].name, counters[i].value);
+			fputc('\n', stderr);
+		}
+	}
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct run_options options;
@@ -36,8 +56,10 @@ int cmd_run(int argc, char **argv)
 		return code;
 	machine_run(&machine);
 	code = machine_exit_code(&machine);
-	if (options.stats)
+	if (options.stats) {
 		print_exits(&machine.vm);
+		print_counters(&machine);
+	}
 	machine_destroy(&machine);
 	return code;
 }

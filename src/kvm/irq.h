@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define IRQ_PINS    24  /* of the IOAPIC */
-#define IRQ_MSI_MAX 256 /* messages that may be routed at once */
+#define IRQ_MSI_MAX 1024 /* messages that may be routed at once */
 
 struct irqchip {
 	int vm_fd; /* borrowed */

@@ -1,0 +1,34 @@
+/*
+ * Which feature of virtio-net (virtio 1.2, 5.1.3) lets whom leave what undone.
+ */
+#ifndef KVIST_VIRTIO_NET_FEATURES_H
+#define KVIST_VIRTIO_NET_FEATURES_H
+
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+
+/* UDP segmentation: virtio 1.3 and Linux 6.2; older headers lack the names. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO   56
+#endif
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
+#define NET_FEATURE(bit) (1ull << (bit))
+
+#define NET_GUEST_OFFLOADS                                                     \
+	(NET_FEATURE(VIRTIO_NET_F_GUEST_CSUM) |                                \
+	 NET_FEATURE(VIRTIO_NET_F_GUEST_TSO4) |                                \
+	 NET_FEATURE(VIRTIO_NET_F_GUEST_TSO6) |                                \
+	 NET_FEATURE(VIRTIO_NET_F_GUEST_ECN) |                                 \
+	 NET_FEATURE(VIRTIO_NET_F_GUEST_USO4) |                                \
+	 NET_FEATURE(VIRTIO_NET_F_GUEST_USO6))
+
+#endif

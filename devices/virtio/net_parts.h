@@ -1,0 +1,126 @@
+/*
+ * What the files of a network card share with each other, and with no one
+ * else: net.c makes it and keeps its configuration, net_rx.c and net_tx.c carry
+ * frames, net_control.c says what commands mean. The worker's, from start()
+ * to its end.
+ */
+#ifndef KVIST_VIRTIO_NET_PARTS_H
+#define KVIST_VIRTIO_NET_PARTS_H
+
+#include "devices/virtio/net.h"
+#include "devices/virtio/net_control.h"
+#include "devices/virtio/net_features.h"
+#include "devices/virtio/virtio.h"
+
+#include <linux/if_ether.h>
+
+#define NET_QUEUE_SIZE 256
+#define NET_PAIRS_MAX  8   /* queue pairs of a card */
+#define NET_BUDGET     256 /* frames between two looks at `stop` */
+
+/* The longest frame: a segment of 64 KiB to be cut by whoever needs it, with
+ * its Ethernet header and two VLAN tags. */
+#define FRAME_MAX (65536 + ETH_HLEN + 8)
+#define FRAME_MIN ETH_HLEN
+
+/* readv(2) takes UIO_MAXIOV pieces: those of the guest and our spill. */
+#define RX_PIECES 1023
+
+/*
+ * Receive buffers taken from the ring before it is known how long the next
+ * frame is: enough for the longest, if the driver gave that much. A frame is
+ * read straight into them, and the buffers it did not reach stay for the next.
+ * The spill, host memory behind them, takes what is too long: such a frame is
+ * dropped, and nothing was written where the guest did not allow it.
+ */
+struct rx_window {
+	struct iovec iov[RX_PIECES + 1]; /* in use: first .. end - 1 */
+	int first, end;
+	struct ring_chain chains[NET_QUEUE_SIZE]; /* in use: head, count */
+	unsigned head, count;
+	uint64_t bytes; /* of all of them */
+	uint64_t wanted;
+	bool dry; /* the ring had no more to give */
+	uint8_t spill[NET_HEADER + FRAME_MAX];
+};
+
+/* The frame on its way out. */
+struct tx_state {
+	struct iovec iov[1 + RING_CHAIN_IOV(NET_QUEUE_SIZE)];
+	struct ring_chain chain;
+	struct virtio_net_hdr_v1 header; /* ours: the guest's may change */
+	struct iovec *out;               /* header, then the guest's bytes */
+	int pieces;
+	bool waiting; /* chain was popped, and the backend is full */
+};
+
+/* Atomic, of one queue, written by the worker. */
+struct net_counters {
+	uint64_t packets, bytes, drops;
+};
+
+/* A receive queue and a send queue over one queue of the backend. */
+struct net_pair {
+	struct net_backend *backend; /* owned */
+	bool dead;                   /* it has gone; already logged */
+	unsigned failures;           /* of receives, one after another */
+	struct rx_window *rx;
+	struct tx_state *tx;
+	struct net_counters received, sent;
+};
+
+struct virtio_net {
+	struct virtio_device virtio;
+	uint8_t mac[NET_MAC]; /* after a reset */
+	unsigned nr_pairs;
+	struct net_pair pairs[NET_PAIRS_MAX];
+	bool mergeable; /* a frame may span several buffers */
+	struct net_control control;
+	int control_queue; /* its number, or -1: not negotiated */
+	bool announces;    /* atomic: GUEST_ANNOUNCE is negotiated */
+	struct guest_error rx_dropped, rx_failed, tx_dropped, bad_buffer,
+		bad_command;
+};
+
+static inline unsigned net_rx_queue(unsigned pair)
+{
+	return 2 * pair;
+}
+
+static inline unsigned net_tx_queue(unsigned pair)
+{
+	return 2 * pair + 1;
+}
+
+static inline struct ring *net_ring(struct virtio_net *net, unsigned queue)
+{
+	return &net->virtio.queues[queue].ring;
+}
+
+/* What the worker watches the backend of @pair for. */
+static inline short *net_events(struct virtio_net *net, unsigned pair)
+{
+	return &net->virtio.backends[pair].events;
+}
+
+/* Carry frames until there is none, no buffer, or the budget has run out: true
+ * then. */
+bool net_rx_serve(struct virtio_net *net, unsigned pair);
+bool net_tx_serve(struct virtio_net *net, unsigned pair);
+/* The backend has room again. */
+bool net_tx_resume(struct virtio_net *net, unsigned pair);
+
+/* What was popped and not used goes back, so that the rings alone say what is
+ * left to do. */
+void net_rx_drain(struct virtio_net *net, unsigned pair);
+void net_tx_drain(struct virtio_net *net, unsigned pair);
+
+/*
+ * The header of a frame of @len bytes, as the driver wrote it (5.1.6.2): true
+ * if a driver with these features may send it. What the device has to ignore
+ * is cleared. Pure.
+ */
+bool net_header_check(struct virtio_net_hdr_v1 *header, uint64_t features,
+		      uint32_t len);
+
+#endif

@@ -1,0 +1,275 @@
+#include "devices/virtio/net_parts.h"
+
+#include "util/bytes.h"
+#include "util/counter.h"
+#include "util/iov.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+/* So many receives may fail one after another before the driver's next kick
+ * is waited for. */
+#define RX_FAILURES_MAX 64
+
+_Static_assert(RX_PIECES >= RING_CHAIN_IOV(NET_QUEUE_SIZE),
+	       "a chain must fit the receive window");
+
+/* Room for one more chain at the end of the window's iov. */
+static bool window_room(struct rx_window *rx, int pieces)
+{
+	if (RX_PIECES - rx->end >= pieces)
+		return true;
+	memmove(rx->iov, rx->iov + rx->first,
+		(rx->end - rx->first) * sizeof(*rx->iov));
+	rx->end -= rx->first;
+	rx->first = 0;
+	return RX_PIECES - rx->end >= pieces;
+}
+
+/* Only what the device may write counts. */
+static void window_add(struct rx_window *rx, const struct ring_chain *chain)
+{
+	memmove(chain->iov, chain->iov + chain->readable,
+		chain->writable * sizeof(*chain->iov));
+	rx->end += chain->writable;
+	rx->bytes += chain->write_bytes;
+	rx->chains[(rx->head + rx->count) % NET_QUEUE_SIZE] = *chain;
+	rx->count++;
+}
+
+/* The oldest buffer leaves the window. */
+static struct ring_chain window_take(struct rx_window *rx)
+{
+	struct ring_chain chain = rx->chains[rx->head];
+
+	rx->head = (rx->head + 1) % NET_QUEUE_SIZE;
+	rx->count--;
+	rx->first += chain.writable;
+	rx->bytes -= chain.write_bytes;
+	return chain;
+}
+
+/*
+ * A buffer that cannot even hold a header goes back unused, so that it cannot
+ * stop the queue; but in its turn, or ring_unpop() would lose the place.
+ */
+static bool window_refuse(struct virtio_net *net, unsigned pair,
+			  const struct ring_chain *chain)
+{
+	struct ring *ring = net_ring(net, net_rx_queue(pair));
+
+	if (net->pairs[pair].rx->count) {
+		ring_unpop(ring, 1);
+		return false;
+	}
+	log_guest(&net->bad_buffer,
+		  "%s: receive buffer of %u bytes: too short for a header",
+		  net->virtio.name, chain->write_bytes);
+	ring_push(ring, chain, 0);
+	return true;
+}
+
+static void window_fill(struct virtio_net *net, unsigned pair)
+{
+	struct ring *ring = net_ring(net, net_rx_queue(pair));
+	struct rx_window *rx = net->pairs[pair].rx;
+
+	rx->dry = false;
+	for (int tries = 0; tries < NET_QUEUE_SIZE; tries++) {
+		struct ring_chain chain;
+		int n;
+
+		if (rx->bytes >= rx->wanted || rx->count == NET_QUEUE_SIZE ||
+		    !window_room(rx, RING_CHAIN_IOV(ring->size)))
+			return;
+		chain.iov = rx->iov + rx->end;
+		chain.max = RX_PIECES - rx->end;
+		n = ring_pop(ring, &chain);
+		if (n < 0)
+			virtio_needs_reset(&net->virtio);
+		rx->dry = n <= 0;
+		if (rx->dry)
+			return;
+		if (chain.write_bytes >= NET_HEADER)
+			window_add(rx, &chain);
+		else if (!window_refuse(net, pair, &chain))
+			return;
+	}
+}
+
+/* Gives the first @n bytes of the window to the driver, as one frame. */
+static void window_push(struct virtio_net *net, unsigned pair, uint32_t n)
+{
+	struct net_counters *counters = &net->pairs[pair].received;
+	struct rx_window *rx = net->pairs[pair].rx;
+	const struct iovec *iov = rx->iov + rx->first;
+	int pieces = rx->end - rx->first;
+	uint16_t buffers = 0;
+	uint8_t le[2];
+
+	for (uint32_t left = n; left; buffers++) {
+		struct ring_chain chain = window_take(rx);
+		uint32_t used = left < chain.write_bytes ? left
+							 : chain.write_bytes;
+
+		left -= used;
+		ring_push(net_ring(net, net_rx_queue(pair)), &chain, used);
+	}
+	/* The backend does not know it (5.1.6.4); the driver sees none of this
+	 * before ring_publish(). */
+	put_le16(le, buffers);
+	iov_copy_in(iov, pieces,
+		    offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers), le,
+		    sizeof(le));
+	counter_add(&counters->packets, 1);
+	counter_add(&counters->bytes, n - NET_HEADER);
+	log_trace("received a frame of %u bytes", n - NET_HEADER);
+}
+
+/*
+ * A frame does not fit, and is dropped. If no buffer can join those in the
+ * window, none that the driver adds ever will: so they go back unused, or they
+ * would be the first in line for good.
+ */
+static void window_misfit(struct virtio_net *net, unsigned pair, ssize_t n)
+{
+	struct ring *ring = net_ring(net, net_rx_queue(pair));
+	struct rx_window *rx = net->pairs[pair].rx;
+	bool grows = rx->dry && rx->count < ring->size;
+
+	counter_add(&net->pairs[pair].received.drops, 1);
+	log_guest(&net->rx_dropped,
+		  "%s: a frame of %zd bytes does not fit the guest's buffers",
+		  net->virtio.name, n - NET_HEADER);
+	while (rx->count && !grows) {
+		struct ring_chain chain = window_take(rx);
+
+		ring_push(ring, &chain, 0);
+	}
+}
+
+/* Whether the driver wants the frame that lies in the window. One it does not
+ * want was written into its buffers all the same, and the next one will be
+ * written over it. */
+static bool window_wanted(const struct virtio_net *net,
+			  const struct rx_window *rx)
+{
+	uint8_t frame[NET_FILTER_BYTES] = { 0 };
+
+	if (net->control.filter.promisc)
+		return true;
+	iov_copy_out(rx->iov + rx->first, rx->end - rx->first, NET_HEADER,
+		     frame, sizeof(frame));
+	return net_filter_accepts(&net->control.filter, frame);
+}
+
+enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED, RX_GONE };
+
+/* What an error of the backend means. Most concern one frame, as one of a kind
+ * that the kernel cannot describe to us; these say that no more will come. */
+static enum rx_result rx_error(struct virtio_net *net, unsigned pair, int err)
+{
+	switch (err) {
+	case -EAGAIN:
+		return RX_NO_FRAME;
+	case -EBADFD:
+	case -EBADF:
+	case -ENODEV:
+	case -EPIPE:
+	case -ENOTCONN:
+	case -ECONNRESET:
+		log_err("%s: cannot receive from %s: %s; nothing more will "
+			"arrive",
+			net->virtio.name, net->pairs[pair].backend->name,
+			strerror(-err));
+		return RX_GONE;
+	default:
+		counter_add(&net->pairs[pair].received.drops, 1);
+		log_guest(&net->rx_failed, "%s: cannot receive from %s: %s",
+			  net->virtio.name, net->pairs[pair].backend->name,
+			  strerror(-err));
+		return RX_FAILED;
+	}
+}
+
+static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
+{
+	struct net_backend *backend = net->pairs[pair].backend;
+	struct rx_window *rx = net->pairs[pair].rx;
+	ssize_t n;
+
+	window_fill(net, pair);
+	if (!rx->count)
+		return RX_NO_BUFFER;
+	rx->iov[rx->end] = (struct iovec){ rx->spill, sizeof(rx->spill) };
+	n = backend->ops->receive(backend, rx->iov + rx->first,
+				  rx->end - rx->first + 1);
+	if (n == 0)
+		n = -EPIPE; /* not even a header: the other end has gone */
+	if (n < 0)
+		return rx_error(net, pair, n);
+	if (n < NET_HEADER || (uint64_t)n > rx->bytes)
+		window_misfit(net, pair, n);
+	else if (window_wanted(net, rx))
+		window_push(net, pair, n);
+	return RX_FRAME;
+}
+
+/* After rx_one(): true if there may be more. Without a buffer the backend is
+ * not watched, or it would be found readable for ever; the driver's next kick
+ * brings us back here. */
+static bool rx_goes_on(struct virtio_net *net, unsigned p,
+		       enum rx_result result)
+{
+	struct net_pair *pair = &net->pairs[p];
+	short *events = net_events(net, p);
+
+	if (result != RX_FAILED)
+		pair->failures = 0;
+	switch (result) {
+	case RX_FRAME:
+		return true;
+	case RX_NO_FRAME:
+		*events |= POLLIN;
+		return false;
+	case RX_NO_BUFFER:
+		*events &= ~POLLIN;
+		return ring_notify_on(net_ring(net, net_rx_queue(p)));
+	case RX_FAILED:
+		if (++pair->failures < RX_FAILURES_MAX)
+			return true;
+		pair->failures = 0;
+		*events &= ~POLLIN;
+		return ring_notify_on(net_ring(net, net_rx_queue(p)));
+	default:
+		pair->dead = true;
+		*events = 0;
+		virtio_net_link(&net->virtio, false);
+		return false;
+	}
+}
+
+bool net_rx_serve(struct virtio_net *net, unsigned pair)
+{
+	bool more = true;
+
+	if (net->pairs[pair].dead)
+		return false;
+	ring_notify_off(net_ring(net, net_rx_queue(pair)));
+	for (int budget = NET_BUDGET; budget && more; budget--)
+		more = rx_goes_on(net, pair, rx_one(net, pair));
+	virtio_publish(&net->virtio, net_rx_queue(pair));
+	return more;
+}
+
+void net_rx_drain(struct virtio_net *net, unsigned pair)
+{
+	struct rx_window *rx = net->pairs[pair].rx;
+
+	ring_unpop(net_ring(net, net_rx_queue(pair)), rx->count);
+	rx->first = 0;
+	rx->end = 0;
+	rx->count = 0;
+	rx->bytes = 0;
+}

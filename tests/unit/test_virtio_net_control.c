@@ -1,0 +1,251 @@
+#include "wire.h"
+
+#define CTRL    2
+#define REQUEST (BENCH_DATA + 0x80000)
+#define ACK     (REQUEST + 0x8000)
+#define F(name) (1ull << VIRTIO_NET_F_##name)
+#define CONTROLS                                                               \
+	(FEATURES | F(CTRL_VQ) | F(CTRL_RX) | F(CTRL_MAC_ADDR) | F(STATUS) |   \
+	 F(GUEST_ANNOUNCE) | F(CTRL_GUEST_OFFLOADS) | F(GUEST_CSUM) |          \
+	 F(GUEST_TSO4))
+#define LINK_STATUS(bench) virtio_config_read((bench)->virtio, 6, 2)
+
+/* Sends a command in two pieces, as drivers do; the answer. */
+static uint8_t command(struct bench *bench, const uint8_t *bytes, uint32_t len)
+{
+	const struct segment segments[] = {
+		{ REQUEST, 2, false },
+		{ REQUEST + 2, len - 2, false },
+		{ ACK, 1, true },
+	};
+	struct vring_used_elem elem;
+
+	memcpy(guest(bench, REQUEST), bytes, len);
+	*guest(bench, ACK) = 0x55;
+	driver_add(&bench->queues[CTRL], segments, 3);
+	virtio_notify(bench->virtio, CTRL);
+	assert_true(driver_wait(&bench->queues[CTRL], &elem));
+	assert_int_equal(elem.len, 1);
+	return *guest(bench, ACK);
+}
+#define COMMAND(bench, ...)                                                    \
+	command(bench, (const uint8_t[]){ __VA_ARGS__ },                       \
+		sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+static void a_command_is_answered(void **state)
+{
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
+	assert_int_equal(COMMAND(&bench, 0, 9, 0), VIRTIO_NET_ERR);
+	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
+	/* Nowhere to put an answer; and nothing to answer. */
+	driver_add(&bench.queues[CTRL], &(struct segment){ REQUEST, 3, false },
+		   1);
+	driver_add(&bench.queues[CTRL], &(struct segment){ ACK, 1, true }, 1);
+	virtio_notify(bench.virtio, CTRL);
+	assert_true(driver_wait(&bench.queues[CTRL], &elem));
+	assert_int_equal(elem.len, 0);
+	assert_true(driver_wait(&bench.queues[CTRL], &elem));
+	assert_int_equal(elem.len, 1);
+	assert_int_equal(*guest(&bench, ACK), VIRTIO_NET_ERR);
+	assert_false(bench_needs_reset(&bench));
+	bench_end(&bench);
+}
+
+static void another_mac_shows_until_a_reset(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+	uint32_t generation;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	generation = bench.virtio->generation;
+	assert_int_equal(COMMAND(&bench, 1, 1, 6, 5, 4, 3, 2, 1),
+			 VIRTIO_NET_OK);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 4), 0x03040506);
+	assert_int_not_equal(bench.virtio->generation, generation);
+	virtio_status_write(bench.virtio, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 4), 2);
+	bench_end(&bench);
+}
+
+/* A frame to @mac, 60 bytes and its header. */
+static void wire_put_to(struct wire *wire, const uint8_t *mac)
+{
+	uint8_t frame[NET_HEADER + 60] = { 0 };
+
+	memcpy(frame + NET_HEADER, mac, NET_MAC);
+	pthread_mutex_lock(&wire->lock);
+	assert_int_equal(write(wire->other, frame, sizeof(frame)),
+			 sizeof(frame));
+	pthread_mutex_unlock(&wire->lock);
+}
+
+static void frames_for_others_leave_the_buffers_to_the_next(void **state)
+{
+	static const uint8_t own[] = { 2, 0, 0, 0, 0, 1 };
+	static const uint8_t other[] = { 2, 0, 0, 0, 0, 2 };
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
+	rx_give(&bench, 1, 2048);
+	wire_put_to(&wire, other);
+	wire_put_to(&wire, own);
+	assert_int_equal(rx_wait(&bench), NET_HEADER + 60);
+	assert_int_equal(*guest(&bench, BENCH_DATA + NET_HEADER + 5), 1);
+	assert_true(rx_none(&bench));
+	/* And promiscuous again. */
+	assert_int_equal(COMMAND(&bench, 0, 0, 1), VIRTIO_NET_OK);
+	rx_give(&bench, 1, 2048);
+	wire_put_to(&wire, other);
+	assert_int_equal(rx_wait(&bench), NET_HEADER + 60);
+	bench_end(&bench);
+}
+
+static void offloads_change_at_run_time(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	assert_int_equal(wire.offloads, TUN_F_CSUM | TUN_F_TSO4);
+	assert_int_equal(
+		COMMAND(&bench, 5, 0, F(GUEST_CSUM), 0, 0, 0, 0, 0, 0, 0),
+		VIRTIO_NET_OK);
+	assert_int_equal(wire.offloads, TUN_F_CSUM);
+	assert_int_equal(COMMAND(&bench, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0),
+			 VIRTIO_NET_ERR);
+	assert_int_equal(wire.offloads, TUN_F_CSUM);
+	bench_end(&bench);
+}
+
+static void the_driver_hears_of_the_cable(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	/* Out and in before there is a driver: nothing to tell. */
+	virtio_net_link(bench.virtio, false);
+	virtio_net_link(bench.virtio, true);
+	assert_int_equal(bench.config_interrupts, 0);
+	bench_up(&bench, CONTROLS, SIZE);
+	assert_int_equal(LINK_STATUS(&bench), VIRTIO_NET_S_LINK_UP);
+	virtio_net_link(bench.virtio, true); /* it is */
+	assert_int_equal(bench.config_interrupts, 0);
+	virtio_net_link(bench.virtio, false);
+	assert_int_equal(bench.config_interrupts, 1);
+	assert_int_equal(LINK_STATUS(&bench), 0);
+	virtio_net_link(bench.virtio, true);
+	assert_int_equal(bench.config_interrupts, 2);
+	assert_int_equal(LINK_STATUS(&bench),
+			 VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
+	/* The driver has made itself known. */
+	assert_int_equal(COMMAND(&bench, 3, 0), VIRTIO_NET_OK);
+	assert_int_equal(LINK_STATUS(&bench), VIRTIO_NET_S_LINK_UP);
+	bench_end(&bench);
+}
+
+static void a_receive_that_fails_is_not_the_last(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	__atomic_store_n(&wire.receive_err, -EINVAL, __ATOMIC_SEQ_CST);
+	rx_give(&bench, 1, 2048);
+	wire_put(&wire, 100, 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	assert_int_equal(wire.receive_err, 0);
+	assert_int_equal(LINK_STATUS(&bench), VIRTIO_NET_S_LINK_UP);
+	bench_end(&bench);
+}
+
+static void a_backend_that_is_gone_is_a_cable_that_is_out(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	rx_give(&bench, 1, 2048);
+	shutdown(wire.other, SHUT_RDWR);
+	assert_true(bench_reaches(&bench.config_interrupts, 1));
+	assert_int_equal(LINK_STATUS(&bench), 0);
+	bench_end(&bench);
+}
+
+static uint64_t counter(struct bench *bench, unsigned queue, const char *name)
+{
+	struct virtio_counter counters[VIRTIO_COUNTERS_MAX];
+	int n = virtio_counters(bench->virtio, queue, counters);
+
+	for (int i = 0; i < n; i++) {
+		if (!strcmp(counters[i].name, name))
+			return counters[i].value;
+	}
+	fail_msg("no counter %s", name);
+	return 0;
+}
+
+static void what_passes_is_counted(void **state)
+{
+	static const struct segment frame = { BENCH_DATA, 100, false };
+	static const struct segment bad = { BENCH_DATA, 5, false };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	rx_give(&bench, 1, 2048);
+	wire_put(&wire, 200, 1);
+	assert_int_equal(rx_wait(&bench), 200);
+	memset(guest(&bench, BENCH_DATA), 0, 100);
+	driver_add(&bench.queues[TX], &frame, 1);
+	driver_add(&bench.queues[TX], &bad, 1);
+	virtio_notify(bench.virtio, TX);
+	for (int i = 0; i < 2; i++)
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+	virtio_status_write(bench.virtio, 0);
+	assert_int_equal(counter(&bench, RX, "packets"), 1);
+	assert_int_equal(counter(&bench, RX, "bytes"), 200 - NET_HEADER);
+	assert_int_equal(counter(&bench, TX, "packets"), 1);
+	assert_int_equal(counter(&bench, TX, "bytes"), 100 - NET_HEADER);
+	assert_int_equal(counter(&bench, TX, "drops"), 1);
+	assert_in_range(counter(&bench, TX, "kicks"), 1, 1);
+	assert_in_range(counter(&bench, TX, "interrupts"), 1, 2);
+	bench_end(&bench);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_command_is_answered),
+	cmocka_unit_test(another_mac_shows_until_a_reset),
+	cmocka_unit_test(frames_for_others_leave_the_buffers_to_the_next),
+	cmocka_unit_test(offloads_change_at_run_time),
+	cmocka_unit_test(the_driver_hears_of_the_cable),
+	cmocka_unit_test(a_receive_that_fails_is_not_the_last),
+	cmocka_unit_test(a_backend_that_is_gone_is_a_cable_that_is_out),
+	cmocka_unit_test(what_passes_is_counted),
+};
+
+UNIT_MAIN(tests)

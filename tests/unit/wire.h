@@ -1,0 +1,174 @@
+/*
+ * A network card under test: on one side a driver (virtio_bench.h), on the
+ * other a wire whose end the test holds.
+ */
+#ifndef KVIST_TESTS_WIRE_H
+#define KVIST_TESTS_WIRE_H
+
+#include "unit.h"
+
+#include "devices/virtio/net.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+#include "virtio_bench.h"
+
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RX   0
+#define TX   1
+#define SIZE 8
+
+#define FEATURES                                                               \
+	(BENCH_FEATURES | 1ull << VIRTIO_NET_F_MAC |                           \
+	 1ull << VIRTIO_NET_F_MRG_RXBUF)
+
+/* A network of one socket: the test is the wire's other end. */
+struct wire {
+	struct net_backend net;
+	int other;         /* the test's end */
+	unsigned offloads; /* as set */
+	int send_err;      /* atomic: what send() fails with */
+	unsigned sends;    /* atomic */
+	int receive_err;   /* atomic: what the next receive() fails with */
+	unsigned deaths;   /* atomic: receives that found no one there */
+	bool closed;
+	pthread_mutex_t
+		lock; /* tells the sanitizer that a frame orders both ends */
+};
+
+static inline ssize_t wire_send(struct net_backend *net,
+				const struct iovec *iov, int iovcnt)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+	int err = __atomic_load_n(&wire->send_err, __ATOMIC_SEQ_CST);
+	ssize_t n;
+
+	__atomic_fetch_add(&wire->sends, 1, __ATOMIC_SEQ_CST);
+	if (err)
+		return err;
+	n = writev(net->fd, iov, iovcnt);
+	return n < 0 ? -errno : n;
+}
+
+static inline ssize_t wire_receive(struct net_backend *net,
+				   const struct iovec *iov, int iovcnt)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+	ssize_t n;
+	int err;
+
+	err = __atomic_exchange_n(&wire->receive_err, 0, __ATOMIC_SEQ_CST);
+	if (err)
+		return err;
+	pthread_mutex_lock(&wire->lock);
+	n = readv(net->fd, iov, iovcnt);
+	err = -errno;
+	pthread_mutex_unlock(&wire->lock);
+	if (n == 0 || (n < 0 && err != -EAGAIN))
+		__atomic_fetch_add(&wire->deaths, 1, __ATOMIC_SEQ_CST);
+	return n < 0 ? err : n;
+}
+
+static inline int wire_offloads(struct net_backend *net, unsigned flags)
+{
+	container_of(net, struct wire, net)->offloads = flags;
+	return 0;
+}
+
+static inline void wire_close(struct net_backend *net)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+
+	wire->closed = true;
+	close(net->fd);
+	close(wire->other);
+}
+
+static const struct net_ops wire_ops = {
+	.send = wire_send,
+	.receive = wire_receive,
+	.set_offloads = wire_offloads,
+	.close = wire_close,
+};
+
+static inline void wire_create(struct bench *bench, struct wire *wire)
+{
+	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
+	struct virtio_device *virtio;
+	int fds[2];
+
+	bench_memory(bench);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
+	*wire = (struct wire){
+		.net = { .ops = &wire_ops,
+			 .fd = fds[0],
+			 .name = "wire",
+			 .offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+			 .mtu = 1500 },
+		.other = fds[1],
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	assert_int_equal(virtio_net_create("net0", &wire->net, mac,
+					   &bench->memory, &virtio),
+			 0);
+	bench_attach(bench, virtio);
+}
+
+static inline uint8_t *guest(struct bench *bench, gpa_t gpa)
+{
+	return memory_at(&bench->memory, gpa, 1);
+}
+
+/* A frame with its header, whose bytes count up from @seed. */
+static inline void frame_fill(uint8_t *frame, size_t len, uint8_t seed)
+{
+	memset(frame, 0, NET_HEADER);
+	for (size_t i = NET_HEADER; i < len; i++)
+		frame[i] = seed + i;
+}
+
+/* The wire carries a frame of @len bytes, header included, to the device. */
+static inline void wire_put(struct wire *wire, size_t len, uint8_t seed)
+{
+	static uint8_t frame[70000];
+
+	frame_fill(frame, len, seed);
+	pthread_mutex_lock(&wire->lock);
+	assert_int_equal(write(wire->other, frame, len), len);
+	pthread_mutex_unlock(&wire->lock);
+}
+
+/* The driver gives @n receive buffers of @len bytes each, at DATA + i * 4096.
+ */
+static inline void rx_give(struct bench *bench, int n, uint32_t len)
+{
+	for (int i = 0; i < n; i++)
+		driver_add(
+			&bench->queues[RX],
+			&(struct segment){ BENCH_DATA + i * 4096, len, true },
+			1);
+	virtio_notify(bench->virtio, RX);
+}
+
+static inline uint32_t rx_wait(struct bench *bench)
+{
+	struct vring_used_elem elem = { 0 };
+
+	assert_true(driver_wait(&bench->queues[RX], &elem));
+	return elem.len;
+}
+
+static inline bool rx_none(struct bench *bench)
+{
+	struct vring_used_elem elem;
+
+	usleep(2000);
+	return !driver_take(&bench->queues[RX], &elem);
+}
+
+#endif
