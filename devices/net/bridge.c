@@ -1,25 +1,238 @@
 #include "devices/net/bridge.h"
 
 #include "devices/net/netif.h"
+#include "devices/net/netlink.h"
 #include "util/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
 #include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-int bridge_check(const char *bridge)
+/* What a bridge does about VLANs. */
+struct filter {
+	bool on;
+	uint16_t pvid; /* of a port that is told nothing; 0: in none */
+};
+
+/* Down, and under a name that no one looks for. */
+static int link_make(struct netlink *nl, const char *name, bool vlans)
 {
+	struct ifinfomsg info = { 0 };
+	uint8_t filtering = vlans;
+	struct nlattr *kind, *data;
+	struct netlink_msg msg;
+
+	netlink_begin(&msg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info,
+		      sizeof(info));
+	netlink_put_text(&msg, IFLA_IFNAME, name);
+	kind = netlink_nest(&msg, IFLA_LINKINFO);
+	netlink_put_text(&msg, IFLA_INFO_KIND, "bridge");
+	if (vlans) {
+		data = netlink_nest(&msg, IFLA_INFO_DATA);
+		netlink_put(&msg, IFLA_BR_VLAN_FILTERING, &filtering, 1);
+		netlink_nest_end(&msg, data);
+	}
+	netlink_nest_end(&msg, kind);
+	return netlink_do(nl, &msg);
+}
+
+/* The name that was asked for, and up, in one step. */
+static int link_finish(struct netlink *nl, int index, const char *name)
+{
+	struct ifinfomsg info = { .ifi_index = index,
+				  .ifi_flags = IFF_UP,
+				  .ifi_change = IFF_UP };
+	struct netlink_msg msg;
+
+	netlink_begin(&msg, RTM_SETLINK, 0, &info, sizeof(info));
+	netlink_put_text(&msg, IFLA_IFNAME, name);
+	return netlink_do(nl, &msg);
+}
+
+static int link_delete(struct netlink *nl, int index)
+{
+	struct ifinfomsg info = { .ifi_index = index };
+	struct netlink_msg msg;
+
+	netlink_begin(&msg, RTM_DELLINK, 0, &info, sizeof(info));
+	return netlink_do(nl, &msg);
+}
+
+/*
+ * The MTU is the user's wish, which the bridge keeps when its last port
+ * leaves, only if it is changed once the bridge is there. Whoever finds the
+ * bridge finds it with its MTU all the same, two guests that start at once,
+ * say: it has a name of its own until then.
+ */
+int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
+{
+	struct ifreq size = { .ifr_mtu = (int)mtu }, index = { 0 };
+	struct netlink nl;
+	char name[IFNAMSIZ];
+	int err = strlen(bridge) < IFNAMSIZ ? netlink_open(&nl) : -EINVAL;
+
+	if (err)
+		return err;
+	snprintf(name, sizeof(name), "kvist.%d", getpid());
+	err = netif_exists(bridge) ? link_make(&nl, name, vlans) : -EEXIST;
+	if (err)
+		goto close;
+	err = netif_request(name, SIOCGIFINDEX, &index);
+	if (!err && mtu)
+		err = netif_request(name, SIOCSIFMTU, &size);
+	if (!err)
+		err = link_finish(&nl, index.ifr_ifindex, bridge);
+	if (err)
+		link_delete(&nl, index.ifr_ifindex);
+close:
+	netlink_close(&nl);
+	return err;
+}
+
+static int filter_take(const struct nlmsghdr *hdr, void *arg)
+{
+	const struct nlattr *link[IFLA_LINKINFO + 1], *info[IFLA_INFO_DATA + 1];
+	const struct nlattr *bridge[IFLA_BR_VLAN_DEFAULT_PVID + 1];
+	struct filter *filter = arg;
+
+	if (hdr->nlmsg_type != RTM_NEWLINK)
+		return 0;
+	netlink_sort(hdr, sizeof(struct ifinfomsg), link, IFLA_LINKINFO + 1);
+	if (!link[IFLA_LINKINFO])
+		return 0;
+	netlink_sort_nest(link[IFLA_LINKINFO], info, IFLA_INFO_DATA + 1);
+	if (!info[IFLA_INFO_DATA])
+		return 0;
+	netlink_sort_nest(info[IFLA_INFO_DATA], bridge,
+			  IFLA_BR_VLAN_DEFAULT_PVID + 1);
+	filter->on = netlink_number(bridge[IFLA_BR_VLAN_FILTERING]);
+	filter->pvid = netlink_number(bridge[IFLA_BR_VLAN_DEFAULT_PVID]);
+	return 0;
+}
+
+static int filter_read(struct netlink *nl, const char *bridge,
+		       struct filter *filter)
+{
+	struct ifinfomsg info = { 0 };
+	struct netlink_msg msg;
+
+	*filter = (struct filter){ 0 };
+	netlink_begin(&msg, RTM_GETLINK, 0, &info, sizeof(info));
+	netlink_put_text(&msg, IFLA_IFNAME, bridge);
+	return netlink_get(nl, &msg, filter_take, filter);
+}
+
+/* @port becomes a member of VLAN @vlan (RTM_SETLINK) or no longer is one
+ * (RTM_DELLINK). */
+static int vlan_change(struct netlink *nl, uint16_t type, int port,
+		       uint16_t flags, uint16_t vlan)
+{
+	struct ifinfomsg info = { .ifi_family = AF_BRIDGE, .ifi_index = port };
+	struct bridge_vlan_info member = { .flags = flags, .vid = vlan };
+	struct netlink_msg msg;
+	struct nlattr *spec;
+
+	netlink_begin(&msg, type, 0, &info, sizeof(info));
+	spec = netlink_nest(&msg, IFLA_AF_SPEC);
+	netlink_put(&msg, IFLA_BRIDGE_VLAN_INFO, &member, sizeof(member));
+	netlink_nest_end(&msg, spec);
+	return netlink_do(nl, &msg);
+}
+
+/* What comes untagged from the port is of VLAN @vlan, and what is of it leaves
+ * untagged; of other VLANs nothing passes. */
+static int vlan_access(const char *bridge, int port, uint16_t vlan)
+{
+	struct filter filter;
+	struct netlink nl;
+	int err = netlink_open(&nl);
+
+	if (err)
+		return err;
+	err = filter_read(&nl, bridge, &filter);
+	if (!err)
+		err = vlan_change(&nl, RTM_SETLINK, port,
+				  BRIDGE_VLAN_INFO_PVID |
+					  BRIDGE_VLAN_INFO_UNTAGGED,
+				  vlan);
+	if (!err && filter.pvid && filter.pvid != vlan)
+		err = vlan_change(&nl, RTM_DELLINK, port, 0, filter.pvid);
+	netlink_close(&nl);
+	return err;
+}
+
+/* 0 as well when another process was faster. */
+static int make_absent(const struct net_options *options)
+{
+	const char *bridge = options->ifname;
+	int err = bridge_make(bridge, options->mtu, options->vlan);
+
+	switch (err) {
+	case -EEXIST:
+		return 0;
+	case 0:
+		log_info("net bridge %s: made; it stays until: kvist net "
+			 "delete %s",
+			 bridge, bridge);
+		return 0;
+	case -EPERM:
+		log_err("net bridge %s: no right to make it (CAP_NET_ADMIN): "
+			"run as root, or once: sudo kvist net create %s",
+			bridge, bridge);
+		return err;
+	case -EOPNOTSUPP:
+		log_err("net bridge %s: this kernel makes no bridge%s: "
+			"modprobe bridge",
+			bridge, options->vlan ? " that tells VLANs apart" : "");
+		return err;
+	}
+	log_err("net bridge %s: cannot make it: %s", bridge, strerror(-err));
+	return err;
+}
+
+static int vlan_check(const char *bridge)
+{
+	struct filter filter;
+	struct netlink nl;
+	int err = netlink_open(&nl);
+
+	if (!err) {
+		err = filter_read(&nl, bridge, &filter);
+		netlink_close(&nl);
+	}
+	if (err) {
+		log_err("net bridge %s: %s", bridge, strerror(-err));
+		return err;
+	}
+	if (filter.on)
+		return 0;
+	log_err("net bridge %s: vlan=: it does not tell VLANs apart until: "
+		"ip link set %s type bridge vlan_filtering 1",
+		bridge, bridge);
+	return -EOPNOTSUPP;
+}
+
+int bridge_prepare(const struct net_options *options)
+{
+	const char *bridge = options->ifname;
 	int err = netif_exists(bridge);
 
-	if (err) {
-		log_err("net bridge %s: %s: make it with: ip link add name %s "
-			"type bridge && ip link set %s up",
+	if (err == -ENODEV && options->create && strlen(bridge) < IFNAMSIZ) {
+		err = make_absent(options);
+		if (err)
+			return err;
+	} else if (err) {
+		log_err("net bridge %s: %s: say bridge=%s,create, or make it "
+			"with: ip link add name %s type bridge && ip link set "
+			"%s up",
 			bridge,
 			err == -ENODEV ? "no such interface" : strerror(-err),
-			bridge, bridge);
+			bridge, bridge, bridge);
 		return err;
 	}
 	if (!netif_is(bridge, "bridge")) {
@@ -33,7 +246,7 @@ int bridge_check(const char *bridge)
 		log_warn("net bridge %s: it is down and carries nothing until: "
 			 "ip link set %s up",
 			 bridge, bridge);
-	return 0;
+	return options->vlan ? vlan_check(bridge) : 0;
 }
 
 /* A port has no business with addresses of its own: without this the host
@@ -67,37 +280,55 @@ static int mac_raise(const char *tap)
 	return netif_request(tap, SIOCSIFHWADDR, &ifr);
 }
 
-int bridge_attach(const char *bridge, const char *tap, uint32_t *mtu)
+/* A port of a smaller MTU would shrink the bridge's, and with it everyone's:
+ * the tap takes over the bridge's, whatever the guest is told. */
+static int mtu_take(const char *bridge, const char *tap, uint32_t *mtu)
 {
-	struct ifreq size = { 0 }, port = { 0 }, index = { 0 };
-	const char *step = "set its MAC";
-	int err = mac_raise(tap);
+	struct ifreq size = { 0 };
+	int err = netif_request(bridge, SIOCGIFMTU, &size);
+
+	if (err)
+		return err;
+	*mtu = size.ifr_mtu;
+	return netif_request(tap, SIOCSIFMTU, &size);
+}
+
+/* The tap is still down: no frame passes before all is as it should be. */
+static int port_join(const struct net_options *options, const char *tap)
+{
+	struct ifreq index = { 0 }, port = { 0 };
+	int err = netif_request(tap, SIOCGIFINDEX, &index);
+
+	if (err)
+		return err;
+	port.ifr_ifindex = index.ifr_ifindex;
+	err = netif_request(options->ifname, SIOCBRADDIF, &port);
+	if (!err && options->vlan)
+		err = vlan_access(options->ifname, index.ifr_ifindex,
+				  options->vlan);
+	return err;
+}
+
+int bridge_attach(const struct net_options *options, struct net_backend *net)
+{
+	const char *bridge = options->ifname, *step = "set its MAC";
+	int err = mac_raise(net->name);
 
 	if (!err) {
-		/* A port of a smaller MTU would shrink the bridge's. */
 		step = "take over the bridge's MTU";
-		err = netif_request(bridge, SIOCGIFMTU, &size);
-	}
-	if (!err)
-		err = netif_request(tap, SIOCSIFMTU, &size);
-	if (!err) {
-		ipv6_disable(tap);
-		step = "find it";
-		err = netif_request(tap, SIOCGIFINDEX, &index);
+		err = mtu_take(bridge, net->name, &net->mtu);
 	}
 	if (!err) {
+		ipv6_disable(net->name);
 		step = "make it a port";
-		port.ifr_ifindex = index.ifr_ifindex;
-		err = netif_request(bridge, SIOCBRADDIF, &port);
+		err = port_join(options, net->name);
 	}
 	if (!err) {
 		step = "bring it up";
-		err = netif_set_up(tap);
+		err = netif_set_up(net->name);
 	}
 	if (err)
-		log_err("net bridge %s: tap %s: cannot %s: %s", bridge, tap,
-			step, strerror(-err));
-	else
-		*mtu = size.ifr_mtu;
+		log_err("net bridge %s: tap %s: cannot %s: %s", bridge,
+			net->name, step, strerror(-err));
 	return err;
 }

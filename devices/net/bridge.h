@@ -1,19 +1,29 @@
 /*
- * Joining a tap to a Linux bridge. Main thread. Each 0 or -errno, logged.
+ * Linux bridges: making one, and joining a tap to one. Main thread. Each 0 or
+ * -errno; logged unless said otherwise.
  */
 #ifndef KVIST_NET_BRIDGE_H
 #define KVIST_NET_BRIDGE_H
 
+#include "devices/net/net.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
-/* Whether there is a bridge @bridge at all; needs no right. */
-int bridge_check(const char *bridge);
+/* A new bridge, up, with this MTU (0: the kernel's default), that tells VLANs
+ * apart or not. -EEXIST when there is an interface of that name. Silent. */
+int bridge_make(const char *bridge, uint32_t mtu, bool vlans);
+
+/* Whether the bridge of @options is there, and can do what they ask of it;
+ * makes it when they say so. Looking needs no right. */
+int bridge_prepare(const struct net_options *options);
 
 /*
- * Makes the tap @tap a port of @bridge and brings it up: with the bridge's
- * MTU, which is returned in *mtu, with a MAC so high that the bridge never
- * takes it for its own, and without IPv6 of the host's on it.
+ * Makes the tap @net a port of the bridge and brings it up: with the bridge's
+ * MTU, with a MAC so high that the bridge never takes it for its own, without
+ * IPv6 of the host's on it, and in the VLAN of @options alone if they name
+ * one. Sets net->mtu.
  */
-int bridge_attach(const char *bridge, const char *tap, uint32_t *mtu);
+int bridge_attach(const struct net_options *options, struct net_backend *net);
 
 #endif

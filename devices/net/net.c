@@ -31,10 +31,11 @@ static const char *tun_advice(int err)
 	return NULL;
 }
 
-static int open_bridge(const char *bridge, struct net_backend **net)
+static int open_bridge(const struct net_options *options,
+		       struct net_backend **net)
 {
-	const char *advice;
-	int err = bridge_check(bridge);
+	const char *bridge = options->ifname, *advice;
+	int err = bridge_prepare(options);
 
 	if (err)
 		return err;
@@ -53,7 +54,7 @@ static int open_bridge(const char *bridge, struct net_backend **net)
 			advice ? advice : strerror(-err));
 		return err;
 	}
-	err = bridge_attach(bridge, (*net)->name, &(*net)->mtu);
+	err = bridge_attach(options, *net);
 	if (err)
 		(*net)->ops->close(*net);
 	return err;
@@ -116,11 +117,36 @@ static int open_tap(const char *tap, struct net_backend **net)
 	return 0;
 }
 
+/* A guest that is told of less than the cable carries loses nothing, but more
+ * would be lost on the way. */
+static int mtu_choose(const struct net_options *options,
+		      struct net_backend *net)
+{
+	const char *end = options->kind == NET_BRIDGE ? options->ifname
+						      : net->name;
+
+	if (options->mtu <= net->mtu) {
+		if (options->mtu)
+			net->mtu = options->mtu;
+		return 0;
+	}
+	log_err("net %s: mtu=%u: it carries no more than %u until: ip link "
+		"set %s mtu %u",
+		end, options->mtu, net->mtu, end, options->mtu);
+	return -EMSGSIZE;
+}
+
 int net_open(const struct net_options *options, struct net_backend **net)
 {
-	if (options->kind == NET_BRIDGE)
-		return open_bridge(options->ifname, net);
-	return open_tap(options->ifname, net);
+	int err = options->kind == NET_BRIDGE ? open_bridge(options, net)
+					      : open_tap(options->ifname, net);
+
+	if (err)
+		return err;
+	err = mtu_choose(options, *net);
+	if (err)
+		(*net)->ops->close(*net);
+	return err;
 }
 
 /* FNV-1a, 64 bits, over the bytes of @text and its final zero. */

@@ -52,7 +52,14 @@ struct net_options {
 	const char *ifname; /* of the bridge or the tap */
 	bool has_mac;
 	uint8_t mac[NET_MAC];
+	uint32_t mtu;  /* what the guest is told; 0: what the host's end has */
+	bool create;   /* a bridge that does not exist is made, and stays */
+	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
 };
+
+#define NET_MTU_MIN  68 /* RFC 791 */
+#define NET_MTU_MAX  65535
+#define NET_VLAN_MAX 4094
 
 /*
  * Opens the backend that @options names. NET_BRIDGE makes a tap whose name
@@ -60,7 +67,8 @@ struct net_options {
  * descriptor, however the process ends. NET_TAP takes one that exists. On
  * success *net is the caller's. -errno, logged in one line that says what to
  * do (-ENODEV: no such interface; -EPERM: a right is missing; -EBUSY: the tap
- * is in use).
+ * is in use; -EMSGSIZE: the MTU is more than the host's end carries;
+ * -EOPNOTSUPP: the bridge or the kernel has no VLANs).
  */
 int net_open(const struct net_options *options, struct net_backend **net);
 

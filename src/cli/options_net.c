@@ -5,6 +5,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 /* Where the frames go: one of these for each card. */
@@ -24,8 +25,8 @@ static int wrong(const char *key, const char *value, const char *why)
 
 static int unknown(const char *key, const char *value)
 {
-	log_err("--net: %s%s%s is not one of bridge=BR, tap=IF (one of the "
-		"two), mac=MAC",
+	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
+		"tap=IF (one of the two), mac=MAC, mtu=N",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -45,25 +46,70 @@ static int parse_kind(struct net_options *net, const char *key,
 	return -ENOENT;
 }
 
+static int parse_mac(struct net_options *net, const char *value)
+{
+	net->has_mac = true;
+	return net_mac_parse(value, net->mac)
+		       ? wrong("mac", value,
+			       "is not a unicast MAC such as 52:54:00:12:34:56")
+		       : 0;
+}
+
+/* A number of @min to @max to *number. */
+static int parse_count(const char *key, const char *value, uint64_t min,
+		       uint64_t max, uint64_t *number)
+{
+	if (!parse_number(value, min, max, number))
+		return 0;
+	log_err("--net %s=%s: is not a number from %" PRIu64 " to %" PRIu64,
+		key, value, min, max);
+	return -EINVAL;
+}
+
 static int parse_field(struct net_options *net, const char *key,
 		       const char *value)
 {
+	uint64_t number = 0;
 	int err;
 
+	if (!strcmp(key, "create") && !value) {
+		net->create = true;
+		return 0;
+	}
 	if (!value)
 		return unknown(key, value);
 	err = parse_kind(net, key, value);
 	if (err != -ENOENT)
 		return err;
-	if (!strcmp(key, "mac")) {
-		net->has_mac = true;
-		return net_mac_parse(value, net->mac)
-			       ? wrong(key, value,
-				       "is not a unicast MAC such as "
-				       "52:54:00:12:34:56")
-			       : 0;
+	if (!strcmp(key, "mac"))
+		return parse_mac(net, value);
+	if (!strcmp(key, "mtu")) {
+		err = parse_count(key, value, NET_MTU_MIN, NET_MTU_MAX,
+				  &number);
+		net->mtu = number;
+		return err;
+	}
+	if (!strcmp(key, "vlan")) {
+		err = parse_count(key, value, 1, NET_VLAN_MAX, &number);
+		net->vlan = number;
+		return err;
 	}
 	return unknown(key, value);
+}
+
+/* What goes together. */
+static int check(const struct net_options *net)
+{
+	if (!net->ifname) {
+		log_err("--net: names no bridge=BR or tap=IF");
+		return -EINVAL;
+	}
+	if (net->kind != NET_BRIDGE && (net->create || net->vlan)) {
+		log_err("--net %s: create and vlan= go with bridge=BR",
+			net->ifname);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 int net_options_parse(struct machine_config *config, char *value)
@@ -77,10 +123,8 @@ int net_options_parse(struct machine_config *config, char *value)
 	*net = (struct net_options){ 0 };
 	while (!err && (field = list_next(&rest, &field_value)))
 		err = parse_field(net, field, field_value);
-	if (!err && !net->ifname) {
-		log_err("--net %s: names no bridge=BR or tap=IF", value);
-		return -EINVAL;
-	}
+	if (!err)
+		err = check(net);
 	config->nr_nets++;
 	return err;
 }

@@ -75,7 +75,7 @@ static void need_namespace(void)
 	skip();
 }
 
-static void bridge_make(const char *name)
+static void make_bridge(const char *name)
 {
 	struct ifreq unused;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -234,7 +234,7 @@ static void guests_on_one_bridge_reach_each_other_and_it_learns(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br0");
+	make_bridge("br0");
 	a = port_open("br0");
 	b = port_open("br0");
 	c = port_open("br0");
@@ -315,7 +315,7 @@ static void large_segments_pass_whole_only_to_who_accepts_them(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br0");
+	make_bridge("br0");
 	a = port_open("br0");
 	b = port_open("br0");
 	assert_true(b->offloads & TUN_F_TSO4);
@@ -343,7 +343,7 @@ static void a_guest_keeps_the_bridges_mtu_and_address(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br1");
+	make_bridge("br1");
 	assert_int_equal(netif_request("br1", SIOCSIFMTU, &ifr), 0);
 	/* A network card: here a tap of a low address. */
 	tap_make("card", IFF_TAP | IFF_NO_PI, 0);
@@ -374,7 +374,7 @@ static void a_tap_vanishes_when_it_is_closed(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br0");
+	make_bridge("br0");
 	net = port_open("br0");
 	memcpy(name, net->name, sizeof(name));
 	assert_int_equal(netif_exists(name), 0);
@@ -390,7 +390,7 @@ static void a_tap_vanishes_when_its_process_is_killed(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br0");
+	make_bridge("br0");
 	assert_int_equal(pipe(fds), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -457,43 +457,68 @@ static int open_as(enum user user, const struct net_options *options,
 	return -WEXITSTATUS(status);
 }
 
+#define ON_BRIDGE(...)                                                         \
+	{                                                                      \
+		.kind = NET_BRIDGE, .ifname = __VA_ARGS__                      \
+	}
+#define ON_TAP(...)                                                            \
+	{                                                                      \
+		.kind = NET_TAP, .ifname = __VA_ARGS__                         \
+	}
+
 static void every_failure_is_one_line_that_says_what_to_do(void **state)
 {
 	static const struct {
 		enum user user;
-		enum net_kind kind;
-		const char *ifname;
+		struct net_options options;
 		int err;
 		const char *says;
 	} cases[] = {
-		{ ROOT, NET_BRIDGE, "nobr", -ENODEV,
-		  "ip link add name nobr type bridge && ip link set nobr up" },
-		{ ROOT, NET_BRIDGE, "a-name-too-long-for-linux", -ENODEV,
+		{ ROOT, ON_BRIDGE("nobr"), -ENODEV,
+		  "say bridge=nobr,create, or make it with: ip link add name "
+		  "nobr type bridge && ip link set nobr up" },
+		{ ROOT, ON_BRIDGE("a-name-too-long-for-linux", .create = true),
+		  -ENODEV, "no such interface" },
+		{ ROOT, ON_BRIDGE("br/0", .create = true), -EINVAL,
+		  "cannot make it" },
+		{ ROOT, ON_BRIDGE("ours", .create = true), -ENODEV,
+		  "not a Linux bridge" },
+		{ STRANGER, ON_BRIDGE("nobr", .create = true), -EPERM,
+		  "CAP_NET_ADMIN): run as root, or once: sudo kvist net "
+		  "create nobr" },
+		{ ROOT, ON_BRIDGE("br0", .vlan = 10), -EOPNOTSUPP,
+		  "ip link set br0 type bridge vlan_filtering 1" },
+		{ ROOT, ON_BRIDGE("br0", .mtu = 9000), -EMSGSIZE,
+		  "ip link set br0 mtu 9000" },
+		{ ROOT, ON_BRIDGE("br0", .mtu = 1500), 0, "" },
+		{ ROOT, ON_TAP("ours", .mtu = 1501), -EMSGSIZE,
+		  "ip link set ours mtu 1501" },
+		{ ROOT, ON_BRIDGE("a-name-too-long-for-linux"), -ENODEV,
 		  "no such interface" },
-		{ ROOT, NET_BRIDGE, "", -ENODEV, "no such interface" },
-		{ ROOT, NET_BRIDGE, "lo", -ENODEV, "not a Linux bridge" },
-		{ ROOT, NET_BRIDGE, "ours", -ENODEV, "not a Linux bridge" },
-		{ ROOT, NET_TAP, "notap", -ENODEV,
+		{ ROOT, ON_BRIDGE(""), -ENODEV, "no such interface" },
+		{ ROOT, ON_BRIDGE("lo"), -ENODEV, "not a Linux bridge" },
+		{ ROOT, ON_BRIDGE("ours"), -ENODEV, "not a Linux bridge" },
+		{ ROOT, ON_TAP("notap"), -ENODEV,
 		  "ip tuntap add dev notap mode tap user $USER" },
-		{ ROOT, NET_TAP, "tap%d", -ENODEV, "no such interface" },
-		{ ROOT, NET_TAP, "lo", -EINVAL, "not a tap" },
-		{ ROOT, NET_TAP, "br0", -EINVAL, "not a tap" },
-		{ ROOT, NET_TAP, "atun", -EINVAL, "not a tap" },
-		{ ROOT, NET_TAP, "busy", -EBUSY, "in use" },
-		{ ROOT, NET_TAP, "many", -EINVAL, "multi_queue" },
-		{ ROOT, NET_TAP, "ours", 0, "" },
-		{ STRANGER, NET_BRIDGE, "br0", -EPERM,
+		{ ROOT, ON_TAP("tap%d"), -ENODEV, "no such interface" },
+		{ ROOT, ON_TAP("lo"), -EINVAL, "not a tap" },
+		{ ROOT, ON_TAP("br0"), -EINVAL, "not a tap" },
+		{ ROOT, ON_TAP("atun"), -EINVAL, "not a tap" },
+		{ ROOT, ON_TAP("busy"), -EBUSY, "in use" },
+		{ ROOT, ON_TAP("many"), -EINVAL, "multi_queue" },
+		{ ROOT, ON_TAP("ours"), 0, "" },
+		{ STRANGER, ON_BRIDGE("br0"), -EPERM,
 		  "ip tuntap add dev tap0 mode tap user $USER && ip link set "
 		  "tap0 master br0 up" },
-		{ STRANGER, NET_TAP, "ours", -EPERM, "another user" },
+		{ STRANGER, ON_TAP("ours"), -EPERM, "another user" },
 		/* Its own, and up: no right is needed, nothing is said. */
-		{ STRANGER, NET_TAP, "theirs", 0, "" },
-		{ STRANGER, NET_TAP, "down", 0, "ip link set down up" },
-		{ LOCKED_TUN, NET_TAP, "theirs", -EACCES,
+		{ STRANGER, ON_TAP("theirs"), 0, "" },
+		{ STRANGER, ON_TAP("down"), 0, "ip link set down up" },
+		{ LOCKED_TUN, ON_TAP("theirs"), -EACCES,
 		  "chmod 0666 /dev/net/tun" },
-		{ LOCKED_TUN, NET_BRIDGE, "br0", -EACCES, "/dev/net/tun" },
-		{ NO_TUN, NET_TAP, "ours", -ENOENT, "modprobe tun" },
-		{ NO_TUN, NET_BRIDGE, "br0", -ENOENT, "modprobe tun" },
+		{ LOCKED_TUN, ON_BRIDGE("br0"), -EACCES, "/dev/net/tun" },
+		{ NO_TUN, ON_TAP("ours"), -ENOENT, "modprobe tun" },
+		{ NO_TUN, ON_BRIDGE("br0"), -ENOENT, "modprobe tun" },
 	};
 	struct net_options busy = { .kind = NET_TAP, .ifname = "busy" };
 	struct net_backend *holder;
@@ -501,7 +526,7 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 
 	(void)state;
 	need_namespace();
-	bridge_make("br0");
+	make_bridge("br0");
 	tap_make("ours", IFF_TAP | IFF_NO_PI, 0);
 	tap_make("busy", IFF_TAP | IFF_NO_PI, 0);
 	tap_make("many", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, 0);
@@ -511,9 +536,8 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 	assert_int_equal(netif_set_up("theirs"), 0);
 	assert_int_equal(net_open(&busy, &holder), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct net_options options = { .kind = cases[i].kind,
-					       .ifname = cases[i].ifname };
-		int err = open_as(cases[i].user, &options, text, sizeof(text));
+		int err = open_as(cases[i].user, &cases[i].options, text,
+				  sizeof(text));
 		char *line_end = strchr(text, '\n');
 
 		if (err != cases[i].err || !strstr(text, cases[i].says) ||
@@ -524,6 +548,35 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 	holder->ops->close(holder);
 	/* Nothing is left of the failed ones. */
 	assert_int_equal(netif_exists("kvist0"), -ENODEV);
+}
+
+static void a_bridge_that_is_made_stays_and_keeps_its_mtu(void **state)
+{
+	struct net_options options = { .kind = NET_BRIDGE,
+				       .ifname = "made",
+				       .create = true,
+				       .mtu = 9000 };
+	struct net_backend *first, *second;
+	struct ifreq ifr = { 0 };
+
+	(void)state;
+	need_namespace();
+	assert_int_equal(netif_exists("made"), -ENODEV);
+	assert_int_equal(net_open(&options, &first), 0);
+	assert_true(netif_is("made", "bridge"));
+	assert_true(netif_is_up("made"));
+	assert_int_equal(first->mtu, 9000);
+	/* Now it is there, and taken as it is. */
+	options.mtu = 1280;
+	assert_int_equal(net_open(&options, &second), 0);
+	assert_int_equal(second->mtu, 1280);
+	assert_int_equal(netif_request(second->name, SIOCGIFMTU, &ifr), 0);
+	assert_int_equal(ifr.ifr_mtu, 9000);
+	first->ops->close(first);
+	second->ops->close(second);
+	assert_int_equal(netif_exists("made"), 0);
+	assert_int_equal(netif_request("made", SIOCGIFMTU, &ifr), 0);
+	assert_int_equal(ifr.ifr_mtu, 9000);
 }
 
 static void a_users_tap_stays_and_is_brought_up(void **state)
@@ -558,6 +611,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_tap_vanishes_when_its_process_is_killed),
 		cmocka_unit_test(
 			every_failure_is_one_line_that_says_what_to_do),
+		cmocka_unit_test(a_bridge_that_is_made_stays_and_keeps_its_mtu),
 		cmocka_unit_test(a_users_tap_stays_and_is_brought_up),
 	};
 
