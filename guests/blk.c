@@ -2,7 +2,7 @@
  * virtio-blk as a driver uses it. Options: disk=N (0), disks=N how many there
  * are, sectors=N its size, readonly, stamp=BYTE writes 64 KiB of it at 1 MiB,
  * expect=BYTE wants 64 KiB of it there, full: writes until the host has no
- * more room, gsi=N the disk's interrupt on another hypervisor.
+ * more room, whole: writes all of it, gsi=N the disk's interrupt on another hypervisor.
  */
 #include "guests/lib/blk.h"
 #include "guests/lib/acpi.h"
@@ -310,6 +310,29 @@ static void fill(void)
 	print("full after %lu KiB\n", (sector - 128) / 2);
 }
 
+/* The same, and the host makes room: the guest sees nothing of it. */
+static void write_whole(void)
+{
+	memset(OUT, 0x5a, STAMP_SIZE);
+	for (uint64_t at = 0; at < disk.sectors; at += 128) {
+		uint32_t head;
+
+		blk_queue(
+			&disk, VIRTIO_BLK_T_OUT, at,
+			&(struct vq_buffer){ (uint64_t)OUT, STAMP_SIZE, false },
+			1);
+		vq_kick(&disk.vq);
+		/* It takes as long as the host needs. */
+		while (!vq_pending(&disk.vq))
+			cpu_pause();
+		vq_take(&disk.vq, &head, NULL);
+		CHECK_EQ(disk.status, 0, "status of a write of the whole disk");
+	}
+	CHECK_EQ(blk_request(&disk, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), 0,
+		 "status of a flush of the whole disk");
+	print("whole\n");
+}
+
 int guest_main(void)
 {
 	int disks = 0, index = (int)option_number("disk", 0);
@@ -333,6 +356,8 @@ int guest_main(void)
 		stamp((uint8_t)option_number("stamp", 0));
 	if (option("full")) {
 		fill();
+	} else if (option("whole")) {
+		write_whole();
 	} else if (!option("expect") && !option("stamp")) {
 		test_data();
 		test_errors();

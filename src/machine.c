@@ -309,6 +309,7 @@ static const struct {
 	{ machine_create_cpus, machine_destroy_cpus },
 	{ machine_create_platform, machine_destroy_platform },
 	{ machine_create_pci, machine_destroy_pci },
+	{ machine_watch_disks, machine_ignore_disks },
 	{ machine_add_devices, machine_remove_devices },
 	{ machine_load, NULL },
 	{ machine_watch_events, machine_ignore_events },

@@ -82,6 +82,8 @@ struct machine {
 	struct pci_host pci;
 	struct virtio_device *virtio[MACHINE_DEVICES_MAX];
 	int nr_virtio;
+	struct watch disk_stopped; /* eventfd */
+	bool paused;               /* by a disk */
 
 	struct watch end; /* vm.end_fd */
 	struct guest_error triple_faults;

@@ -53,6 +53,8 @@ static int machine_add_disk(struct machine *m, int i)
 	err = block_open(&disk->image, &block);
 	if (err)
 		return machine_failed(EXIT_CODE_INPUT, err);
+	options.stopped = machine_disk_stops;
+	options.stopped_arg = m;
 	if (!options.serial)
 		options.serial = name;
 	if (!options.queues)

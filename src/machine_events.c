@@ -23,10 +23,16 @@ static void machine_signalled(struct watch *watch, uint32_t events)
 	(void)events;
 	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (info.ssi_signo == SIGPWR)
+	switch (info.ssi_signo) {
+	case SIGPWR:
 		power_button(&m->power);
-	else
+		break;
+	case SIGCONT:
+		machine_retry_disks(m);
+		break;
+	default:
 		vm_end(&m->vm, END_SIGNAL, info.ssi_signo);
+	}
 }
 
 static void machine_timed_out(struct watch *watch, uint32_t events)
@@ -66,6 +72,7 @@ static int machine_take_signals(struct machine *m)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPWR);
+	sigaddset(&set, SIGCONT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	m->signals = (struct watch){
 		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),

@@ -1,7 +1,8 @@
 /*
  * What the files of the machine share with each other, and with no one else:
  * machine.c makes and runs it, machine_devices.c adds disks, cards and the rng,
- * machine_events.c knows what the main thread waits for besides the vCPUs.
+ * machine_events.c knows what the main thread waits for besides the vCPUs,
+ * machine_disks.c what happens to disks while the guest runs.
  * Main thread.
  */
 #ifndef KVIST_MACHINE_PARTS_H
@@ -19,6 +20,14 @@ int machine_stage_failed(const char *what, enum exit_code code, int err);
 /* A stage of the machine: 0, or an exit code, logged. */
 int machine_add_devices(struct machine *m);
 void machine_remove_devices(struct machine *m);
+
+/* A stage: a disk may ask for the guest to be paused, from any thread. */
+int machine_watch_disks(struct machine *m);
+void machine_ignore_disks(struct machine *m);
+void machine_disk_stops(void *machine);
+/* Goes on, if a disk has paused the guest: what it could not do is tried
+ * again. */
+void machine_retry_disks(struct machine *m);
 
 /* A stage: signals, --timeout, and what is put off until the guest runs. Until
  * here a signal ends the process at once, however long the opening of a disk

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define QUEUE_SIZE 256
 #define BLK_BUDGET QUEUE_SIZE /* requests between two interrupts */
@@ -48,6 +49,11 @@ struct virtio_blk {
 	 * false a write is safe when it completes (5.2.6.2). */
 	bool writeback;
 	unsigned in_flight;
+	/* What the host could not do. As long as there is something, nothing
+	 * more is taken off the rings. */
+	struct blk_request *held;
+	bool holds; /* atomic: held, for the main thread */
+	bool retry;
 	struct blk_queue queues[VIRTIO_BLK_QUEUES_MAX];
 };
 
@@ -98,6 +104,36 @@ static bool request_goes_on(struct blk_request *request)
 	return true;
 }
 
+static const char *const op_names[] = { [BLOCK_READ] = "read",
+					[BLOCK_WRITE] = "write",
+					[BLOCK_FLUSH] = "flush",
+					[BLOCK_DISCARD] = "discard",
+					[BLOCK_ZERO] = "write zeros" };
+
+/* Keeps a request until the machine says retry. */
+static void request_hold(struct blk_request *request, int err)
+{
+	struct virtio_blk *blk = request->blk;
+
+	if (!blk->held) {
+		log_err("disk %s: cannot %s: %s; the guest is paused. Free "
+			"space on the host, or repair what is wrong; then say: "
+			"kill -CONT %d",
+			blk->block->name, op_names[request->io.op],
+			strerror(-err), getpid());
+		__atomic_store_n(&blk->holds, true, __ATOMIC_RELEASE);
+		blk->options.stopped(blk->options.stopped_arg);
+	}
+	request->next = blk->held;
+	blk->held = request;
+}
+
+/* Whether the host failed, and not the guest. */
+static bool host_failed(int err)
+{
+	return err == -EIO || err == -ENOSPC || err == -EDQUOT;
+}
+
 static void request_done(struct block_request *io, int err)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
@@ -106,6 +142,10 @@ static void request_done(struct block_request *io, int err)
 	if (!err && request_goes_on(request))
 		return;
 	blk->in_flight--;
+	if (blk->options.stop_on_error && host_failed(err)) {
+		request_hold(request, err);
+		return;
+	}
 	if (err == 0)
 		request_finish(request, VIRTIO_BLK_S_OK, request->written);
 	else if (err == -ENOTSUP)
@@ -118,15 +158,10 @@ static void request_submit(struct blk_request *request,
 			   const struct blk_command *command, struct iovec *iov,
 			   int iovcnt)
 {
-	static const char *const names[] = { [BLOCK_READ] = "read",
-					     [BLOCK_WRITE] = "write",
-					     [BLOCK_FLUSH] = "flush",
-					     [BLOCK_DISCARD] = "discard",
-					     [BLOCK_ZERO] = "write zeros" };
 	struct virtio_blk *blk = request->blk;
 
 	log_trace("request: %s, %" PRIu64 " bytes at 0x%" PRIx64,
-		  names[command->op], command->length, command->offset);
+		  op_names[command->op], command->length, command->offset);
 	request->then_discard = command->unmap;
 	request->then_flush = false;
 	request->written = command->op == BLOCK_READ ? command->length : 0;
@@ -205,6 +240,23 @@ static void driver_error(struct virtio_blk *blk)
 	virtio_needs_reset(&blk->virtio);
 }
 
+/* Tries what the host could not do once more; it may fail as before. */
+static void retry_held(struct virtio_blk *blk)
+{
+	struct blk_request *held = blk->held;
+
+	blk->retry = false;
+	blk->held = NULL;
+	__atomic_store_n(&blk->holds, false, __ATOMIC_RELEASE);
+	while (held) {
+		struct blk_request *request = held;
+
+		held = request->next;
+		blk->in_flight++;
+		block_submit(blk->block, &request->io);
+	}
+}
+
 /* Takes requests off the ring. True if the budget ran out before they did, or
  * the worker is to end: requests may be long, so `stop` is asked for each. */
 static bool blk_serve(struct virtio_blk *blk, unsigned number)
@@ -212,6 +264,8 @@ static bool blk_serve(struct virtio_blk *blk, unsigned number)
 	struct blk_queue *queue = &blk->queues[number];
 	struct ring *ring = &blk->virtio.queues[number].ring;
 
+	if (blk->retry)
+		retry_held(blk);
 	ring_notify_off(ring);
 	queue->starved = false;
 	for (int budget = BLK_BUDGET;
@@ -220,6 +274,8 @@ static bool blk_serve(struct virtio_blk *blk, unsigned number)
 		struct blk_request *request = queue->free;
 		int n;
 
+		if (blk->held)
+			return false; /* a new worker looks again */
 		if (!request) {
 			queue->starved = true; /* blk_ready() comes back */
 			return false;
@@ -324,6 +380,9 @@ static void blk_stop(struct virtio_device *virtio)
 		free(blk->queues[i].iov);
 		blk->queues[i] = (struct blk_queue){ 0 };
 	}
+	/* The driver has forgotten them. */
+	blk->held = NULL;
+	__atomic_store_n(&blk->holds, false, __ATOMIC_RELEASE);
 }
 
 static int blk_start(struct virtio_device *virtio)
@@ -365,6 +424,21 @@ static void blk_config_write(struct virtio_device *virtio, uint64_t offset,
 			  "%s: the driver writes byte %" PRIu64
 			  " of the configuration, which is read-only",
 			  virtio->name, offset);
+}
+
+bool virtio_blk_holds(struct virtio_device *virtio)
+{
+	return __atomic_load_n(&from_virtio(virtio)->holds, __ATOMIC_ACQUIRE);
+}
+
+static void set_retry(struct virtio_device *virtio)
+{
+	from_virtio(virtio)->retry = true;
+}
+
+void virtio_blk_retry(struct virtio_device *virtio)
+{
+	virtio_still(virtio, set_retry);
 }
 
 static void blk_destroy(struct virtio_device *virtio)

@@ -13,6 +13,11 @@ struct virtio_blk_options {
 	const char *serial; /* what GET_ID answers, at most 20 bytes of it */
 	unsigned queues;    /* 1 to VIRTIO_BLK_QUEUES_MAX */
 	bool discard;       /* the guest may give space back */
+	/* What the host fails to do is kept and not reported, and @stopped is
+	 * called, on the worker. */
+	bool stop_on_error;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
 };
 
 #define VIRTIO_BLK_QUEUES_MAX 8
@@ -26,5 +31,10 @@ int virtio_blk_create(const char *name, struct block *block,
 		      const struct virtio_blk_options *options,
 		      const struct memory *memory,
 		      struct virtio_device **virtio);
+
+/* Main thread. Whether a request waits that the host could not do; and tries
+ * those again. */
+bool virtio_blk_holds(struct virtio_device *virtio);
+void virtio_blk_retry(struct virtio_device *virtio);
 
 #endif

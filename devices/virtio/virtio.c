@@ -431,6 +431,17 @@ void virtio_queue_disable(struct virtio_device *virtio, uint32_t select)
 		virtio_needs_reset(virtio);
 }
 
+void virtio_still(struct virtio_device *virtio,
+		  void (*change)(struct virtio_device *virtio))
+{
+	pthread_mutex_lock(&virtio->dev->lock);
+	virtio_worker_stop(virtio);
+	change(virtio);
+	if (virtio->running && virtio_worker_start(virtio))
+		virtio_needs_reset(virtio);
+	pthread_mutex_unlock(&virtio->dev->lock);
+}
+
 void virtio_notify(struct virtio_device *virtio, uint32_t queue)
 {
 	uint64_t one = 1;

@@ -190,6 +190,13 @@ int virtio_counters(struct virtio_device *virtio, unsigned queue,
 void virtio_destroy(struct virtio_device *virtio);
 
 /*
+ * For the machine, on the main thread: calls @change while no worker runs and
+ * nothing is in flight; a worker that did run then goes on where it was.
+ */
+void virtio_still(struct virtio_device *virtio,
+		  void (*change)(struct virtio_device *virtio));
+
+/*
  * For transports: the driver's accesses, under the transport's lock. None
  * fails: what the driver may not do is ignored and counted.
  */

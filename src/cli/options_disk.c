@@ -70,6 +70,14 @@ static const char *set_discard(struct disk_config *disk, const char *value)
 		       : NULL;
 }
 
+static const char *set_on_error(struct disk_config *disk, const char *value)
+{
+	disk->device.stop_on_error = !strcmp(value, "stop");
+	return strcmp(value, "stop") && strcmp(value, "report")
+		       ? "is not one of report, stop"
+		       : NULL;
+}
+
 static const struct key {
 	const char *name;
 	bool alone; /* takes no value */
@@ -82,6 +90,7 @@ static const struct key {
 	{ "queues", false, set_queues },
 	{ "serial", false, set_serial },
 	{ "discard", false, set_discard },
+	{ "on-error", false, set_on_error },
 };
 
 _Static_assert(VIRTIO_BLK_QUEUES_MAX == 8 && VIRTIO_BLK_ID_BYTES == 20,

@@ -17,7 +17,9 @@
 	"key-file=PATH holds the passphrase of a LUKS image;\n"                \
 	"queues=N, 1 to 8 [one per vCPU, at most 4];\n"                        \
 	"serial=TEXT as the guest reads it [blk0, blk1, ...];\n"               \
-	"discard=on|off: the guest may give space back [on]"
+	"discard=on|off: the guest may give space back [on];\n"                \
+	"on-error=report|stop: when the host fails, an I/O error for\n"        \
+	"the guest, or a pause until SIGCONT [report]"
 
 /* 0, or -EINVAL after a line that says what is wrong. */
 int disk_option_parse(char *text, struct disk_config *disk);

@@ -1,194 +1,10 @@
 #include "unit.h"
 
-#include "devices/virtio/blk.h"
-#include "util/bytes.h"
-#include "util/checked.h"
-#include "virtio_bench.h"
+#include "blk_bench.h"
 
 #include <errno.h>
-#include <linux/virtio_blk.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
-
-#define SIZE       16
-#define DISK_BYTES (64 * BLOCK_SECTOR)
-
-#define FEATURES (BENCH_FEATURES | 1ull << VIRTIO_BLK_F_FLUSH)
-
-/* A disk in memory that completes at once, or when the test lets it. */
-struct disk {
-	struct block block;
-	uint8_t bytes[DISK_BYTES];
-	bool hold;         /* atomic: requests wait in the list */
-	int err;           /* atomic: how requests end */
-	int flushes;       /* atomic */
-	int discards;      /* atomic */
-	unsigned sleep_us; /* each request takes this long */
-	bool closed;
-	struct block_request *held; /* worker */
-	unsigned submitted;         /* atomic */
-};
-
-static void disk_perform(struct disk *disk, struct block_request *request)
-{
-	uint8_t *at = disk->bytes + request->offset;
-	int err = __atomic_load_n(&disk->err, __ATOMIC_SEQ_CST);
-
-	for (int i = 0; i < request->iovcnt && !err; i++) {
-		const struct iovec *iov = &request->iov[i];
-
-		if (request->op == BLOCK_READ)
-			memcpy(iov->iov_base, at, iov->iov_len);
-		else
-			memcpy(at, iov->iov_base, iov->iov_len);
-		at += iov->iov_len;
-	}
-	if (request->op == BLOCK_ZERO && !err)
-		memset(at, 0, request->length);
-	if (request->op == BLOCK_DISCARD)
-		__atomic_fetch_add(&disk->discards, 1, __ATOMIC_SEQ_CST);
-	if (request->op == BLOCK_FLUSH)
-		__atomic_fetch_add(&disk->flushes, 1, __ATOMIC_SEQ_CST);
-	request->done(request, err);
-}
-
-static void disk_submit(struct block *block, struct block_request *request)
-{
-	struct disk *disk = container_of(block, struct disk, block);
-
-	usleep(disk->sleep_us);
-	if (__atomic_load_n(&disk->hold, __ATOMIC_SEQ_CST)) {
-		request->next = disk->held;
-		disk->held = request;
-	} else {
-		disk_perform(disk, request);
-	}
-	__atomic_fetch_add(&disk->submitted, 1, __ATOMIC_SEQ_CST);
-}
-
-static void disk_reap(struct block *block)
-{
-	struct disk *disk = container_of(block, struct disk, block);
-	uint64_t count;
-
-	if (read(block->event_fd, &count, sizeof(count)) < 0)
-		return;
-	while (disk->held) {
-		struct block_request *request = disk->held;
-
-		disk->held = request->next;
-		disk_perform(disk, request);
-	}
-}
-
-static int disk_close(struct block *block)
-{
-	struct disk *disk = container_of(block, struct disk, block);
-
-	assert_null(disk->held);
-	disk->closed = true;
-	close(block->event_fd);
-	return 0;
-}
-
-/* Any thread: what is held completes, and nothing is held any more. */
-static void disk_release(struct disk *disk)
-{
-	uint64_t one = 1;
-
-	__atomic_store_n(&disk->hold, false, __ATOMIC_SEQ_CST);
-	assert_int_equal(write(disk->block.event_fd, &one, sizeof(one)), 8);
-}
-
-static const struct block_ops disk_ops = {
-	.submit = disk_submit,
-	.reap = disk_reap,
-	.close = disk_close,
-};
-
-static void disk_create_queues(struct bench *bench, struct disk *disk,
-			       bool read_only, unsigned queues)
-{
-	const struct virtio_blk_options options = {
-		.serial = "serial-0",
-		.queues = queues,
-		.discard = true,
-	};
-	struct virtio_device *virtio;
-
-	bench_memory(bench);
-	memset(disk, 0, sizeof(*disk));
-	disk->block = (struct block){
-		.ops = &disk_ops,
-		.size = DISK_BYTES,
-		.block_size = 4096,
-		.discard_unit = 65536,
-		.read_only = read_only,
-		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-	};
-	for (size_t i = 0; i < DISK_BYTES; i++)
-		disk->bytes[i] = i / BLOCK_SECTOR + i;
-	assert_int_equal(virtio_blk_create("blk0", &disk->block, &options,
-					   &bench->memory, &virtio),
-			 0);
-	bench_attach(bench, virtio);
-}
-
-static void disk_create(struct bench *bench, struct disk *disk, bool read_only)
-{
-	disk_create_queues(bench, disk, read_only, 1);
-}
-
-/* Where the parts of a request lie. */
-#define HEADER BENCH_DATA
-#define DATA   (BENCH_DATA + 0x1000)
-#define STATUS (BENCH_DATA + 0x800)
-
-static uint8_t *guest(struct bench *bench, gpa_t gpa)
-{
-	return memory_at(&bench->memory, gpa, 1);
-}
-
-static void set_header(struct bench *bench, gpa_t at, uint32_t type,
-		       uint64_t sector)
-{
-	put_le32(guest(bench, at), type);
-	put_le32(guest(bench, at + 4), 0);
-	put_le64(guest(bench, at + 8), sector);
-}
-
-static void offer(struct bench *bench, const struct segment *segments, int n)
-{
-	*guest(bench, STATUS) = 0xaa;
-	driver_add(&bench->queues[0], segments, n);
-	virtio_notify(bench->virtio, 0);
-}
-
-/* Sends a request and waits; the length in the used ring. */
-static uint32_t request(struct bench *bench, const struct segment *segments,
-			int n)
-{
-	struct vring_used_elem elem = { 0 };
-
-	offer(bench, segments, n);
-	assert_true(driver_wait(&bench->queues[0], &elem));
-	return elem.len;
-}
-
-/* The usual layout: header, data, status. */
-static uint32_t simple(struct bench *bench, uint32_t type, uint64_t sector,
-		       uint32_t len, bool in)
-{
-	struct segment segments[] = { { HEADER, 16, false },
-				      { DATA, len, in },
-				      { STATUS, 1, true } };
-
-	set_header(bench, HEADER, type, sector);
-	return request(bench, segments, 3);
-}
 
 static void sectors_are_read_and_written(void **state)
 {
@@ -420,99 +236,6 @@ static void errors_of_the_disk_reach_the_guest(void **state)
 	bench_end(&bench);
 }
 
-static void a_driver_without_flush_gets_safe_writes(void **state)
-{
-	struct bench bench;
-	struct disk disk;
-
-	(void)state;
-	disk_create(&bench, &disk, false);
-	bench_up(&bench, BENCH_FEATURES, SIZE);
-	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
-	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
-	assert_int_equal(disk.flushes, 1);
-	simple(&bench, VIRTIO_BLK_T_IN, 0, 512, true);
-	assert_int_equal(disk.flushes, 1);
-	bench_end(&bench);
-}
-
-#define WCE      (1ull << VIRTIO_BLK_F_CONFIG_WCE)
-#define WCE_BYTE offsetof(struct virtio_blk_config, wce)
-
-static void a_driver_may_switch_the_cache_off(void **state)
-{
-	struct bench bench;
-	struct disk disk;
-
-	(void)state;
-	disk_create(&bench, &disk, false);
-	bench_up(&bench, FEATURES | WCE, SIZE);
-	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
-	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
-	assert_int_equal(disk.flushes, 0);
-	virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
-	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 0);
-	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
-	assert_int_equal(disk.flushes, 1);
-	virtio_config_write(bench.virtio, WCE_BYTE, 1, 1);
-	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
-	assert_int_equal(disk.flushes, 1);
-	/* Nothing else of the configuration is the driver's. */
-	virtio_config_write(bench.virtio, WCE_BYTE, 2, 0);
-	virtio_config_write(bench.virtio, 0, 1, 0);
-	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
-	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 64);
-	bench_end(&bench);
-}
-
-static void the_cache_starts_as_the_driver_can_flush(void **state)
-{
-	static const struct {
-		uint64_t features;
-		unsigned cache;
-	} cases[] = { { FEATURES | WCE, 1 },
-		      { FEATURES, 1 },
-		      { BENCH_FEATURES | WCE, 0 },
-		      { BENCH_FEATURES, 0 } };
-	struct bench bench;
-	struct disk disk;
-
-	(void)state;
-	disk_create(&bench, &disk, false);
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		bench_negotiate(&bench, cases[i].features);
-		assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1),
-				 cases[i].cache);
-		virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
-	}
-	virtio_status_write(bench.virtio, 0);
-	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
-	bench_end(&bench);
-}
-
-static void zeroing_gives_space_back_where_the_driver_lets_it(void **state)
-{
-	struct segment segments[] = { { HEADER, 32, false },
-				      { STATUS, 1, true } };
-	struct bench bench;
-	struct disk disk;
-
-	(void)state;
-	disk_create(&bench, &disk, false);
-	bench_up(&bench, FEATURES, SIZE);
-	set_header(&bench, HEADER, VIRTIO_BLK_T_WRITE_ZEROES, 0);
-	put_le64(guest(&bench, HEADER + 16), 5);
-	put_le32(guest(&bench, HEADER + 24), 2);
-	for (unsigned unmap = 0; unmap < 2; unmap++) {
-		put_le32(guest(&bench, HEADER + 28), unmap);
-		assert_int_equal(request(&bench, segments, 2), 1);
-		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
-		assert_int_equal(disk.bytes[5 * 512], 0);
-		assert_int_equal(disk.discards, unmap);
-	}
-	bench_end(&bench);
-}
-
 static void every_queue_serves_requests(void **state)
 {
 	struct segment segments[] = { { HEADER, 16, false },
@@ -523,7 +246,9 @@ static void every_queue_serves_requests(void **state)
 	struct disk disk;
 
 	(void)state;
-	disk_create_queues(&bench, &disk, false, 4);
+	disk_create_with(
+		&bench, &disk, false,
+		&(struct virtio_blk_options){ .serial = "s", .queues = 4 });
 	assert_true(virtio_features_read(bench.virtio, 0) &
 		    1u << VIRTIO_BLK_F_MQ);
 	assert_int_equal(virtio_config_read(
@@ -698,10 +423,6 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(without_a_status_byte_the_device_needs_a_reset),
 	cmocka_unit_test(a_read_only_disk_is_not_written),
 	cmocka_unit_test(errors_of_the_disk_reach_the_guest),
-	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
-	cmocka_unit_test(a_driver_may_switch_the_cache_off),
-	cmocka_unit_test(the_cache_starts_as_the_driver_can_flush),
-	cmocka_unit_test(zeroing_gives_space_back_where_the_driver_lets_it),
 	cmocka_unit_test(every_queue_serves_requests),
 	cmocka_unit_test(a_batch_makes_one_interrupt),
 	cmocka_unit_test(more_requests_than_slots_are_all_served),

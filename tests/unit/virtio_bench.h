@@ -22,6 +22,7 @@
 struct bench {
 	struct memory memory;
 	struct virtio_device *virtio;
+	struct device dev; /* its lock */
 	struct driver queues[VIRTIO_QUEUES_MAX];
 	unsigned interrupts[VIRTIO_QUEUES_MAX]; /* atomic */
 	unsigned config_interrupts;             /* atomic */
@@ -47,7 +48,9 @@ static inline void bench_running(struct virtio_device *virtio, bool on)
 
 static inline void bench_transport_destroy(void *transport)
 {
-	(void)transport;
+	struct bench *bench = transport;
+
+	device_fini(&bench->dev);
 }
 
 static const struct virtio_transport_ops bench_transport = {
@@ -68,6 +71,8 @@ static inline void bench_attach(struct bench *bench,
 	bench->virtio = virtio;
 	virtio->transport_ops = &bench_transport;
 	virtio->transport = bench;
+	device_init(&bench->dev, virtio->name, NULL, 0);
+	virtio->dev = &bench->dev;
 }
 
 static inline void bench_end(struct bench *bench)

@@ -1,0 +1,210 @@
+#include "unit.h"
+
+#include "blk_bench.h"
+
+#include <errno.h>
+
+static void a_driver_without_flush_gets_safe_writes(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, BENCH_FEATURES, SIZE);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.flushes, 1);
+	simple(&bench, VIRTIO_BLK_T_IN, 0, 512, true);
+	assert_int_equal(disk.flushes, 1);
+	bench_end(&bench);
+}
+
+#define WCE      (1ull << VIRTIO_BLK_F_CONFIG_WCE)
+#define WCE_BYTE offsetof(struct virtio_blk_config, wce)
+
+static void a_driver_may_switch_the_cache_off(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, FEATURES | WCE, SIZE);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 0);
+	virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 0);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 1);
+	virtio_config_write(bench.virtio, WCE_BYTE, 1, 1);
+	simple(&bench, VIRTIO_BLK_T_OUT, 0, 512, false);
+	assert_int_equal(disk.flushes, 1);
+	/* Nothing else of the configuration is the driver's. */
+	virtio_config_write(bench.virtio, WCE_BYTE, 2, 0);
+	virtio_config_write(bench.virtio, 0, 1, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 64);
+	bench_end(&bench);
+}
+
+static void the_cache_starts_as_the_driver_can_flush(void **state)
+{
+	static const struct {
+		uint64_t features;
+		unsigned cache;
+	} cases[] = { { FEATURES | WCE, 1 },
+		      { FEATURES, 1 },
+		      { BENCH_FEATURES | WCE, 0 },
+		      { BENCH_FEATURES, 0 } };
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bench_negotiate(&bench, cases[i].features);
+		assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1),
+				 cases[i].cache);
+		virtio_config_write(bench.virtio, WCE_BYTE, 1, 0);
+	}
+	virtio_status_write(bench.virtio, 0);
+	assert_int_equal(virtio_config_read(bench.virtio, WCE_BYTE, 1), 1);
+	bench_end(&bench);
+}
+
+static void zeroing_gives_space_back_where_the_driver_lets_it(void **state)
+{
+	struct segment segments[] = { { HEADER, 32, false },
+				      { STATUS, 1, true } };
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	bench_up(&bench, FEATURES, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+	put_le64(guest(&bench, HEADER + 16), 5);
+	put_le32(guest(&bench, HEADER + 24), 2);
+	for (unsigned unmap = 0; unmap < 2; unmap++) {
+		put_le32(guest(&bench, HEADER + 28), unmap);
+		assert_int_equal(request(&bench, segments, 2), 1);
+		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+		assert_int_equal(disk.bytes[5 * 512], 0);
+		assert_int_equal(disk.discards, unmap);
+	}
+	bench_end(&bench);
+}
+
+static void count_stop(void *arg)
+{
+	__atomic_fetch_add((unsigned *)arg, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Lets the device be as on-error=stop makes it. */
+static void stops(struct bench *bench, struct disk *disk, unsigned *stopped)
+{
+	disk_create_with(bench, disk, false,
+			 &(struct virtio_blk_options){
+				 .serial = "s",
+				 .queues = 1,
+				 .stop_on_error = true,
+				 .stopped = count_stop,
+				 .stopped_arg = stopped,
+			 });
+}
+
+static void what_the_host_cannot_do_waits_and_is_tried_again(void **state)
+{
+	static const int errors[] = { -ENOSPC, -EIO, -EDQUOT };
+	struct segment segments[] = { { HEADER, 16, false },
+				      { DATA, 512, false },
+				      { STATUS, 1, true } };
+	struct vring_used_elem elem;
+	unsigned stopped = 0;
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	stops(&bench, &disk, &stopped);
+	bench_up(&bench, FEATURES, SIZE);
+	memset(guest(&bench, DATA), 0x5a, 512);
+	for (unsigned i = 0; i < ARRAY_SIZE(errors); i++) {
+		disk.bytes[7 * 512] = 0;
+		__atomic_store_n(&disk.err, errors[i], __ATOMIC_SEQ_CST);
+		set_header(&bench, HEADER, VIRTIO_BLK_T_OUT, 7);
+		offer(&bench, segments, 3);
+		assert_true(bench_reaches(&stopped, 2 * i + 1));
+		assert_true(virtio_blk_holds(bench.virtio));
+		/* Once more, and it fails again. */
+		virtio_blk_retry(bench.virtio);
+		assert_true(bench_reaches(&stopped, 2 * i + 2));
+		assert_false(driver_take(&bench.queues[0], &elem));
+		assert_int_equal(*guest(&bench, STATUS), 0xaa);
+		__atomic_store_n(&disk.err, 0, __ATOMIC_SEQ_CST);
+		virtio_blk_retry(bench.virtio);
+		assert_true(driver_wait(&bench.queues[0], &elem));
+		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+		assert_int_equal(disk.bytes[7 * 512], 0x5a);
+		assert_false(virtio_blk_holds(bench.virtio));
+	}
+	bench_end(&bench);
+}
+
+static void the_guests_own_mistakes_stop_nothing(void **state)
+{
+	unsigned stopped = 0;
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	stops(&bench, &disk, &stopped);
+	bench_up(&bench, FEATURES, SIZE);
+	simple(&bench, VIRTIO_BLK_T_OUT, 64, 512, false);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(stopped, 0);
+	bench_end(&bench);
+}
+
+static void a_reset_forgets_what_waits(void **state)
+{
+	struct segment segments[] = { { HEADER, 16, false },
+				      { STATUS, 1, true } };
+	unsigned stopped = 0;
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	stops(&bench, &disk, &stopped);
+	bench_up(&bench, FEATURES, SIZE);
+	__atomic_store_n(&disk.err, -EIO, __ATOMIC_SEQ_CST);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_FLUSH, 0);
+	offer(&bench, segments, 2);
+	assert_true(bench_reaches(&stopped, 1));
+	virtio_status_write(bench.virtio, 0);
+	assert_false(virtio_blk_holds(bench.virtio));
+	virtio_blk_retry(bench.virtio);
+	__atomic_store_n(&disk.err, 0, __ATOMIC_SEQ_CST);
+	bench_up(&bench, FEATURES, SIZE);
+	simple(&bench, VIRTIO_BLK_T_IN, 0, 512, true);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	/* And the end of the process waits for nothing. */
+	__atomic_store_n(&disk.err, -EIO, __ATOMIC_SEQ_CST);
+	offer(&bench, segments, 2);
+	assert_true(bench_reaches(&stopped, 2));
+	bench_end(&bench);
+	assert_true(disk.closed);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
+	cmocka_unit_test(a_driver_may_switch_the_cache_off),
+	cmocka_unit_test(the_cache_starts_as_the_driver_can_flush),
+	cmocka_unit_test(zeroing_gives_space_back_where_the_driver_lets_it),
+	cmocka_unit_test(what_the_host_cannot_do_waits_and_is_tried_again),
+	cmocka_unit_test(the_guests_own_mistakes_stop_nothing),
+	cmocka_unit_test(a_reset_forgets_what_waits),
+};
+
+UNIT_MAIN(tests)
