@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{ "run", cmd_run, "boot a guest" },
 	{ "demo", cmd_demo, "boot a tiny guest and show how it runs" },
 	{ "img", cmd_img, "make and inspect disk images" },
+	{ "io", cmd_io, "read and write disk images by hand" },
 	{ "version", cmd_version, "print the version" },
 };
 

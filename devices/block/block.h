@@ -44,10 +44,33 @@ struct block_request {
 
 struct block;
 
+/* A piece of a disk that is all alike, as one layer holds it. */
+struct block_extent {
+	uint64_t length;
+	bool allocated;  /* what is read comes from this layer */
+	bool zero;       /* and is known to be zeros */
+	bool compressed; /* or packed */
+	bool placed;     /* it is as it is in the host file, at @host */
+	uint64_t host;
+};
+
 struct block_ops {
 	void (*submit)(struct block *block, struct block_request *request);
 	/* Completes what has finished. NULL when all complete in submit(). */
 	void (*reap)(struct block *block);
+	/*
+	 * For tools, between requests. What this layer holds of [offset,
+	 * offset + length), within its size: at least one sector of it. 0 or
+	 * -errno. NULL: all of it, as data.
+	 */
+	int (*map)(struct block *block, uint64_t offset, uint64_t length,
+		   struct block_extent *extent);
+	/*
+	 * Likewise. Changes the disk's size, a multiple of BLOCK_SECTOR; what is
+	 * new reads as zeros. Durable when it returns 0; or -errno, and the disk
+	 * has its old size. NULL: it has the size it has.
+	 */
+	int (*resize)(struct block *block, uint64_t size);
 	/* Everything in flight completed, everything volatile written out and
 	 * durable, locks released, memory freed. 0 or -errno, logged. */
 	int (*close)(struct block *block);
@@ -83,6 +106,7 @@ struct block_options {
 	const char *path;
 	enum block_format format;
 	bool read_only;
+	bool unlocked; /* read-only: look at it though somebody writes to it */
 	/* A further folder in which backing and data files are allowed, besides
 	 * the image's own folder tree; or NULL. */
 	const char *backing_dir;

@@ -79,6 +79,24 @@ static int plain_size(struct host_file *file, uint64_t *size)
 	return 0;
 }
 
+static int plain_look(struct host_file *file, uint64_t offset, bool *hole,
+		      uint64_t *length)
+{
+	int fd = plain_fd(file);
+	off_t end = lseek(fd, offset, SEEK_DATA);
+
+	*hole = end != (off_t)offset;
+	/* No data any more: a hole up to the end. */
+	if (end < 0 && errno == ENXIO)
+		end = lseek(fd, 0, SEEK_END);
+	else if (end == (off_t)offset)
+		end = lseek(fd, offset, SEEK_HOLE);
+	if (end < 0)
+		return -errno;
+	*length = end - offset;
+	return 0;
+}
+
 static void plain_close(struct host_file *file)
 {
 	close(plain_fd(file));
@@ -93,6 +111,7 @@ static const struct host_file_ops plain_ops = {
 	.allocate = plain_allocate,
 	.truncate = plain_truncate,
 	.size = plain_size,
+	.look = plain_look,
 	.close = plain_close,
 };
 
@@ -105,6 +124,26 @@ struct host_file *host_file_create(int fd)
 	plain->file.ops = &plain_ops;
 	plain->fd = fd;
 	return &plain->file;
+}
+
+int host_look(struct host_file *file, uint64_t offset, uint64_t length,
+	      bool *hole, uint64_t *alike)
+{
+	uint64_t size;
+	int err = file->ops->size(file, &size);
+
+	*hole = !err && offset >= size;
+	*alike = *hole || size - offset > length ? length : size - offset;
+	if (err || *hole || !file->ops->look)
+		return err;
+	err = file->ops->look(file, offset, hole, &size);
+	/* Where the host cannot tell, all is data; so is what changes while it
+	 * is looked at. */
+	if (err || !size)
+		*hole = false;
+	else if (size < *alike)
+		*alike = size;
+	return 0;
 }
 
 int host_readv(struct host_file *file, const struct iovec *iov, int iovcnt,

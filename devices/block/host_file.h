@@ -9,6 +9,7 @@
 #ifndef KVIST_BLOCK_HOST_FILE_H
 #define KVIST_BLOCK_HOST_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,10 @@ struct host_file_ops {
 			uint64_t length);
 	int (*truncate)(struct host_file *file, uint64_t size);
 	int (*size)(struct host_file *file, uint64_t *size);
+	/* Whether the byte at @offset, before the end, is in a hole, which reads
+	 * as zeros, and how many bytes from it on are alike. NULL: no holes. */
+	int (*look)(struct host_file *file, uint64_t offset, bool *hole,
+		    uint64_t *length);
 	void (*close)(struct host_file *file);
 };
 
@@ -60,6 +65,11 @@ int host_write(struct host_file *file, const void *buf, size_t len,
 
 /* Writes zeros, by plain writes: their space is then allocated. */
 int host_write_zeros(struct host_file *file, uint64_t offset, uint64_t length);
+
+/* As look(), for at most @length bytes, wherever they are; behind the end of
+ * the file all is a hole. */
+int host_look(struct host_file *file, uint64_t offset, uint64_t length,
+	      bool *hole, uint64_t *alike);
 
 /* 4 KiB of zeros, for whoever needs a source of them. */
 #define HOST_ZEROS_LEN 4096

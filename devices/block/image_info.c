@@ -64,36 +64,43 @@ static int read_lists(struct qcow2 *q, struct image_info *info)
 	return err;
 }
 
-int image_info_read(struct host_file *file, const char *name,
-		    enum block_format format, struct image_info *info)
+int image_info_of(struct block *block, struct image_info *info)
 {
-	bool qcow2 = format == BLOCK_QCOW2;
-	struct block *block;
-	int err = qcow2 ? qcow2_open(file, name, true, &block)
-			: raw_open(file, name, true, &block);
+	struct qcow2 *q = qcow2_of(block);
+	int err;
 
 	memset(info, 0, sizeof(*info));
-	if (err) {
-		file->ops->close(file);
-		return err;
-	}
-	info->format = format;
+	info->format = q ? BLOCK_QCOW2 : BLOCK_RAW;
 	info->size = block->size;
-	if (qcow2) {
-		struct qcow2 *q = container_of(block, struct qcow2, block);
-
-		info->header = q->header;
-		err = read_lists(q, info);
-	}
-	block_close(block);
+	if (!q)
+		return 0;
+	info->header = q->header;
+	err = read_lists(q, info);
 	if (err) {
 		log_err("disk %s: cannot read its snapshots and bitmaps: %s",
-			name,
+			block->name,
 			err == -EINVAL ? "their lists are damaged; repair it "
 					 "with check -r all"
 				       : strerror(-err));
 		image_info_fini(info);
 	}
+	return err;
+}
+
+int image_info_read(struct host_file *file, const char *name,
+		    enum block_format format, struct image_info *info)
+{
+	struct block *block;
+	int err = format == BLOCK_QCOW2 ? qcow2_open(file, name, true, &block)
+					: raw_open(file, name, true, &block);
+
+	if (err) {
+		memset(info, 0, sizeof(*info));
+		file->ops->close(file);
+		return err;
+	}
+	err = image_info_of(block, info);
+	block_close(block);
 	return err;
 }
 

@@ -46,6 +46,8 @@ int image_probe(struct host_file *file, enum block_format *format);
  */
 int image_info_read(struct host_file *file, const char *name,
 		    enum block_format format, struct image_info *info);
+/* The same of an image that is open; it stays so. */
+int image_info_of(struct block *block, struct image_info *info);
 void image_info_fini(struct image_info *info);
 
 #endif

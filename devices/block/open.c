@@ -108,7 +108,7 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 	struct host_file *file = NULL;
 	int err = chain_enter(chain, path, fd);
 
-	if (!err)
+	if (!err && !chain->options->unlocked)
 		err = lock_layer(path, fd, read_only);
 	if (err) {
 		close(fd);

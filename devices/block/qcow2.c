@@ -110,6 +110,8 @@ static int qcow2_close(struct block *block)
 
 static const struct block_ops qcow2_ops = {
 	.submit = qcow2_submit,
+	.map = qcow2_map_extent,
+	.resize = qcow2_resize,
 	.close = qcow2_close,
 };
 

@@ -16,6 +16,7 @@
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
  *   qcow2_switch.c    changes to the whole image, by one write of the header;
  *                     qcow2_switch_count.c counts for it
+ *   qcow2_resize.c    a disk of another size
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
@@ -201,6 +202,11 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
 		   unsigned *index);
 /* Makes the L2 table for guest @offset exist and be this image's alone. */
 int qcow2_l2_private(struct qcow2 *q, uint64_t offset);
+
+/* qcow2_map.c, qcow2_resize.c: of struct block_ops. */
+int qcow2_map_extent(struct block *block, uint64_t offset, uint64_t length,
+		     struct block_extent *extent);
+int qcow2_resize(struct block *block, uint64_t size);
 
 /* qcow2_read.c, qcow2_write.c, qcow2_zero.c: guest ranges, sector aligned. */
 int qcow2_read(struct qcow2 *q, const struct iovec *iov, int iovcnt,

@@ -152,25 +152,6 @@ static int list_write(struct list *list, const struct entry *without,
 	return 0;
 }
 
-/* A copy of an L1 table with room for @entries, the rest zeros. */
-static uint64_t *copy_l1(const uint64_t *from, uint32_t n, uint32_t entries)
-{
-	uint64_t *l1 = calloc(entries ? entries : 1, 8);
-
-	if (l1 && n)
-		memcpy(l1, from, n * 8ul);
-	return l1;
-}
-
-static int keep_l1(struct qcow2_switch *s)
-{
-	const struct qcow2_table *l1 = &s->q->l1;
-
-	s->l1 = copy_l1(l1->entry, l1->entries, l1->entries);
-	s->l1_entries = l1->entries;
-	return s->l1 ? 0 : -ENOMEM;
-}
-
 int qcow2_snapshot_open(struct host_file *file, const char *name,
 			struct block **block)
 {
@@ -288,7 +269,7 @@ int qcow2_snapshot_create(struct block *block, const char *name,
 	if (!err)
 		err = list_write(&list, NULL, &s);
 	if (!err)
-		err = keep_l1(&s);
+		err = qcow2_switch_take_l1(&s, &s.q->l1, 0);
 	if (!err)
 		err = qcow2_switch_count_tree(&s, s.l1, s.l1_entries, 1);
 	if (!err)
@@ -334,14 +315,10 @@ static int take_l1(struct qcow2_switch *s, const struct entry *from,
 	if (size > INT64_MAX)
 		return -EINVAL;
 	entries = size ? ((size - 1) >> bits) + 1 : 0;
-	if (entries < l1->entries)
-		entries = l1->entries;
 	if (entries * 8 > QCOW2_L1_BYTES_MAX)
 		return -EFBIG;
-	s->l1 = copy_l1(l1->entry, l1->entries, entries);
-	s->l1_entries = entries;
 	s->size = size;
-	return s->l1 ? 0 : -ENOMEM;
+	return qcow2_switch_take_l1(s, l1, entries);
 }
 
 int qcow2_snapshot_goto(struct block *block, const char *which)
@@ -398,7 +375,7 @@ int qcow2_snapshot_delete(struct block *block, const char *which)
 	if (!err)
 		err = list_write(&list, entry, &s);
 	if (!err)
-		err = keep_l1(&s);
+		err = qcow2_switch_take_l1(&s, &s.q->l1, 0);
 	if (!err)
 		err = qcow2_switch_count_tree(&s, l1.entry, l1.entries, -1);
 	if (!err)

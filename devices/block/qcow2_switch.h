@@ -42,7 +42,7 @@ struct qcow2_switch {
 	uint64_t *l1;  /* the disk's; owned, host byte order */
 	uint32_t l1_entries;
 	uint8_t *snapshot_table; /* owned; NULL when empty */
-	size_t snapshot_bytes;
+	uint64_t snapshot_bytes;
 	uint32_t snapshots;
 
 	/* Inside. */
@@ -63,6 +63,14 @@ struct qcow2_switch {
  * either case.
  */
 int qcow2_switch_begin(struct qcow2_switch *s, struct qcow2 *q);
+
+/* The new image's L1 table is a copy of @l1, with @entries if those are more.
+ * 0 or -ENOMEM. */
+int qcow2_switch_take_l1(struct qcow2_switch *s, const struct qcow2_table *l1,
+			 uint32_t entries);
+
+/* The new image has the snapshots of the old. 0 or -errno. */
+int qcow2_switch_keep_snapshots(struct qcow2_switch *s);
 
 /* Adds @sign to the count of everything that an L1 table leads to, or of the
  * clusters in a range: 1, -1, or 0 to see only that all of it is counted. To be

@@ -45,6 +45,45 @@ void qcow2_switch_end(struct qcow2_switch *s)
 	free(s->snapshot_table);
 }
 
+int qcow2_switch_take_l1(struct qcow2_switch *s, const struct qcow2_table *l1,
+			 uint32_t entries)
+{
+	if (entries < l1->entries)
+		entries = l1->entries;
+	s->l1 = calloc(entries ? entries : 1, 8);
+	if (!s->l1)
+		return -ENOMEM;
+	if (l1->entries)
+		memcpy(s->l1, l1->entry, l1->entries * 8ul);
+	s->l1_entries = entries;
+	return 0;
+}
+
+static int no_look(void *opaque, const struct qcow2_snapshot *snapshot)
+{
+	(void)opaque;
+	(void)snapshot;
+	return 0;
+}
+
+int qcow2_switch_keep_snapshots(struct qcow2_switch *s)
+{
+	const struct qcow2_header *h = &s->q->header;
+	int err = qcow2_each_snapshot(s->q, no_look, NULL, &s->snapshot_bytes);
+
+	if (err || !s->snapshot_bytes)
+		return err;
+	s->snapshots = h->snapshots;
+	s->snapshot_table = malloc(s->snapshot_bytes);
+	if (!s->snapshot_table)
+		return -ENOMEM;
+	err = host_read(s->q->file, s->snapshot_table, s->snapshot_bytes,
+			h->snapshots_offset);
+	return err ? err
+		   : qcow2_switch_count(s, h->snapshots_offset,
+					s->snapshot_bytes, -1);
+}
+
 int32_t *qcow2_switch_delta(struct qcow2_switch *s, uint64_t cluster)
 {
 	uint64_t index = cluster >> s->q->refblock_bits;

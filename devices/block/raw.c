@@ -80,6 +80,36 @@ static void raw_submit(struct block *block, struct block_request *request)
 	request->done(request, err);
 }
 
+static int raw_map(struct block *block, uint64_t offset, uint64_t length,
+		   struct block_extent *extent)
+{
+	struct raw *raw = container_of(block, struct raw, block);
+	bool hole;
+	int err = host_look(raw->file, offset, length, &hole, &extent->length);
+
+	/* A file may end within a sector. */
+	extent->length = align_up(extent->length, BLOCK_SECTOR);
+	extent->allocated = true;
+	extent->zero = hole;
+	extent->compressed = false;
+	extent->placed = true;
+	extent->host = offset;
+	return err;
+}
+
+/* What is cut off does not come back when the file grows again. */
+static int raw_resize(struct block *block, uint64_t size)
+{
+	struct raw *raw = container_of(block, struct raw, block);
+	int err = raw->file->ops->truncate(raw->file, size);
+
+	if (err)
+		return err;
+	block->size = size;
+	raw->unsynced = true;
+	return raw_flush(raw);
+}
+
 static int raw_close(struct block *block)
 {
 	struct raw *raw = container_of(block, struct raw, block);
@@ -93,6 +123,8 @@ static int raw_close(struct block *block)
 
 static const struct block_ops raw_ops = {
 	.submit = raw_submit,
+	.map = raw_map,
+	.resize = raw_resize,
 	.close = raw_close,
 };
 

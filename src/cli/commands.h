@@ -14,6 +14,7 @@ struct command {
 int cmd_run(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_img(int argc, char **argv);
+int cmd_io(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 #endif

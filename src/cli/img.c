@@ -108,7 +108,9 @@ int img_parse_size(const char *text, uint64_t *size)
 	if (!isdigit((unsigned char)*text))
 		return -EINVAL;
 	errno = 0;
-	whole = strtoull(text, &end, 10);
+	whole = strtoull(text, &end,
+			 !strncasecmp(text, "0x", 2) && isxdigit(text[2]) ? 16
+									  : 10);
 	if (errno)
 		return -ERANGE;
 	if (*end == '.') {
@@ -223,7 +225,7 @@ int img_open_file(const char *path, bool writer, bool share,
 	return err;
 }
 
-int img_find_format(const char *path, const char *name,
+int img_find_format(const char *path, const char *name, bool share,
 		    enum block_format *format)
 {
 	struct host_file *file;
@@ -231,7 +233,7 @@ int img_find_format(const char *path, const char *name,
 
 	if (name)
 		return img_format(path, name, format);
-	err = img_open_file(path, false, false, &file);
+	err = img_open_file(path, false, share, &file);
 	if (err)
 		return err;
 	err = image_probe(file, format);

@@ -34,7 +34,7 @@ int img_option(int argc, char **argv, const char *letters,
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
 int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* "1.5G" as bytes: suffixes b K M G T P E, powers of 1024. 0, -EINVAL, or
+/* "1.5G" as bytes: suffixes b K M G T P E, powers of 1024; or "0x200". 0, -EINVAL, or
  * -ERANGE above INT64_MAX; nothing is logged. */
 int img_parse_size(const char *text, uint64_t *size);
 
@@ -42,7 +42,7 @@ int img_parse_size(const char *text, uint64_t *size);
 int img_format(const char *path, const char *name, enum block_format *format);
 
 /* The same, or where @name is NULL what the file looks like. */
-int img_find_format(const char *path, const char *name,
+int img_find_format(const char *path, const char *name, bool share,
 		    enum block_format *format);
 
 /* --output=human|json. 0, or -EINVAL, logged. */
@@ -51,6 +51,9 @@ int img_output(const char *text, bool *json);
 /* The list of an image's snapshots, if it has any. */
 struct image_info;
 void img_print_snapshots(const struct image_info *info);
+
+/* What only its format knows: "Format specific information". */
+void img_print_specific(const struct image_info *info);
 
 /* Prints the help; always 0. */
 int img_help(void);

@@ -19,7 +19,7 @@ static int open_disk(struct comparison *c, int which)
 	struct block_options options = { .path = c->path[which],
 					 .read_only = true,
 					 .backing_dir = c->backing_dir };
-	int err = img_find_format(options.path, c->format[which],
+	int err = img_find_format(options.path, c->format[which], false,
 				  &options.format);
 
 	return err ? err : block_open(&options, &c->disk[which]);

@@ -87,7 +87,8 @@ static int run(struct conversion *c)
 			c->to.path);
 		return IMG_ERROR;
 	}
-	if (img_find_format(c->from.path, c->from_format, &c->from.format))
+	if (img_find_format(c->from.path, c->from_format, false,
+			    &c->from.format))
 		return IMG_ERROR;
 	return convert(c) ? IMG_ERROR : 0;
 }

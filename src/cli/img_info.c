@@ -115,6 +115,14 @@ static void print_specific(const struct layer *layer)
 		       has(layer, QCOW2_EXTENDED_L2) ? "true" : "false");
 }
 
+void img_print_specific(const struct image_info *info)
+{
+	const struct layer layer = { .info = *info };
+
+	if (info->format == BLOCK_QCOW2)
+		print_specific(&layer);
+}
+
 static void print_human(const struct layer *layer)
 {
 	const struct image_info *info = &layer->info;

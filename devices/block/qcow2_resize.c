@@ -1,0 +1,253 @@
+/*
+ * A disk of another size. The size in the header is what counts, and it is
+ * written alone, in one sector:
+ *
+ *   smaller  the size, then the entries behind it go
+ *   larger   a longer L1 table if need be (qcow2_switch.c); what the tables
+ *            have behind the old end goes, what the backing file has there is
+ *            hidden by zeros; then the size
+ *
+ * A crash leaves the old size or the new one, and at worst entries behind the
+ * end, which nobody reads: the way to a larger size begins with clearing them.
+ * Snapshots have sizes and L1 tables of their own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/block/qcow2.h"
+#include "devices/block/qcow2_switch.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+
+#define AT_SIZE 24
+
+static int put_size(struct qcow2 *q, uint64_t size)
+{
+	uint8_t bytes[8];
+	int err;
+
+	put_be64(bytes, size);
+	err = qcow2_put(q, bytes, sizeof(bytes), AT_SIZE);
+	if (!err)
+		err = qcow2_barrier(q);
+	/* Only the next open can tell which of the two it is. */
+	if (err && !q->error)
+		q->error = err;
+	return err;
+}
+
+static void set_size(struct qcow2 *q, uint64_t size)
+{
+	q->header.size = size;
+	q->block.size = size;
+}
+
+static int says_size(void *opaque, const struct qcow2_snapshot *snapshot)
+{
+	(void)opaque;
+	return snapshot->disk_size == UINT64_MAX ? -ENOTSUP : 0;
+}
+
+/* Guest bytes that one L2 table maps. */
+static uint64_t table_bytes(const struct qcow2 *q)
+{
+	return q->cluster_size / 8 << q->header.cluster_bits;
+}
+
+/* Takes the entries of the whole clusters [at, end), within one slice, out of
+ * the tables: they become unallocated. */
+static int forget_entries(struct qcow2 *q, uint64_t at, uint64_t end)
+{
+	uint64_t clusters = (end - at) >> q->header.cluster_bits;
+	struct qcow2_slice *slice;
+	unsigned index;
+	int err = qcow2_l2_private(q, at);
+
+	if (!err)
+		err = qcow2_freed_reserve(q, clusters);
+	if (!err)
+		err = qcow2_l2_slice(q, at, &slice, &index);
+	for (; !err && clusters; clusters--, index++) {
+		uint8_t *entry = slice->data + index * 8ul;
+		struct qcow2_entry old;
+
+		if (!get_be64(entry))
+			continue;
+		err = qcow2_entry_decode(get_be64(entry),
+					 q->header.cluster_bits,
+					 q->header.version, &old);
+		if (err)
+			return err;
+		qcow2_free_entry(q, &old, true);
+		put_be64(entry, 0);
+		qcow2_cache_dirty(&q->l2_cache, slice);
+	}
+	return err;
+}
+
+/* Drops an L2 table and what it refers to; no copy is made of a shared one. The
+ * L1 entry goes first, so that a commit half way can only leak the rest. */
+static int forget_table(struct qcow2 *q, uint64_t index)
+{
+	uint64_t offset = q->l1.entry[index] & QCOW2_OFFSET_MASK;
+	uint8_t *table = malloc(q->cluster_size);
+	struct qcow2_slice *slice;
+	unsigned first;
+	int err = table ? qcow2_commit(q) : -ENOMEM;
+
+	/* Looks at the L1 entry, too. */
+	if (!err)
+		err = qcow2_l2_slice(q, index * table_bytes(q), &slice, &first);
+	if (!err)
+		err = host_read(q->file, table, q->cluster_size, offset);
+	if (!err)
+		err = qcow2_freed_reserve(q, 1);
+	if (!err) {
+		qcow2_table_set(&q->l1, index, 0);
+		qcow2_cache_drop(q, offset);
+		qcow2_free_later(q, offset, 1, true);
+	}
+	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+		struct qcow2_entry old;
+
+		err = qcow2_freed_reserve(q, 1);
+		if (!err)
+			err = qcow2_entry_decode(get_be64(table + at),
+						 q->header.cluster_bits,
+						 q->header.version, &old);
+		if (!err)
+			qcow2_free_entry(q, &old, true);
+	}
+	free(table);
+	return err;
+}
+
+/* Makes everything the tables say of the disk from @from on unallocated. */
+static int forget(struct qcow2 *q, uint64_t from)
+{
+	uint64_t step = (1ull << q->slice_bits) / 8 << q->header.cluster_bits;
+	uint64_t at = align_up(from, q->cluster_size);
+	int err = 0;
+
+	while (!err && at / table_bytes(q) < q->l1.entries) {
+		uint64_t index = at / table_bytes(q);
+		uint64_t next = align_down(at, table_bytes(q)) + table_bytes(q);
+
+		if (q->l1.entry[index] && !(at % table_bytes(q))) {
+			err = forget_table(q, index);
+		} else if (q->l1.entry[index]) {
+			next = align_down(at, step) + step;
+			err = forget_entries(q, at, next);
+		}
+		at = next;
+	}
+	return err ? err : qcow2_commit(q);
+}
+
+/* Makes the L1 table long enough. */
+static int extend_l1(struct qcow2 *q, uint64_t size)
+{
+	uint64_t entries = (size + table_bytes(q) - 1) / table_bytes(q);
+	struct qcow2_switch s;
+	int err;
+
+	if (entries <= q->l1.entries)
+		return 0;
+	if (entries * 8 > QCOW2_L1_BYTES_MAX)
+		return -EFBIG;
+	err = qcow2_switch_begin(&s, q);
+	if (!err)
+		err = qcow2_switch_take_l1(&s, &q->l1, entries);
+	if (!err)
+		err = qcow2_switch_keep_snapshots(&s);
+	if (!err)
+		err = qcow2_switch_count_tree(&s, s.l1, s.l1_entries, 0);
+	if (!err)
+		err = qcow2_switch_count(&s, q->l1.offset, q->l1.entries * 8ull,
+					 -1);
+	if (!err)
+		err = qcow2_switch_run(&s);
+	qcow2_switch_end(&s);
+	return err;
+}
+
+/* What is new from @old on reads as zeros, whatever the last cluster or the
+ * backing file holds there. */
+static int clear(struct qcow2 *q, uint64_t old)
+{
+	uint64_t end = align_up(old, q->cluster_size), backed = 0;
+	struct qcow2_extent e;
+	int err = 0;
+
+	if (end > q->block.size)
+		end = q->block.size;
+	if (q->backing)
+		backed = q->backing->size;
+	if (backed > q->block.size)
+		backed = q->block.size;
+	if (old < end && old % q->cluster_size) {
+		err = qcow2_map(q, old, end - old, &e);
+		if (!err &&
+		    (e.entry.kind == QCOW2_KIND_DATA ||
+		     e.entry.kind == QCOW2_KIND_COMPRESSED || old < backed))
+			err = qcow2_write_zeros(q, old, end - old);
+		old = end;
+	}
+	if (!err && old < backed)
+		err = qcow2_zero(q, old, backed - old);
+	return err;
+}
+
+static int grow(struct qcow2 *q, uint64_t size)
+{
+	uint64_t old = q->block.size;
+	int err = forget(q, old);
+
+	if (!err)
+		err = extend_l1(q, size);
+	if (err)
+		return err;
+	set_size(q, size);
+	err = clear(q, old);
+	if (!err)
+		err = qcow2_commit(q);
+	if (!err)
+		err = put_size(q, size);
+	if (err)
+		set_size(q, old);
+	return err;
+}
+
+static int shrink(struct qcow2 *q, uint64_t size)
+{
+	int err = qcow2_commit(q);
+
+	if (!err)
+		err = put_size(q, size);
+	if (err)
+		return err;
+	set_size(q, size);
+	return forget(q, size);
+}
+
+int qcow2_resize(struct block *block, uint64_t size)
+{
+	struct qcow2 *q = qcow2_of(block);
+	uint64_t bytes;
+	int err;
+
+	if (size % BLOCK_SECTOR || size > INT64_MAX)
+		return -EINVAL;
+	if (block->read_only)
+		return -EROFS;
+	/* A snapshot that does not say its size has that of the disk. */
+	if (q->header.snapshots && q->header.version < 3)
+		return -ENOTSUP;
+	err = qcow2_each_snapshot(q, says_size, NULL, &bytes);
+	if (err || size == block->size)
+		return err;
+	err = qcow2_begin_writing(q);
+	if (err)
+		return err;
+	return size < block->size ? shrink(q, size) : grow(q, size);
+}

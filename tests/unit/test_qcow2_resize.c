@@ -1,0 +1,289 @@
+/*
+ * A disk of another size: what it holds before and after, at every crash, and
+ * when the host fails.
+ */
+#include "disk_test.h"
+
+#include <errno.h>
+
+#include "devices/block/fault.h"
+#include "devices/block/qcow2_check.h"
+
+#define OLD (1u << 20)
+
+static const struct change {
+	const char *name;
+	const char *make; /* options of qemu-img create */
+	const char *then; /* what else is done to top.qcow2 */
+	uint64_t size;    /* the new one */
+} changes[] = {
+	{ "larger, within the L1 table", "", "true", 3 * OLD },
+	{ "larger, by the L1 table", "-o cluster_size=512", "true", 5 * OLD },
+	{ "larger, with a snapshot", "-o cluster_size=512",
+	  "qemu-img snapshot -c one top.qcow2", 5 * OLD },
+	{ "larger, version 2", "-o cluster_size=4k,compat=0.10", "true",
+	  3 * OLD },
+	{ "larger, on a backing file that is larger still",
+	  "-b base.raw -F raw -o cluster_size=4k", "true", 3 * OLD },
+	{ "larger, on a backing file, in version 2",
+	  "-b base.raw -F raw -o cluster_size=64k,compat=0.10", "true",
+	  2 * OLD },
+	{ "smaller", "-o cluster_size=512", "true", 100 << 10 },
+	{ "smaller, within a cluster", "", "true", 33 << 10 },
+	{ "smaller, with a snapshot", "-o cluster_size=512",
+	  "qemu-img snapshot -c one top.qcow2", 5 << 10 },
+	{ "nothing at all", "-o cluster_size=1k", "true", 0 },
+	{ "smaller, compressed", "",
+	  "qemu-img convert -c -O qcow2 top.qcow2 c.qcow2 && "
+	  "mv c.qcow2 top.qcow2",
+	  70 << 10 },
+};
+
+static void load(struct memory_bytes *memory, const char *path)
+{
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	fseek(file, 0, SEEK_END);
+	*memory =
+		(struct memory_bytes){ .size = ftell(file), .limit = 1 << 28 };
+	memory->bytes = malloc(memory->size);
+	assert_non_null(memory->bytes);
+	rewind(file);
+	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	fclose(file);
+}
+
+static void copy(struct memory_bytes *to, const struct memory_bytes *from)
+{
+	*to = *from;
+	to->bytes = malloc(from->size);
+	assert_non_null(to->bytes);
+	memcpy(to->bytes, from->bytes, from->size);
+}
+
+static struct block *open_over(struct host_file *file, bool read_only)
+{
+	struct block_options options = { .path = "top.qcow2",
+					 .read_only = read_only };
+	struct block *block;
+
+	assert_non_null(file);
+	assert_int_equal(block_open_file(&options, file, &block), 0);
+	return block;
+}
+
+static void make(const struct change *c, struct memory_bytes *base)
+{
+	must("rm -f *.qcow2 base.raw; truncate -s 4M base.raw && "
+	     "qemu-io -f raw -c 'write -P 9 0 4M' base.raw && "
+	     "qemu-img create -q -f qcow2 %s top.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 1M' top.qcow2 && %s",
+	     c->make, c->then);
+	load(base, "top.qcow2");
+}
+
+/* 1 up to @data, 0 from there on. */
+static void check_bytes(const uint8_t *bytes, uint64_t size, uint64_t data)
+{
+	if (data) {
+		assert_int_equal(bytes[0], 1);
+		assert_memory_equal(bytes, bytes + 1, data - 1);
+	}
+	if (data < size) {
+		assert_int_equal(bytes[data], 0);
+		assert_memory_equal(bytes + data, bytes + data + 1,
+				    size - data - 1);
+	}
+}
+
+/* The disk has @size bytes: 1 where it was, zeros behind. */
+static void check_disk(struct block *block, uint64_t size)
+{
+	uint8_t *bytes = malloc(size ? size : 1);
+
+	assert_non_null(bytes);
+	assert_int_equal(block->size, size);
+	assert_int_equal(disk_read(block, bytes, 0, size), 0);
+	check_bytes(bytes, size, size < OLD ? size : OLD);
+	free(bytes);
+}
+
+static void check_sound(struct memory_bytes *memory, bool leaks_are_fine)
+{
+	struct qcow2_findings found = { 0 };
+
+	assert_int_equal(qcow2_check(memory_file_create(memory), "top.qcow2", 0,
+				     stderr, &found),
+			 0);
+	assert_int_equal(found.corruptions, 0);
+	if (!leaks_are_fine)
+		assert_int_equal(found.leaks, 0);
+}
+
+/* The old disk or the new one, however far its file is. */
+static void check_either(const struct change *c, struct memory_bytes *memory)
+{
+	struct block *block = open_over(memory_file_create(memory), true);
+
+	check_disk(block, block->size == OLD ? OLD : c->size);
+	assert_int_equal(block_close(block), 0);
+	check_sound(memory, true);
+}
+
+/* Whatever is left of a change, growing far beyond shows zeros. */
+static void check_growth(struct memory_bytes *memory)
+{
+	struct block *block = open_over(memory_file_create(memory), false);
+	uint64_t old = block->size, size = 6 * OLD;
+	uint8_t *bytes = malloc(size);
+
+	assert_non_null(bytes);
+	assert_int_equal(block->ops->resize(block, size), 0);
+	assert_int_equal(disk_read(block, bytes, 0, size), 0);
+	check_bytes(bytes, size, old < OLD ? old : OLD);
+	free(bytes);
+	assert_int_equal(block_close(block), 0);
+	check_sound(memory, true);
+}
+
+static void replay(const struct change *c, const struct memory_bytes *base,
+		   const struct recording *recording, uint64_t *seed)
+{
+	size_t synced = 0;
+
+	for (size_t n = 0; n <= recording->count; n++) {
+		struct memory_bytes memory;
+
+		if (n && recording->records[n - 1].kind == RECORD_SYNC)
+			synced = n;
+		copy(&memory, base);
+		/* All that was synced, and some of what came after. */
+		for (size_t i = 0; i < n; i++) {
+			const struct record *r = &recording->records[i];
+
+			if (i < synced || rnd(seed) & 1)
+				record_apply(r, 0, r->length, &memory);
+		}
+		check_either(c, &memory);
+		if (n % 8 == 0)
+			check_growth(&memory);
+		free(memory.bytes);
+	}
+}
+
+static void write_out(const struct memory_bytes *memory)
+{
+	FILE *file = fopen("after.qcow2", "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void
+a_crash_leaves_the_old_size_or_the_new_and_zeros_behind(void **state)
+{
+	uint64_t seed = 77;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		const struct change *c = &changes[i];
+		struct recording recording = { 0 };
+		struct memory_bytes base, disk;
+		struct block *block;
+
+		print_message("%s\n", c->name);
+		make(c, &base);
+		copy(&disk, &base);
+		block = open_over(record_file_create(memory_file_create(&disk),
+						     &recording),
+				  false);
+		assert_int_equal(block->ops->resize(block, c->size), 0);
+		check_disk(block, c->size);
+		assert_int_equal(block_close(block), 0);
+		assert_false(recording.failed);
+		check_sound(&disk, false);
+		write_out(&disk);
+		must("qemu-img check -f qcow2 after.qcow2");
+		replay(c, &base, &recording, &seed);
+		recording_fini(&recording);
+		free(disk.bytes);
+		free(base.bytes);
+	}
+}
+
+static void a_host_that_fails_leaves_the_old_size_or_the_new(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		const struct change *c = &changes[i];
+		struct memory_bytes base;
+		bool done = false;
+
+		make(c, &base);
+		for (uint64_t at = 1; !done; at += 1 + at / 8) {
+			struct fault_plan plan = { .kinds = FAULT_WRITE |
+							    FAULT_SYNC,
+						   .fail_at = 0,
+						   .fail_for = 1,
+						   .err = -EIO };
+			struct memory_bytes disk;
+			struct block *block;
+
+			copy(&disk, &base);
+			block = open_over(
+				fault_file_create(memory_file_create(&disk),
+						  &plan),
+				false);
+			plan.fail_at = plan.done + at;
+			block->ops->resize(block, c->size);
+			block_close(block);
+			done = plan.done < plan.fail_at;
+			plan.fail_at = 0;
+			check_either(c, &disk);
+			free(disk.bytes);
+		}
+		free(base.bytes);
+	}
+}
+
+static void a_disk_that_cannot_change_says_why(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o compat=0.10 "
+	     "top.qcow2 1M && qemu-img snapshot -c one top.qcow2");
+	block = open_disk("top.qcow2");
+	assert_int_equal(block->ops->resize(block, 2 * OLD), -ENOTSUP);
+	assert_int_equal(block->ops->resize(block, 100), -EINVAL);
+	assert_int_equal(block_close(block), 0);
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o cluster_size=512 "
+	     "top.qcow2 1M");
+	block = open_disk("top.qcow2");
+	assert_int_equal(block->ops->resize(block, 1ull << 40), -EFBIG);
+	assert_int_equal(block->size, OLD);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(try_open("top.qcow2", BLOCK_QCOW2, true, &block), 0);
+	assert_int_equal(block->ops->resize(block, 2 * OLD), -EROFS);
+	assert_int_equal(block_close(block), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_crash_leaves_the_old_size_or_the_new_and_zeros_behind),
+		cmocka_unit_test(
+			a_host_that_fails_leaves_the_old_size_or_the_new),
+		cmocka_unit_test(a_disk_that_cannot_change_says_why),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}
