@@ -182,6 +182,11 @@ static int load(struct qcow2 *q)
 	q->slice_bits = h->cluster_bits < SLICE_BITS ? h->cluster_bits
 						     : SLICE_BITS;
 	q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
+	q->extended = h->incompatible & QCOW2_EXTENDED_L2;
+	q->entry_bytes = q->extended ? 16 : 8;
+	q->sub_size = q->cluster_size;
+	if (q->extended)
+		q->sub_size /= QCOW2_SUBCLUSTERS;
 	q->free_hint = 1;
 	q->block.size = h->size;
 	q->block.block_size = q->cluster_size < 4096 ? q->cluster_size : 4096;

@@ -11,7 +11,7 @@
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_compress.c  compressed clusters, written
- *   qcow2_zero.c      zero and discard
+ *   qcow2_zero.c      zero and discard; qcow2_zero_sub.c of subclusters
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
  *   qcow2_switch.c    changes to the whole image, by one write of the header;
@@ -91,6 +91,9 @@ struct qcow2 {
 	struct qcow2_header header;
 
 	uint64_t cluster_size;
+	uint64_t sub_size;      /* of a subcluster; else of a cluster */
+	bool extended;          /* L2 entries have subclusters */
+	unsigned entry_bytes;   /* of an L2 entry */
 	unsigned slice_bits;    /* log2 of a slice's bytes */
 	unsigned refblock_bits; /* log2 of refcounts in a block */
 
@@ -188,9 +191,18 @@ int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 /* qcow2_map.c */
 struct qcow2_extent {
 	struct qcow2_entry entry; /* .host: of the extent's first byte, unless
-				   * compressed */
+				   * compressed; .kind: of its subclusters */
 	uint64_t length;          /* guest bytes that are alike */
 };
+
+/* Reads the L2 entry at @at. 0, or -EIO for one that no valid image holds. */
+int qcow2_l2_decode(const struct qcow2 *q, const uint8_t *at,
+		    struct qcow2_entry *entry);
+/* Writes it: @data and @zeros of its subclusters, where there are any. */
+void qcow2_l2_put(const struct qcow2 *q, uint8_t *at, uint64_t raw,
+		  uint32_t data, uint32_t zeros);
+/* The subclusters of a cluster that guest [offset, end) within it touches. */
+uint32_t qcow2_sub_mask(const struct qcow2 *q, uint64_t offset, uint64_t end);
 
 /* What holds guest bytes [offset, offset + length), as far as it is of one
  * kind, contiguous, and within one slice of an L2 table. */
@@ -219,6 +231,9 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 int qcow2_write_zeros(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
+/* Both of them, for an image with subclusters. */
+int qcow2_zero_sub(struct qcow2 *q, uint64_t offset, uint64_t length,
+		   bool discard);
 /* The bounce buffer, or NULL when memory is out. */
 uint8_t *qcow2_bounce(struct qcow2 *q);
 

@@ -82,6 +82,29 @@ static void see(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
 	}
 }
 
+/* What an extended entry says of its subclusters. */
+static void see_bitmap_of(struct qcow2_census *c, const uint8_t *at)
+{
+	uint64_t raw = get_be64(at),
+		 bitmap = c->q->extended ? get_be64(at + 8) : 0;
+	uint64_t host = raw & QCOW2_OFFSET_MASK;
+
+	if (raw & QCOW2_COMPRESSED && bitmap)
+		damaged(c,
+			"compressed cluster with non-zero subcluster "
+			"allocation bitmap, entry=0x%llx",
+			LLU(raw));
+	else if (!(raw & QCOW2_COMPRESSED) &&
+		 bitmap & bitmap >> 32 & UINT32_MAX)
+		damaged(c,
+			"offset=%llx: Allocated cluster has corrupted "
+			"subcluster allocation bitmap",
+			LLU(host));
+	else if (!(raw & QCOW2_COMPRESSED) && !host && bitmap & UINT32_MAX)
+		damaged(c, "Unallocated cluster has non-zero subcluster "
+			   "allocation map");
+}
+
 static void see_compressed(struct qcow2_census *c, uint64_t raw, bool active)
 {
 	struct qcow2_entry entry;
@@ -107,15 +130,17 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	uint64_t next = 0;
 	int err = host_read(c->q->file, c->table, c->q->cluster_size, offset);
 
-	for (uint64_t at = 0; !err && at < c->q->cluster_size; at += 8) {
+	for (uint64_t at = 0; !err && at < c->q->cluster_size;
+	     at += c->q->entry_bytes) {
 		uint64_t raw = get_be64(c->table + at);
 		uint64_t host = raw & QCOW2_OFFSET_MASK;
 
+		see_bitmap_of(c, c->table + at);
 		if (raw & QCOW2_COMPRESSED) {
 			see_compressed(c, raw, active);
 			continue;
 		}
-		if (raw & L2_RESERVED)
+		if (raw & (L2_RESERVED | (c->q->extended ? QCOW2_ZERO : 0)))
 			damaged(c,
 				"found l2 entry with reserved bits set: "
 				"%llx",
@@ -325,7 +350,8 @@ int qcow2_census_copied(struct qcow2_census *c,
 			err = each(c, raw, q->l1.offset + i * 8ull);
 		if (!err)
 			err = host_read(q->file, c->table, q->cluster_size, l2);
-		for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+		for (uint64_t at = 0; !err && at < q->cluster_size;
+		     at += q->entry_bytes) {
 			raw = get_be64(c->table + at);
 			if (copied_wrong(c, raw))
 				err = each(c, raw, l2 + at);

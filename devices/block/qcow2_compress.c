@@ -89,10 +89,10 @@ static int link_packed(struct qcow2 *q, uint64_t offset, uint64_t at,
 		err = qcow2_l2_slice(q, offset, &slice, &index);
 	if (err)
 		return err;
-	entry = slice->data + index * 8ul;
-	if (!qcow2_entry_decode(get_be64(entry), bits, q->header.version, &old))
+	entry = slice->data + index * q->entry_bytes;
+	if (!qcow2_l2_decode(q, entry, &old))
 		qcow2_free_entry(q, &old, false);
-	put_be64(entry, QCOW2_COMPRESSED | sectors << x | at);
+	qcow2_l2_put(q, entry, QCOW2_COMPRESSED | sectors << x | at, 0, 0);
 	qcow2_cache_dirty(&q->l2_cache, slice);
 	return 0;
 }

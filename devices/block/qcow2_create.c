@@ -48,6 +48,7 @@ struct layout {
 	const struct qcow2_shape *shape;
 	struct host_file *file;
 	unsigned bits, order; /* of a cluster, of a refcount */
+	unsigned entry_bytes; /* of an L2 table */
 	uint64_t l1_entries;  /* that the disk needs */
 	struct part reftable, refblocks, l1, l2, data;
 	uint64_t clusters; /* of the file */
@@ -83,7 +84,9 @@ static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 	l->shape = shape;
 	l->bits = bits;
 	l->order = order;
-	l->l1_entries = div_up(shape->size, 2 * bits - 3);
+	l->entry_bytes = shape->extended_l2 ? 16 : 8;
+	l->l1_entries =
+		div_up(shape->size, 2 * bits - (shape->extended_l2 ? 4 : 3));
 	l->l1.count = div_up(l->l1_entries * 8, bits);
 	l->l2.count = all ? l->l1_entries : 0;
 	l->data.count = all ? div_up(shape->size, bits) : 0;
@@ -120,7 +123,7 @@ static const char *backing_wrong(const struct qcow2_shape *shape)
 		return "Backing format cannot be used without backing file";
 	if (!shape->backing)
 		return NULL;
-	if (shape->preallocation != QCOW2_PREALLOC_OFF)
+	if (shape->preallocation != QCOW2_PREALLOC_OFF && !shape->extended_l2)
 		return "Backing file and preallocation can only be used at "
 		       "the same time if extended_l2 is on";
 	if (strlen(shape->backing) > QCOW2_BACKING_NAME_MAX ||
@@ -141,6 +144,14 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 	    shape->cluster_size > 1u << QCOW2_CLUSTER_BITS_MAX)
 		return "Cluster size must be a power of two between 512 and "
 		       "2048k";
+	if (shape->version == 2 && shape->extended_l2)
+		return "Extended L2 entries are only supported with "
+		       "compatibility level 1.1 and above (use version=v3 or "
+		       "greater)";
+	if (shape->extended_l2 &&
+	    shape->cluster_size < 1u << QCOW2_EXTENDED_BITS_MIN)
+		return "Extended L2 entries are only supported with cluster "
+		       "sizes of at least 16384 bytes";
 	if (shape->version == 2 && shape->lazy_refcounts)
 		return "Lazy refcounts only supported with compatibility "
 		       "level 1.1 and above (use version=v3 or greater)";
@@ -194,8 +205,9 @@ static void fill_fields(const struct layout *l, uint8_t *header)
 	put_be32(header + QCOW2_AT_REFTABLE + 8, l->reftable.count);
 	if (l->shape->version == 2)
 		return;
-	if (l->shape->compression != QCOW2_ZLIB)
-		put_be64(header + QCOW2_AT_INCOMPATIBLE, QCOW2_COMPRESSION);
+	put_be64(header + QCOW2_AT_INCOMPATIBLE,
+		 (l->shape->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0) |
+			 (l->shape->extended_l2 ? QCOW2_EXTENDED_L2 : 0));
 	put_be64(header + 80, l->shape->lazy_refcounts);
 	header[QCOW2_AT_COMPRESSION] = l->shape->compression;
 	put_be32(header + 96, l->order);
@@ -239,13 +251,14 @@ static int put_cluster(struct layout *l, uint64_t number)
 }
 
 /*
- * Writes the clusters of @part, a table whose entries are the offsets of
- * @count clusters from number @first on, with @flags; zeros follow.
+ * Writes the clusters of @part, a table whose entries, of @bytes each, are the
+ * offsets of @count clusters from number @first on, with @flags; zeros follow.
+ * Subclusters are unallocated: what they will hold comes with the first write.
  */
-static int put_table(struct layout *l, struct part part, uint64_t first,
-		     uint64_t count, uint64_t flags)
+static int put_table(struct layout *l, struct part part, unsigned bytes,
+		     uint64_t first, uint64_t count, uint64_t flags)
 {
-	uint64_t per_cluster = l->shape->cluster_size / 8;
+	uint64_t per_cluster = l->shape->cluster_size / bytes;
 	int err = 0;
 
 	for (uint64_t c = 0; c < part.count && !err; c++) {
@@ -257,7 +270,7 @@ static int put_table(struct layout *l, struct part part, uint64_t first,
 
 			if (n >= count)
 				break;
-			put_be64(l->cluster + i * 8,
+			put_be64(l->cluster + i * bytes,
 				 (first + n) << l->bits | flags);
 		}
 		err = put_cluster(l, part.first + c);
@@ -311,16 +324,16 @@ static int put_image(struct layout *l)
 		      ? l->file->ops->truncate(l->file, l->clusters << l->bits)
 		      : host_write_zeros(l->file, 0, 1u << l->bits);
 	if (!err)
-		err = put_table(l, l->reftable, l->refblocks.first,
+		err = put_table(l, l->reftable, 8, l->refblocks.first,
 				l->refblocks.count, 0);
 	if (!err)
 		err = put_refblocks(l);
 	if (!err)
-		err = put_table(l, l->l1, l->l2.first, l->l2.count,
+		err = put_table(l, l->l1, 8, l->l2.first, l->l2.count,
 				QCOW2_COPIED);
 	if (!err)
-		err = put_table(l, l->l2, l->data.first, l->data.count,
-				QCOW2_COPIED);
+		err = put_table(l, l->l2, l->entry_bytes, l->data.first,
+				l->data.count, QCOW2_COPIED);
 	if (!err)
 		err = put_data(l);
 	if (!err)

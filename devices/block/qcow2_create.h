@@ -23,6 +23,7 @@ struct qcow2_shape {
 	unsigned version;        /* 2 or 3 */
 	uint64_t cluster_size;   /* bytes, a power of two, 512 to 2M */
 	uint64_t refcount_bits;  /* a power of two, 1 to 64; 16 in version 2 */
+	bool extended_l2;        /* version 3 only, clusters of 16k and more */
 	bool lazy_refcounts;     /* version 3 only */
 	unsigned compression;    /* QCOW2_ZLIB, or in version 3 QCOW2_ZSTD */
 	const char *backing;     /* its name as the image keeps it, or NULL */

@@ -18,6 +18,8 @@ static void decode_compressed(uint64_t raw, unsigned cluster_bits,
 	entry->copied = false;
 	entry->host = raw & ((1ull << x) - 1);
 	entry->bytes = (sectors + 1) * 512 - (entry->host & 511);
+	entry->data = 0;
+	entry->zeros = 0;
 }
 
 int qcow2_entry_decode(uint64_t raw, unsigned cluster_bits, unsigned version,
@@ -36,12 +38,43 @@ int qcow2_entry_decode(uint64_t raw, unsigned cluster_bits, unsigned version,
 	entry->host = host;
 	entry->copied = host && raw & QCOW2_COPIED;
 	entry->bytes = 0;
+	entry->data = 0;
+	entry->zeros = 0;
 	if (host)
 		entry->kind = zero ? QCOW2_KIND_ZERO_ALLOCATED
 				   : QCOW2_KIND_DATA;
 	else
 		entry->kind = zero ? QCOW2_KIND_ZERO : QCOW2_KIND_UNALLOCATED;
 	return 0;
+}
+
+int qcow2_extended_decode(uint64_t raw, uint64_t bitmap, unsigned cluster_bits,
+			  struct qcow2_entry *entry)
+{
+	/* The zero bit is reserved here, as it is in version 2. */
+	int err = qcow2_entry_decode(raw, cluster_bits, 2, entry);
+
+	if (err)
+		return err;
+	entry->data = bitmap;
+	entry->zeros = bitmap >> 32;
+	if (entry->data & entry->zeros ||
+	    (entry->data && entry->kind != QCOW2_KIND_DATA) ||
+	    (bitmap && entry->kind == QCOW2_KIND_COMPRESSED))
+		return -EIO;
+	return 0;
+}
+
+enum qcow2_kind qcow2_sub_kind(const struct qcow2_entry *entry, unsigned sub)
+{
+	if (entry->kind == QCOW2_KIND_COMPRESSED)
+		return entry->kind;
+	if (entry->data >> sub & 1)
+		return QCOW2_KIND_DATA;
+	if (entry->zeros >> sub & 1)
+		return entry->host ? QCOW2_KIND_ZERO_ALLOCATED
+				   : QCOW2_KIND_ZERO;
+	return QCOW2_KIND_UNALLOCATED;
 }
 
 uint64_t qcow2_refcount_get(const uint8_t *block, unsigned order,

@@ -81,6 +81,12 @@ struct qcow2_header {
 	char backing_format[16]; /* empty: not stated; cut when longer */
 };
 
+/* log2 of the entries that an L2 table has. */
+static inline unsigned qcow2_l2_bits(const struct qcow2_header *h)
+{
+	return h->cluster_bits - (h->incompatible & QCOW2_EXTENDED_L2 ? 4 : 3);
+}
+
 /* What is wrong with an image: half a sentence that follows its name, and
  * what to do about it. */
 struct qcow2_why {
@@ -117,11 +123,35 @@ struct qcow2_entry {
 	bool copied;    /* its host cluster's refcount is 1: write in place */
 	uint64_t host;  /* offset; of a compressed cluster any byte */
 	uint32_t bytes; /* compressed: up to this many */
+	/* Of extended entries: the subclusters that hold data, and those that
+	 * are zeros, the first one lowest. The others are unallocated. */
+	uint32_t data, zeros;
 };
 
 /* 0, or -EIO for an entry that no valid image holds. */
 int qcow2_entry_decode(uint64_t raw, unsigned cluster_bits, unsigned version,
 		       struct qcow2_entry *entry);
+
+/*
+ * Extended entries: the 8 bytes of others, and 8 that tell of each of the
+ * cluster's subclusters, in the high half which are zeros and in the low half
+ * which hold data. The kind that is decoded is the cluster's: has it a host
+ * cluster or not (or is it compressed).
+ */
+#define QCOW2_SUBCLUSTERS       32
+#define QCOW2_EXTENDED_BITS_MIN 14 /* of a cluster: subclusters are sectors */
+
+int qcow2_extended_decode(uint64_t raw, uint64_t bitmap, unsigned cluster_bits,
+			  struct qcow2_entry *entry);
+
+/* What such an entry says of subcluster @sub. An unallocated one may have its
+ * place in a host cluster. */
+enum qcow2_kind qcow2_sub_kind(const struct qcow2_entry *entry, unsigned sub);
+
+static inline uint64_t qcow2_sub_bitmap(uint32_t data, uint32_t zeros)
+{
+	return (uint64_t)zeros << 32 | data;
+}
 
 /*
  * The refcount number @index of a block of refcounts of 1 << @order bits.

@@ -104,8 +104,7 @@ static int check_table(const struct qcow2_header *h, const char *name,
 
 static int check_tables(const struct qcow2_header *h, struct qcow2_why *why)
 {
-	unsigned l2_bits = h->cluster_bits - 3;
-	uint64_t per_l1 = 1ull << (h->cluster_bits + l2_bits);
+	uint64_t per_l1 = 1ull << (h->cluster_bits + qcow2_l2_bits(h));
 	uint64_t l1_bytes = h->l1_entries * 8ull;
 	uint64_t reftable = (uint64_t)h->reftable_clusters << h->cluster_bits;
 	int err;
@@ -233,11 +232,14 @@ static int check_features(const struct qcow2_header *h, const uint8_t *names,
 			    "it keeps its data in an external data file, which "
 			    "is not supported; convert it with qemu-img "
 			    "convert -O qcow2");
-	if (h->incompatible & QCOW2_EXTENDED_L2)
-		return fail(why, -ENOTSUP,
-			    "it uses extended L2 entries (subclusters), which "
-			    "are not supported; convert it with qemu-img "
-			    "convert -O qcow2 -o extended_l2=off");
+	if (h->incompatible & QCOW2_EXTENDED_L2 &&
+	    h->cluster_bits < QCOW2_EXTENDED_BITS_MIN)
+		return fail(why, -EINVAL,
+			    "the header is damaged: it has extended L2 entries "
+			    "(subclusters) in clusters of %u bytes, below "
+			    "%u",
+			    1u << h->cluster_bits,
+			    1u << QCOW2_EXTENDED_BITS_MIN);
 	if (!type != !(h->incompatible & QCOW2_COMPRESSION))
 		return fail(why, -EINVAL,
 			    "the header is damaged: the compression type is %u "

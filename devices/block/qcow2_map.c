@@ -21,6 +21,12 @@
  *     COMPRESSED | descriptor  deflated bytes, anywhere in the file
  *
  * An L2 table fills one cluster, so an L2 index has cluster_bits - 3 bits.
+ *
+ * Extended entries have 16 bytes, the second half a bit or none for each of 32
+ * subclusters: it holds data, or it is zeros, or it is unallocated, whether or
+ * not the cluster has a host cluster. What is said of a cluster above is then
+ * said of a subcluster; COPIED, shared and compressed stay the cluster's.
+ *
  * Read the walk as qcow2_map() does it: qcow2_l2_slice() follows the L1 entry,
  * qcow2_entry_decode() reads one L2 entry, and the loop joins neighbours that
  * can be read or written in one piece.
@@ -45,49 +51,73 @@ static int l2_table(struct qcow2 *q, uint64_t index, uint64_t *table)
 	return 0;
 }
 
+static unsigned entries_of_slice(const struct qcow2 *q)
+{
+	return (1u << q->slice_bits) / q->entry_bytes;
+}
+
 int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
 		   unsigned *index)
 {
-	unsigned bits = q->header.cluster_bits;
-	unsigned slice_entries = 1u << (q->slice_bits - 3);
-	uint64_t cluster = offset >> bits;
-	uint64_t in_table = cluster & ((1ull << (bits - 3)) - 1);
-	uint64_t table;
-	int err = l2_table(q, cluster >> (bits - 3), &table);
+	unsigned l2_bits = qcow2_l2_bits(&q->header);
+	uint64_t cluster = offset >> q->header.cluster_bits;
+	uint64_t in_table = cluster & ((1ull << l2_bits) - 1);
+	uint64_t first = align_down(in_table, entries_of_slice(q)), table;
+	int err = l2_table(q, cluster >> l2_bits, &table);
 
 	*slice = NULL;
-	*index = in_table & (slice_entries - 1);
+	*index = in_table - first;
 	if (err || !table)
 		return err;
-	return qcow2_cache_get(q, &q->l2_cache,
-			       table + align_down(in_table, slice_entries) * 8,
+	return qcow2_cache_get(q, &q->l2_cache, table + first * q->entry_bytes,
 			       slice);
 }
 
-/* True when @next, whose host cluster would have to be at @host, goes on with
+int qcow2_l2_decode(const struct qcow2 *q, const uint8_t *at,
+		    struct qcow2_entry *entry)
+{
+	unsigned bits = q->header.cluster_bits;
+
+	if (q->extended)
+		return qcow2_extended_decode(get_be64(at), get_be64(at + 8),
+					     bits, entry);
+	return qcow2_entry_decode(get_be64(at), bits, q->header.version, entry);
+}
+
+void qcow2_l2_put(const struct qcow2 *q, uint8_t *at, uint64_t raw,
+		  uint32_t data, uint32_t zeros)
+{
+	put_be64(at, raw);
+	if (q->extended)
+		put_be64(at + 8, qcow2_sub_bitmap(data, zeros));
+}
+
+uint32_t qcow2_sub_mask(const struct qcow2 *q, uint64_t offset, uint64_t end)
+{
+	uint64_t in_cluster = offset & (q->cluster_size - 1);
+	unsigned first = in_cluster / q->sub_size;
+	unsigned last = (in_cluster + (end - offset) - 1) / q->sub_size;
+
+	return offset == end ? 0 : (2ull << last) - (1ull << first);
+}
+
+/* True when @next, whose first byte would have to be at @host, goes on with
  * the extent that @first began. */
 static bool joins(const struct qcow2_entry *first, uint64_t host,
-		  const struct qcow2_entry *next)
+		  const struct qcow2_entry *next, uint64_t next_host)
 {
 	if (next->kind != first->kind || next->copied != first->copied)
 		return false;
-	switch (first->kind) {
-	case QCOW2_KIND_DATA:
-	case QCOW2_KIND_ZERO_ALLOCATED:
-		return next->host == host;
-	case QCOW2_KIND_COMPRESSED:
-		return false;
-	default:
-		return true;
-	}
+	return first->host ? next->host && next_host == host : !next->host;
 }
 
+/* The entry that holds guest @offset, .kind that of the subcluster there. */
 static int decode(struct qcow2 *q, const struct qcow2_slice *slice,
 		  unsigned index, uint64_t offset, struct qcow2_entry *entry)
 {
-	uint64_t raw = slice ? get_be64(slice->data + index * 8ul) : 0;
-	int err = qcow2_entry_decode(raw, q->header.cluster_bits,
-				     q->header.version, entry);
+	static const uint8_t none[16];
+	const uint8_t *at = slice ? slice->data + index * q->entry_bytes : none;
+	int err = qcow2_l2_decode(q, at, entry);
 
 	if (!err && entry->host && entry->kind != QCOW2_KIND_COMPRESSED &&
 	    qcow2_is_fixed(q, entry->host, q->cluster_size))
@@ -97,19 +127,20 @@ static int decode(struct qcow2 *q, const struct qcow2_slice *slice,
 				     "the L2 entry for disk offset %#llx is "
 				     "%#llx",
 				     (unsigned long long)offset,
-				     (unsigned long long)raw);
+				     (unsigned long long)get_be64(at));
+	if (q->extended)
+		entry->kind = qcow2_sub_kind(
+			entry, (offset & (q->cluster_size - 1)) / q->sub_size);
 	return 0;
 }
 
 int qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t length,
 	      struct qcow2_extent *extent)
 {
-	uint64_t in_cluster = offset & (q->cluster_size - 1);
-	unsigned slice_entries = 1u << (q->slice_bits - 3);
+	unsigned bits = q->header.cluster_bits, index;
+	uint64_t mask = q->cluster_size - 1, covered;
 	struct qcow2_slice *slice;
 	struct qcow2_entry first;
-	uint64_t covered = q->cluster_size - in_cluster;
-	unsigned index;
 	int err;
 
 	err = qcow2_l2_slice(q, offset, &slice, &index);
@@ -117,19 +148,29 @@ int qcow2_map(struct qcow2 *q, uint64_t offset, uint64_t length,
 		err = decode(q, slice, index, offset, &first);
 	if (err)
 		return err;
-	while (covered < length && ++index < slice_entries) {
+	covered = q->sub_size - (offset & (q->sub_size - 1));
+	if (first.kind == QCOW2_KIND_COMPRESSED) {
+		covered = q->cluster_size - (offset & mask);
+		length = length < covered ? length : covered;
+	}
+	while (covered < length) {
+		uint64_t at = offset + covered;
+		unsigned n = index + ((at >> bits) - (offset >> bits));
 		struct qcow2_entry next;
 
-		err = decode(q, slice, index, offset + covered, &next);
+		if (n >= entries_of_slice(q))
+			break;
+		err = decode(q, slice, n, at, &next);
 		if (err)
 			return err;
-		if (!joins(&first, first.host + in_cluster + covered, &next))
+		if (!joins(&first, first.host + (offset & mask) + covered,
+			   &next, next.host + (at & mask)))
 			break;
-		covered += q->cluster_size;
+		covered += q->sub_size;
 	}
 	extent->entry = first;
 	if (first.host && first.kind != QCOW2_KIND_COMPRESSED)
-		extent->entry.host += in_cluster;
+		extent->entry.host += offset & mask;
 	extent->length = covered < length ? covered : length;
 	return 0;
 }
@@ -144,7 +185,8 @@ static int copy_table(struct qcow2 *q, uint64_t from, uint64_t to)
 	int err = table ? host_read(q->file, table, q->cluster_size, from)
 			: -ENOMEM;
 
-	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8)
+	for (uint64_t at = 0; !err && at < q->cluster_size;
+	     at += q->entry_bytes)
 		put_be64(table + at, get_be64(table + at) & ~QCOW2_COPIED);
 	if (!err)
 		err = qcow2_put(q, table, q->cluster_size, to);
@@ -154,7 +196,8 @@ static int copy_table(struct qcow2 *q, uint64_t from, uint64_t to)
 
 int qcow2_l2_private(struct qcow2 *q, uint64_t offset)
 {
-	uint64_t index = offset >> (2 * q->header.cluster_bits - 3);
+	uint64_t index = offset >> q->header.cluster_bits >>
+			 qcow2_l2_bits(&q->header);
 	uint64_t old, table, got;
 	int err = l2_table(q, index, &old);
 

@@ -80,12 +80,11 @@ static int count_l2(struct census *c, uint64_t raw_l1)
 		err = read_l2(c, raw_l1, &offset);
 	if (!err)
 		err = count_range(c, offset, q->cluster_size);
-	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+	for (uint64_t at = 0; !err && at < q->cluster_size;
+	     at += q->entry_bytes) {
 		struct qcow2_entry entry;
 
-		err = qcow2_entry_decode(get_be64(c->table + at),
-					 q->header.cluster_bits,
-					 q->header.version, &entry);
+		err = qcow2_l2_decode(q, c->table + at, &entry);
 		if (err)
 			return -EINVAL;
 		if (entry.kind == QCOW2_KIND_COMPRESSED)
@@ -165,7 +164,8 @@ static int renew_copied(struct census *c)
 		if (with_copied(c, raw) != raw)
 			qcow2_table_set(&q->l1, i, with_copied(c, raw));
 		err = read_l2(c, raw, &offset);
-		for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+		for (uint64_t at = 0; !err && at < q->cluster_size;
+		     at += q->entry_bytes) {
 			uint64_t old = get_be64(c->table + at);
 			uint64_t new = with_copied(c, old);
 

@@ -409,21 +409,14 @@ void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
 	uint64_t first = align_down(entry->host, q->cluster_size);
 	uint64_t end;
 
-	switch (entry->kind) {
-	case QCOW2_KIND_DATA:
-	case QCOW2_KIND_ZERO_ALLOCATED:
-		qcow2_free_later(q, entry->host, 1, punch);
-		break;
-	case QCOW2_KIND_COMPRESSED:
+	if (entry->kind == QCOW2_KIND_COMPRESSED) {
 		/* It holds a reference to every cluster it touches. */
 		end = align_up(entry->host + entry->bytes, q->cluster_size);
 		qcow2_free_later(q, first,
 				 (end - first) >> q->header.cluster_bits,
 				 false);
-		break;
-	case QCOW2_KIND_UNALLOCATED:
-	case QCOW2_KIND_ZERO:
-		break;
+	} else if (entry->host) {
+		qcow2_free_later(q, first, 1, punch);
 	}
 }
 

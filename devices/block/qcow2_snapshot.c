@@ -309,7 +309,8 @@ static struct entry *by_name(const struct list *list, const char *name)
 static int take_l1(struct qcow2_switch *s, const struct entry *from,
 		   const struct qcow2_table *l1)
 {
-	unsigned bits = 2 * s->q->header.cluster_bits - 3;
+	unsigned bits =
+		s->q->header.cluster_bits + qcow2_l2_bits(&s->q->header);
 	uint64_t size = from->at.disk_size, entries;
 
 	if (size > INT64_MAX)

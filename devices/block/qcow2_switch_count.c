@@ -159,14 +159,12 @@ static int count_l2(struct qcow2_switch *s, int sign)
 	struct qcow2 *q = s->q;
 	int err = 0;
 
-	for (uint64_t at = 0; at < q->cluster_size && !err; at += 8) {
+	for (uint64_t at = 0; at < q->cluster_size && !err;
+	     at += q->entry_bytes) {
 		uint64_t raw = get_be64(s->table + at);
 		struct qcow2_entry entry;
 
-		if (!raw)
-			continue;
-		if (qcow2_entry_decode(raw, q->header.cluster_bits,
-				       q->header.version, &entry))
+		if (qcow2_l2_decode(q, s->table + at, &entry))
 			return qcow2_corrupt(q, "an L2 entry is %#llx",
 					     (unsigned long long)raw);
 		if (entry.kind == QCOW2_KIND_COMPRESSED)

@@ -131,29 +131,47 @@ static int write_run(struct qcow2 *q, const struct run *run,
 	return err ? err : fill(q, run, end, stop);
 }
 
+/* The one entry of a run of subclusters: what was copied with them, and what
+ * they were, are in @old. */
+static void link_subs(struct qcow2 *q, const struct run *run, uint8_t *at,
+		      const struct qcow2_entry *old)
+{
+	uint32_t data = old->data | qcow2_sub_mask(q, run->start, run->end);
+	uint64_t in_cluster = run->start & (q->cluster_size - 1);
+
+	if (old->kind == QCOW2_KIND_COMPRESSED)
+		data = UINT32_MAX;
+	qcow2_l2_put(q, at, (run->host - in_cluster) | QCOW2_COPIED, data,
+		     old->zeros & ~data);
+}
+
 /* Makes the L2 entries of the run name its host clusters; frees what they
  * named before. In memory: qcow2_commit() writes them. */
 static int link_run(struct qcow2 *q, const struct run *run)
 {
-	uint64_t clusters = (run->end - run->start) >> q->header.cluster_bits;
 	uint64_t raw = run->host | QCOW2_COPIED;
 	struct qcow2_slice *slice;
 	unsigned index;
-	int err = qcow2_freed_reserve(q, clusters);
+	int err = qcow2_freed_reserve(q, (run->end - run->start) / q->sub_size);
 
 	if (!err)
 		err = qcow2_l2_slice(q, run->start, &slice, &index);
 	if (err)
 		return err;
-	for (; clusters; clusters--, index++, raw += q->cluster_size) {
-		uint8_t *at = slice->data + index * 8ul;
+	for (uint64_t done = run->start; done < run->end;
+	     done += q->cluster_size, index++, raw += q->cluster_size) {
+		uint8_t *at = slice->data + index * q->entry_bytes;
 		struct qcow2_entry old;
 
-		if (run->allocated &&
-		    !qcow2_entry_decode(get_be64(at), q->header.cluster_bits,
-					q->header.version, &old))
+		err = qcow2_l2_decode(q, at, &old);
+		if (err)
+			return err;
+		if (run->allocated)
 			qcow2_free_entry(q, &old, false);
-		put_be64(at, raw);
+		if (q->extended)
+			link_subs(q, run, at, &old);
+		else
+			put_be64(at, raw);
 	}
 	qcow2_cache_dirty(&q->l2_cache, slice);
 	return 0;
@@ -162,39 +180,75 @@ static int link_run(struct qcow2 *q, const struct run *run)
 static int place_run(struct qcow2 *q, const struct qcow2_entry *entry,
 		     uint64_t offset, struct run *run)
 {
-	uint64_t in_cluster = offset & (q->cluster_size - 1);
-	uint64_t got;
+	uint64_t size = q->cluster_size;
+	uint64_t in_cluster = run->start & (size - 1);
+	uint64_t got, want = (align_up(run->end, size) - run->start) / size;
 	int err;
 
-	if (entry->kind == QCOW2_KIND_ZERO_ALLOCATED && entry->copied) {
-		run->host = entry->host - in_cluster;
+	/* A host cluster of its own holds only so much of it already. */
+	if (entry->host && entry->copied) {
+		run->host = entry->host - (offset - run->start);
 		run->fresh = false;
 		run->allocated = false;
 		return 0;
 	}
-	err = qcow2_alloc(q, (run->end - run->start) >> q->header.cluster_bits,
-			  &run->host, &got);
+	err = qcow2_alloc(q, q->extended ? 1 : want, &run->host, &got);
 	if (err)
 		return err;
-	run->end = run->start + (got << q->header.cluster_bits);
+	if (run->end > run->start - in_cluster + got * size)
+		run->end = run->start - in_cluster + got * size;
 	run->fresh = run->host >= q->file_end;
 	run->allocated = true;
+	run->host += in_cluster;
 	return 0;
 }
 
-/* Writes the first bytes of the piece to clusters that must be new; *length is
- * what it was able to. */
+/* The data of the run's cluster that lie outside the run go with it. */
+static int copy_rest(struct qcow2 *q, const struct run *run,
+		     const struct qcow2_entry *old)
+{
+	uint64_t cluster = align_down(run->start, q->cluster_size);
+	uint32_t copy = old->kind == QCOW2_KIND_COMPRESSED ? UINT32_MAX
+							   : old->data;
+	int err = 0;
+
+	copy &= ~qcow2_sub_mask(q, run->start, run->end);
+	for (unsigned sub = 0; sub < QCOW2_SUBCLUSTERS && !err; sub++) {
+		uint64_t from = cluster + sub * q->sub_size;
+
+		if (copy >> sub & 1)
+			err = fill(q, run, from, from + q->sub_size);
+	}
+	return err;
+}
+
+/* Takes back what place_run() did. */
+static void unplace_run(struct qcow2 *q, const struct run *run)
+{
+	uint64_t mask = q->cluster_size - 1;
+
+	if (run->allocated)
+		qcow2_release(q, run->host & ~mask,
+			      (run->end - (run->start & ~mask) + mask) >>
+				      q->header.cluster_bits);
+}
+
+/* Writes the first bytes of the piece to (sub)clusters that must be new;
+ * *length is what it was able to. */
 static int write_new(struct qcow2 *q, const struct qcow2_extent *e,
 		     const struct iovec *iov, int iovcnt, uint64_t skip,
 		     uint64_t offset, uint64_t *length)
 {
 	struct run run = {
-		.start = align_down(offset, q->cluster_size),
-		.end = align_up(offset + e->length, q->cluster_size),
+		.start = align_down(offset, q->sub_size),
+		.end = align_up(offset + e->length, q->sub_size),
 	};
 	uint64_t end = offset + e->length;
 	int err = qcow2_l2_private(q, offset);
 
+	/* Extended entries are changed one by one. */
+	if (q->extended && run.end > align_up(offset + 1, q->cluster_size))
+		run.end = align_up(offset + 1, q->cluster_size);
 	if (!err)
 		err = place_run(q, &e->entry, offset, &run);
 	if (err)
@@ -203,11 +257,12 @@ static int write_new(struct qcow2 *q, const struct qcow2_extent *e,
 		end = run.end;
 	qcow2_will_write(q, run.host, run.end - run.start);
 	err = write_run(q, &run, e->entry.kind, iov, iovcnt, skip, offset, end);
+	if (!err && q->extended && run.allocated)
+		err = copy_rest(q, &run, &e->entry);
 	if (!err)
 		err = link_run(q, &run);
-	if (err && run.allocated)
-		qcow2_release(q, run.host,
-			      (run.end - run.start) >> q->header.cluster_bits);
+	if (err)
+		unplace_run(q, &run);
 	*length = end - offset;
 	return err;
 }

@@ -71,12 +71,11 @@ static int zero_entries(struct qcow2 *q, uint64_t offset, uint64_t clusters,
 	if (err)
 		return err;
 	for (; clusters; clusters--, index++, offset += q->cluster_size) {
-		uint8_t *at = slice->data + index * 8ul;
+		uint8_t *at = slice->data + index * q->entry_bytes;
 		struct qcow2_entry old;
 		uint64_t raw;
 
-		err = qcow2_entry_decode(get_be64(at), q->header.cluster_bits,
-					 q->header.version, &old);
+		err = qcow2_l2_decode(q, at, &old);
 		if (err || !zeroed(q, &old, offset, discard, &raw))
 			continue;
 		if (!(raw & QCOW2_OFFSET_MASK))
@@ -147,10 +146,12 @@ static int zero_range(struct qcow2 *q, uint64_t offset, uint64_t length,
 
 int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	return zero_range(q, offset, length, false);
+	return q->extended ? qcow2_zero_sub(q, offset, length, false)
+			   : zero_range(q, offset, length, false);
 }
 
 int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	return zero_range(q, offset, length, true);
+	return q->extended ? qcow2_zero_sub(q, offset, length, true)
+			   : zero_range(q, offset, length, true);
 }

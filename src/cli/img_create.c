@@ -94,8 +94,9 @@ static void announce(const struct img_creation *c)
 		putchar('\n');
 		return;
 	}
-	printf(" cluster_size=%llu extended_l2=off",
-	       (unsigned long long)s->cluster_size);
+	printf(" cluster_size=%llu extended_l2=%s",
+	       (unsigned long long)s->cluster_size,
+	       s->extended_l2 ? "on" : "off");
 	if (c->preallocation)
 		print_text("preallocation", c->preallocation);
 	printf(" compression_type=%s size=%llu",

@@ -74,13 +74,25 @@ static int set_refcount(struct img_creation *c, const char *name,
 	return -EINVAL;
 }
 
-static int set_lazy(struct img_creation *c, const char *name, const char *value)
+static int set_bool(const struct img_creation *c, const char *name,
+		    const char *value, bool *on)
 {
-	c->shape.lazy_refcounts = !strcmp(value, "on");
-	if (c->shape.lazy_refcounts || !strcmp(value, "off"))
+	*on = !strcmp(value, "on");
+	if (*on || !strcmp(value, "off"))
 		return 0;
 	log_err("%s: Parameter '%s' expects 'on' or 'off'", c->path, name);
 	return -EINVAL;
+}
+
+static int set_lazy(struct img_creation *c, const char *name, const char *value)
+{
+	return set_bool(c, name, value, &c->shape.lazy_refcounts);
+}
+
+static int set_extended(struct img_creation *c, const char *name,
+			const char *value)
+{
+	return set_bool(c, name, value, &c->shape.extended_l2);
 }
 
 /* One of @n names, NULL where there is none; its place in *which. */
@@ -157,6 +169,8 @@ static const struct field fields[] = {
 	  "<str>           - Compatibility level (v2 [0.10] or v3 [1.1])" },
 	{ "compression_type", false, set_compression,
 	  "<str> - How clusters are compressed: zlib or zstd" },
+	{ "extended_l2", false, set_extended,
+	  "<bool (on/off)> - Extended L2 tables: 32 subclusters a cluster" },
 	{ "lazy_refcounts", false, set_lazy,
 	  "<bool (on/off)> - Postpone refcount updates" },
 	{ "preallocation", true, set_prealloc,

@@ -59,8 +59,6 @@ static void what_is_no_disk_is_refused_in_one_line(void **state)
 static void a_feature_that_is_not_supported_is_named(void **state)
 {
 	(void)state;
-	must("qemu-img create -q -f qcow2 -o extended_l2=on sub.qcow2 1M");
-	refused("sub.qcow2", BLOCK_QCOW2, -ENOTSUP, "subclusters");
 	must("qemu-img create -q -f qcow2 -o data_file=d.raw data.qcow2 1M");
 	refused("data.qcow2", BLOCK_QCOW2, -ENOTSUP, "external data file");
 	must("qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 "
@@ -69,6 +67,15 @@ static void a_feature_that_is_not_supported_is_named(void **state)
 	must("qemu-img create -q -f qcow2 luks.qcow2 1M && "
 	     "printf '\\1' | dd of=luks.qcow2 bs=1 seek=35 conv=notrunc");
 	refused("luks.qcow2", BLOCK_QCOW2, -ENOTSUP, "AES");
+}
+
+static void subclusters_below_a_sector_are_refused(void **state)
+{
+	(void)state;
+	must("qemu-img create -q -f qcow2 -o cluster_size=8k sub.qcow2 1M && "
+	     "printf '\\20' | dd of=sub.qcow2 bs=1 seek=79 conv=notrunc");
+	refused("sub.qcow2", BLOCK_QCOW2, -EINVAL,
+		"clusters of 8192 bytes, below 16384");
 }
 
 static void a_corrupt_image_opens_read_only(void **state)
@@ -349,6 +356,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(what_is_no_disk_is_refused_in_one_line),
 		T(a_feature_that_is_not_supported_is_named),
+		T(subclusters_below_a_sector_are_refused),
 		T(a_corrupt_image_opens_read_only),
 		T(qemu_cannot_write_what_is_open_here),
 		T(what_qemu_has_open_cannot_be_written_here),

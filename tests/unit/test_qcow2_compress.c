@@ -80,6 +80,7 @@ static const char *const shapes[] = {
 	"cluster_size=64k,compat=0.10",
 	"cluster_size=64k,refcount_bits=64",
 	"cluster_size=2M",
+	"cluster_size=16k,extended_l2=on",
 	"cluster_size=512,compression_type=zstd",
 	"cluster_size=64k,compression_type=zstd",
 	"cluster_size=2M,compression_type=zstd",

@@ -90,9 +90,10 @@ static struct block *open_memory(struct memory_bytes *memory, bool read_only,
 /* An image with something in it: old data, a snapshot, a backing file. */
 static void make_image(struct stream *s)
 {
-	static const unsigned bits[] = { 9, 9, 12, 16 };
+	static const unsigned bits[] = { 9, 9, 12, 14, 16 };
 	unsigned cluster = 1u << bits[rnd_below(&s->seed, ARRAY_SIZE(bits))];
-	bool v2 = rnd_below(&s->seed, 4) == 0;
+	bool extended = cluster >= 1u << 14 && rnd_below(&s->seed, 3);
+	bool v2 = !extended && rnd_below(&s->seed, 4) == 0;
 	unsigned width = v2 ? 16 : 8u << rnd_below(&s->seed, 4);
 	bool backed = rnd(&s->seed) & 1;
 	/* The first table of refcounts of 64 bits counts 2 MiB in clusters of
@@ -104,9 +105,10 @@ static void make_image(struct stream *s)
 		s->sectors += 3000;
 	must("rm -f *.qcow2 *.raw; truncate -s %llu base.raw && "
 	     "qemu-img create -q -f qcow2 -o compat=%s,cluster_size=%u,"
-	     "refcount_bits=%u %s top.qcow2 %llu",
+	     "refcount_bits=%u%s %s top.qcow2 %llu",
 	     (unsigned long long)s->sectors * 400, v2 ? "0.10" : "1.1", cluster,
-	     width, backed ? "-b base.raw -F raw" : "",
+	     width, extended ? ",extended_l2=on" : "",
+	     backed ? "-b base.raw -F raw" : "",
 	     (unsigned long long)s->sectors * 512);
 	must("qemu-io -c 'write -P 0 0 70000' -c 'write -P 0 100k 9k' "
 	     "top.qcow2");

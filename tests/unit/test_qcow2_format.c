@@ -94,7 +94,6 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 60, 4, 1, -EINVAL, "snapshot table" },
 		{ 72, 8, 1 << 2, -ENOTSUP, "external data file" },
 		{ 72, 8, 1 << 3, -EINVAL, "compression type" },
-		{ 72, 8, 1 << 4, -ENOTSUP, "extended L2" },
 		{ 72, 8, 1 << 5, -ENOTSUP, "feature 5" },
 		{ 72, 8, 1ull << 63, -ENOTSUP, "feature 63" },
 		{ 96, 4, 7, -EINVAL, "refcount_order is 7" },
@@ -241,29 +240,33 @@ static void an_entry_says_what_its_cluster_is(void **state)
 		int err;
 		struct qcow2_entry entry;
 	} cases[] = {
-		{ 0, 16, 3, 0, { QCOW2_KIND_UNALLOCATED, false, 0, 0 } },
+		{ 0, 16, 3, 0, { QCOW2_KIND_UNALLOCATED, false, 0, 0, 0, 0 } },
 		{ QCOW2_COPIED,
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_UNALLOCATED, false, 0, 0 } },
-		{ 1, 16, 3, 0, { QCOW2_KIND_ZERO, false, 0, 0 } },
-		{ 0x50000, 16, 2, 0, { QCOW2_KIND_DATA, false, 0x50000, 0 } },
+		  { QCOW2_KIND_UNALLOCATED, false, 0, 0, 0, 0 } },
+		{ 1, 16, 3, 0, { QCOW2_KIND_ZERO, false, 0, 0, 0, 0 } },
+		{ 0x50000,
+		  16,
+		  2,
+		  0,
+		  { QCOW2_KIND_DATA, false, 0x50000, 0, 0, 0 } },
 		{ QCOW2_COPIED | 0x50000,
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_DATA, true, 0x50000, 0 } },
+		  { QCOW2_KIND_DATA, true, 0x50000, 0, 0, 0 } },
 		{ QCOW2_COPIED | 0x50001,
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_ZERO_ALLOCATED, true, 0x50000, 0 } },
+		  { QCOW2_KIND_ZERO_ALLOCATED, true, 0x50000, 0, 0, 0 } },
 		{ 0x50001,
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_ZERO_ALLOCATED, false, 0x50000, 0 } },
+		  { QCOW2_KIND_ZERO_ALLOCATED, false, 0x50000, 0, 0, 0 } },
 		{ 1, 16, 2, -EIO, { 0 } },
 		{ 0x50002, 16, 3, -EIO, { 0 } },
 		{ 0x50200, 16, 3, -EIO, { 0 } },
@@ -273,24 +276,25 @@ static void an_entry_says_what_its_cluster_is(void **state)
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x50123, 4 * 512 - 0x123 } },
+		  { QCOW2_KIND_COMPRESSED, false, 0x50123, 4 * 512 - 0x123, 0,
+		    0 } },
 		{ QCOW2_COMPRESSED | 255ull << 54 | 0x50000,
 		  16,
 		  3,
 		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x50000, 65536 * 2 } },
+		  { QCOW2_KIND_COMPRESSED, false, 0x50000, 65536 * 2, 0, 0 } },
 		/* 512 bytes: 61 bits of offset, 1 of sectors. */
 		{ QCOW2_COMPRESSED | 1ull << 61 | 0x1ff,
 		  9,
 		  3,
 		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x1ff, 1024 - 0x1ff } },
+		  { QCOW2_KIND_COMPRESSED, false, 0x1ff, 1024 - 0x1ff, 0, 0 } },
 		/* 2 MiB: 49 bits of offset, 13 of sectors. */
 		{ QCOW2_COMPRESSED | 8191ull << 49 | 0x200,
 		  21,
 		  3,
 		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x200, 8192 * 512 } },
+		  { QCOW2_KIND_COMPRESSED, false, 0x200, 8192 * 512, 0, 0 } },
 	};
 
 	(void)state;
@@ -306,6 +310,46 @@ static void an_entry_says_what_its_cluster_is(void **state)
 		assert_int_equal(entry.copied, cases[i].entry.copied);
 		assert_int_equal(entry.host, cases[i].entry.host);
 		assert_int_equal(entry.bytes, cases[i].entry.bytes);
+	}
+}
+
+static void an_extended_entry_says_what_its_subclusters_are(void **state)
+{
+	static const struct {
+		uint64_t raw, bitmap;
+		int err;
+		enum qcow2_kind first, last;
+	} cases[] = {
+		{ 0, 0, 0, QCOW2_KIND_UNALLOCATED, QCOW2_KIND_UNALLOCATED },
+		{ 0, 1ull << 32, 0, QCOW2_KIND_ZERO, QCOW2_KIND_UNALLOCATED },
+		{ 0, 1ull << 63, 0, QCOW2_KIND_UNALLOCATED, QCOW2_KIND_ZERO },
+		{ 0x50000, 1, 0, QCOW2_KIND_DATA, QCOW2_KIND_UNALLOCATED },
+		{ QCOW2_COPIED | 0x50000, 1ull << 63 | 1, 0, QCOW2_KIND_DATA,
+		  QCOW2_KIND_ZERO_ALLOCATED },
+		{ QCOW2_COMPRESSED | 0x50123, 0, 0, QCOW2_KIND_COMPRESSED,
+		  QCOW2_KIND_COMPRESSED },
+		{ QCOW2_COMPRESSED | 0x50123, 1, -EIO, 0, 0 },
+		{ QCOW2_COMPRESSED | 0x50123, 1ull << 40, -EIO, 0, 0 },
+		/* Data without a place; data that are zeros; the zero bit. */
+		{ 0, 1, -EIO, 0, 0 },
+		{ 0x50000, 1ull << 35 | 1 << 3, -EIO, 0, 0 },
+		{ 0x50001, 0, -EIO, 0, 0 },
+		{ 1, 0, -EIO, 0, 0 },
+		{ 0x50200, 0, -EIO, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct qcow2_entry entry;
+
+		assert_int_equal(qcow2_extended_decode(cases[i].raw,
+						       cases[i].bitmap, 16,
+						       &entry),
+				 cases[i].err);
+		if (cases[i].err)
+			continue;
+		assert_int_equal(qcow2_sub_kind(&entry, 0), cases[i].first);
+		assert_int_equal(qcow2_sub_kind(&entry, 31), cases[i].last);
 	}
 }
 
@@ -395,6 +439,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_version_2_header_has_no_features_and_16_bit_refcounts),
 		cmocka_unit_test(an_entry_says_what_its_cluster_is),
+		cmocka_unit_test(
+			an_extended_entry_says_what_its_subclusters_are),
 		cmocka_unit_test(every_width_of_refcount_keeps_its_neighbours),
 		cmocka_unit_test(narrow_refcounts_begin_in_the_low_bits),
 		cmocka_unit_test(a_damaged_snapshot_entry_is_refused),

@@ -69,7 +69,8 @@ static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
 {
 	static const char *const options[] = {
 		"cluster_size=64k", "cluster_size=512,refcount_bits=64",
-		"cluster_size=4k,refcount_bits=32", "cluster_size=2M"
+		"cluster_size=4k,refcount_bits=32", "cluster_size=2M",
+		"cluster_size=64k,extended_l2=on"
 	};
 	struct block *block;
 

@@ -59,18 +59,20 @@ static void compress(struct stream *s, const char *options)
 
 static void stream_make(struct stream *s)
 {
-	static const unsigned bits[] = { 9, 9, 10, 12, 16, 16, 21 };
+	static const unsigned bits[] = { 9, 9, 10, 12, 14, 16, 16, 21 };
 	unsigned cluster_bits = bits[rnd_below(&s->seed, ARRAY_SIZE(bits))];
-	char options[96];
+	bool extended = cluster_bits >= 14 && rnd(&s->seed) & 1;
+	char options[128];
 
-	s->v2 = rnd_below(&s->seed, 4) == 0;
+	s->v2 = !extended && rnd_below(&s->seed, 4) == 0;
 	s->refcount_bits = s->v2 ? 16 : 1u << rnd_below(&s->seed, 7);
 	s->disk.size = 512 * (1 + rnd_below(&s->seed, 2500));
 	s->disk.bytes = calloc(1, s->disk.size);
 	assert_non_null(s->disk.bytes);
 	snprintf(options, sizeof(options),
-		 "compat=%s,cluster_size=%u,refcount_bits=%u",
-		 s->v2 ? "0.10" : "1.1", 1u << cluster_bits, s->refcount_bits);
+		 "compat=%s,cluster_size=%u,refcount_bits=%u%s",
+		 s->v2 ? "0.10" : "1.1", 1u << cluster_bits, s->refcount_bits,
+		 extended ? ",extended_l2=on" : "");
 	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o %s top.qcow2 %llu",
 	     options, (unsigned long long)s->disk.size);
 	if (s->refcount_bits >= 8 && rnd_below(&s->seed, 3) == 0)
@@ -355,7 +357,7 @@ static void copy_memory(struct memory_bytes *to,
 
 enum change { CREATE, GOTO, DELETE, CHANGES };
 
-static struct memory_bytes blank[2];
+static struct memory_bytes blank[3];
 
 /* Two images whose disk and snapshots share much and differ in much. */
 static int make_blanks(void **state)
@@ -363,11 +365,12 @@ static int make_blanks(void **state)
 	static const char *const options[] = {
 		"cluster_size=512,refcount_bits=64",
 		"cluster_size=4k,compat=0.10",
+		"cluster_size=16k,extended_l2=on",
 	};
 
 	if (disk_folder_make(state))
 		return -1;
-	for (int i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++) {
 		must("qemu-img create -q -f qcow2 -o %s b.qcow2 %d && "
 		     "qemu-io -c 'write -P 1 0 64k' b.qcow2 && "
 		     "qemu-img snapshot -c one b.qcow2 && "
@@ -382,8 +385,8 @@ static int make_blanks(void **state)
 
 static int drop_blanks(void **state)
 {
-	free(blank[0].bytes);
-	free(blank[1].bytes);
+	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++)
+		free(blank[i].bytes);
 	return disk_folder_remove(state);
 }
 

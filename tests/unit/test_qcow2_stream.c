@@ -4,13 +4,14 @@
  *
  * KVIST_STREAMS=n runs n streams, KVIST_SEED=n only the stream with that seed.
  */
+#include "devices/block/compress.h"
 #include "disk_test.h"
 
 struct shape {
 	unsigned cluster_bits, refcount_bits;
 	bool v2;
 	enum { ALONE, RAW_BELOW, QCOW2_BELOW, DEEP } below;
-	bool compressed, zstd;
+	bool compressed, zstd, extended;
 	uint64_t size, below_size;
 };
 
@@ -34,6 +35,8 @@ static void choose_shape(struct stream *s)
 	shape->zstd = !shape->v2 && rnd_below(&s->seed, 2);
 	shape->size = 512 * (1 + rnd_below(&s->seed, 3000));
 	shape->below_size = 512 * (1 + rnd_below(&s->seed, 4000));
+	shape->extended = !shape->v2 && shape->cluster_bits >= 14 &&
+			  rnd_below(&s->seed, 2);
 	/* Compressed clusters share host clusters: that takes refcounts. */
 	if (shape->refcount_bits < 8)
 		shape->compressed = false;
@@ -65,13 +68,14 @@ static void make_raw(struct stream *s, const char *path, uint64_t size)
 static void make_image(struct stream *s)
 {
 	const struct shape *shape = &s->shape;
-	char options[96];
+	char options[128];
 
 	snprintf(options, sizeof(options),
-		 "compat=%s,cluster_size=%u,refcount_bits=%u%s",
+		 "compat=%s,cluster_size=%u,refcount_bits=%u%s%s",
 		 shape->v2 ? "0.10" : "1.1", 1u << shape->cluster_bits,
 		 shape->refcount_bits,
-		 shape->zstd ? ",compression_type=zstd" : "");
+		 shape->zstd ? ",compression_type=zstd" : "",
+		 shape->extended ? ",extended_l2=on" : "");
 	must("rm -f *.qcow2 *.raw");
 	make_raw(s, "base.raw", shape->below_size);
 	switch (shape->below) {
@@ -151,6 +155,37 @@ static void write_some(struct stream *s)
 	assert_int_equal(request(s->block, BLOCK_WRITE, s->model + offset,
 				 offset, length, rnd(&s->seed) & 1),
 			 0);
+}
+
+/* A whole cluster, compressed by us. */
+static void compress_some(struct stream *s)
+{
+	uint64_t size = 1ull << s->shape.cluster_bits, offset, length;
+	struct compressor *c;
+	uint8_t *in, *out;
+	size_t packed;
+
+	choose_range(s, &offset, &length);
+	offset = align_down(offset, size);
+	length = s->shape.size - offset < size ? s->shape.size - offset : size;
+	memset(s->model + offset, (int)rnd(&s->seed), length / 2);
+	c = compressor_create(s->shape.zstd);
+	in = calloc(1, size);
+	out = malloc(size);
+	assert_non_null(c);
+	assert_non_null(in);
+	assert_non_null(out);
+	memcpy(in, s->model + offset, length);
+	packed = compressor_run(c, in, size, out);
+	if (packed)
+		assert_int_equal(
+			qcow2_write_compressed(s->block, offset, out, packed),
+			0);
+	else
+		assert_int_equal(disk_write(s->block, in, offset, length), 0);
+	compressor_destroy(c);
+	free(in);
+	free(out);
 }
 
 static void read_some(struct stream *s)
@@ -272,7 +307,10 @@ static void run_stream(uint64_t seed)
 		case 5 ... 7:
 			discard_some(&s);
 			break;
-		case 8 ... 12:
+		case 8 ... 9:
+			compress_some(&s);
+			break;
+		case 10 ... 12:
 			assert_int_equal(disk_flush(s.block), 0);
 			break;
 		case 13 ... 20:
