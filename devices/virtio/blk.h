@@ -6,6 +6,7 @@
 #define KVIST_VIRTIO_BLK_H
 
 #include "devices/block/block.h"
+#include "devices/virtio/limit.h"
 #include "devices/virtio/virtio.h"
 
 /* What the user may choose of a disk, besides its image. */
@@ -16,6 +17,7 @@ struct virtio_blk_options {
 	/* What the host fails to do is kept and not reported, and @stopped is
 	 * called, on the worker. */
 	bool stop_on_error;
+	struct limit_options limit; /* of reads and writes together */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };

@@ -78,6 +78,40 @@ static const char *set_on_error(struct disk_config *disk, const char *value)
 		       : NULL;
 }
 
+static const char *set_rate(const char *value, uint64_t *rate)
+{
+	if (parse_number(value, 1, LIMIT_RATE_MAX, rate))
+		return "is not a number of requests";
+	return NULL;
+}
+
+static const char *set_bytes(const char *value, uint64_t *rate)
+{
+	if (parse_size(value, rate) || !*rate || *rate > LIMIT_RATE_MAX)
+		return "is not a number of bytes, as 50M";
+	return NULL;
+}
+
+static const char *set_iops(struct disk_config *disk, const char *value)
+{
+	return set_rate(value, &disk->device.limit.iops);
+}
+
+static const char *set_iops_burst(struct disk_config *disk, const char *value)
+{
+	return set_rate(value, &disk->device.limit.iops_burst);
+}
+
+static const char *set_bps(struct disk_config *disk, const char *value)
+{
+	return set_bytes(value, &disk->device.limit.bps);
+}
+
+static const char *set_bps_burst(struct disk_config *disk, const char *value)
+{
+	return set_bytes(value, &disk->device.limit.bps_burst);
+}
+
 static const struct key {
 	const char *name;
 	bool alone; /* takes no value */
@@ -91,6 +125,10 @@ static const struct key {
 	{ "serial", false, set_serial },
 	{ "discard", false, set_discard },
 	{ "on-error", false, set_on_error },
+	{ "iops", false, set_iops },
+	{ "iops-burst", false, set_iops_burst },
+	{ "bps", false, set_bps },
+	{ "bps-burst", false, set_bps_burst },
 };
 
 _Static_assert(VIRTIO_BLK_QUEUES_MAX == 8 && VIRTIO_BLK_ID_BYTES == 20,
@@ -127,6 +165,17 @@ static int set(struct disk_config *disk, const char *name, const char *value)
 	return unknown(disk, name, value);
 }
 
+static int check_bursts(const struct disk_config *disk)
+{
+	const struct limit_options *limit = &disk->device.limit;
+
+	if (limit->iops_burst && !limit->iops)
+		return wrong(disk, "iops-burst", NULL, "needs iops=N as well");
+	if (limit->bps_burst && !limit->bps)
+		return wrong(disk, "bps-burst", NULL, "needs bps=SIZE as well");
+	return 0;
+}
+
 int disk_option_parse(char *text, struct disk_config *disk)
 {
 	char *rest = text, *field, *value;
@@ -145,5 +194,5 @@ int disk_option_parse(char *text, struct disk_config *disk)
 	}
 	while (!err && (field = list_next(&rest, &value)))
 		err = set(disk, field, value);
-	return err;
+	return err ? err : check_bursts(disk);
 }

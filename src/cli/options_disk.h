@@ -19,7 +19,9 @@
 	"serial=TEXT as the guest reads it [blk0, blk1, ...];\n"               \
 	"discard=on|off: the guest may give space back [on];\n"                \
 	"on-error=report|stop: when the host fails, an I/O error for\n"        \
-	"the guest, or a pause until SIGCONT [report]"
+	"the guest, or a pause until SIGCONT [report];\n"                      \
+	"iops=N, bps=SIZE: at most so many requests, bytes a second;\n"        \
+	"iops-burst=N, bps-burst=SIZE: more at once after a pause"
 
 /* 0, or -EINVAL after a line that says what is wrong. */
 int disk_option_parse(char *text, struct disk_config *disk);

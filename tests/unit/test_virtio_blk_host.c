@@ -197,6 +197,45 @@ static void a_reset_forgets_what_waits(void **state)
 	assert_true(disk.closed);
 }
 
+/* Two requests at once, then one every 20 ms; flushes cost nothing. */
+static void requests_above_the_limit_wait_for_the_timer(void **state)
+{
+	struct segment flush[] = { { HEADER, 16, false }, { STATUS, 1, true } };
+	struct vring_used_elem elem;
+	struct timespec start, end;
+	struct bench bench;
+	struct disk disk;
+	uint64_t ms;
+
+	(void)state;
+	disk_create_with(&bench, &disk, false,
+			 &(struct virtio_blk_options){
+				 .serial = "s",
+				 .queues = 1,
+				 .limit = { .iops = 50, .iops_burst = 2 },
+			 });
+	bench_up(&bench, FEATURES, SIZE);
+	set_header(&bench, HEADER, VIRTIO_BLK_T_FLUSH, 0);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 8; i++) {
+		offer(&bench, flush, 2);
+		assert_true(driver_wait(&bench.queues[0], &elem));
+	}
+	for (int i = 0; i < 7; i++) {
+		simple(&bench, VIRTIO_BLK_T_IN, i, 512, true);
+		assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ms = (end.tv_sec - start.tv_sec) * 1000 +
+	     (end.tv_nsec - start.tv_nsec) / 1000000;
+	/* A third may begin as soon as the least of time has passed. */
+	assert_true(ms >= 79);
+	/* One that waits does not hold up a reset. */
+	offer(&bench, flush, 2);
+	virtio_status_write(bench.virtio, 0);
+	bench_end(&bench);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
 	cmocka_unit_test(a_driver_may_switch_the_cache_off),
@@ -205,6 +244,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_the_host_cannot_do_waits_and_is_tried_again),
 	cmocka_unit_test(the_guests_own_mistakes_stop_nothing),
 	cmocka_unit_test(a_reset_forgets_what_waits),
+	cmocka_unit_test(requests_above_the_limit_wait_for_the_timer),
 };
 
 UNIT_MAIN(tests)

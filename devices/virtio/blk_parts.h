@@ -1,0 +1,63 @@
+/*
+ * What the files of virtio-blk share with each other, and with no one else:
+ * blk.c is the device, blk_serve.c the way of its requests, blk_config.c and
+ * blk_request.c are pure.
+ */
+#ifndef KVIST_VIRTIO_BLK_PARTS_H
+#define KVIST_VIRTIO_BLK_PARTS_H
+
+#include "devices/virtio/blk.h"
+#include "devices/virtio/limit.h"
+
+#include <linux/virtio_blk.h>
+
+struct blk_request {
+	struct block_request io;
+	struct virtio_blk *blk;
+	unsigned queue;
+	struct ring_chain chain;
+	uint8_t *status;          /* the last writable byte, in guest memory */
+	uint32_t written;         /* bytes filled before it, on success */
+	bool then_discard;        /* what was zeroed */
+	bool then_flush;          /* what was written */
+	struct blk_request *next; /* free ones */
+};
+
+/* The requests that may be in flight for one queue. */
+struct blk_queue {
+	struct blk_request *requests;
+	struct iovec *iov; /* RING_CHAIN_IOV() for each request */
+	struct blk_request *free;
+	bool starved; /* chains wait for a free request, or for the limit */
+};
+
+struct virtio_blk {
+	struct virtio_device virtio;
+	struct block *block; /* owned */
+	uint8_t serial[VIRTIO_BLK_ID_BYTES];
+	struct virtio_blk_options options; /* the serial is in the array */
+	/* Atomic: the driver changes it while the worker runs. While it is
+	 * false a write is safe when it completes (5.2.6.2). */
+	bool writeback;
+	unsigned in_flight;
+	/* What the host could not do. As long as there is something, nothing
+	 * more is taken off the rings. */
+	struct blk_request *held;
+	bool holds; /* atomic: held, for the main thread */
+	bool retry;
+	struct limit limit;
+	int limit_fd; /* timerfd: a request may begin again; or -1 */
+	struct blk_queue queues[VIRTIO_BLK_QUEUES_MAX];
+};
+
+/*
+ * On the worker. Takes requests off a queue. True if the budget ran out before
+ * they did, or the worker is to end: requests may be long, so that is asked for
+ * each of them.
+ */
+bool blk_serve(struct virtio_blk *blk, unsigned number);
+
+/* The timer of the limit has run out. */
+void blk_limit_over(struct virtio_blk *blk);
+
+#endif
