@@ -1,3 +1,4 @@
+#include "devices/net/netif.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -5,9 +6,14 @@
 #include "devices/virtio/virtio_pci.h"
 #include "machine.h"
 #include "machine_parts.h"
+#include "util/checked.h"
+#include "util/log.h"
 
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 /* Device d has PCI slot d + 1, or window d of virtio-mmio; the firmware tables
  * say the same. */
@@ -67,26 +73,58 @@ static int machine_add_disk(struct machine *m, int i)
 	return machine_attach(m, virtio);
 }
 
+/* As many of a card's, unless the user says how many. */
+#define NET_QUEUES_AUTO 4
+
+/* Something about the host's interfaces has changed: perhaps a cable. */
+static void machine_links_changed(struct watch *watch, uint32_t events)
+{
+	struct machine *m = container_of(watch, struct machine, links);
+
+	(void)events;
+	netif_watch_clear(watch->fd);
+	for (int i = 0; i < m->nr_virtio; i++) {
+		if (m->virtio[i]->id == VIRTIO_ID_NET)
+			virtio_net_check_link(m->virtio[i]);
+	}
+}
+
+/* Without it a guest is not told when its cable is pulled, and that is all. */
+static void machine_watch_links(struct machine *m)
+{
+	int err;
+
+	m->links = (struct watch){ .fd = netif_watch(),
+				   .ready = machine_links_changed };
+	err = m->links.fd < 0 ? m->links.fd
+			      : loop_add(&m->loop, &m->links, EPOLLIN);
+	if (err)
+		log_warn("cannot watch the host's network interfaces: %s",
+			 strerror(-err));
+}
+
 static int machine_add_net(struct machine *m, int i)
 {
-	const struct net_options *options = &m->config->nets[i];
+	struct net_options options = m->config->nets[i];
 	struct virtio_device *virtio;
 	struct net_backend *net;
+	unsigned cpus = m->vm.nr_vcpus;
 	char name[VIRTIO_NAME_MAX];
 	uint8_t mac[NET_MAC];
 	int err;
 
 	snprintf(name, sizeof(name), "net%d", i);
-	if (options->has_mac)
-		memcpy(mac, options->mac, NET_MAC);
+	if (options.has_mac)
+		memcpy(mac, options.mac, NET_MAC);
 	else
 		net_mac_derive(m->config->identity, name, mac);
-	err = net_open(options, &net);
+	options.queues_auto = cpus < NET_QUEUES_AUTO ? cpus : NET_QUEUES_AUTO;
+	err = net_open(&options, &net);
 	if (err)
 		return EXIT_CODE_HOST;
 	err = virtio_net_create(name, net, mac, &m->memory, &virtio);
 	if (err) {
-		net->ops->close(net);
+		net_close(net);
 		return machine_stage_failed(name, EXIT_CODE_HOST, err);
 	}
 	return machine_attach(m, virtio);
@@ -104,6 +142,8 @@ static int machine_add_rng(struct machine *m)
 
 void machine_remove_devices(struct machine *m)
 {
+	if (m->links.fd >= 0)
+		close(m->links.fd);
 	while (m->nr_virtio)
 		virtio_destroy(m->virtio[--m->nr_virtio]);
 }
@@ -112,10 +152,13 @@ int machine_add_devices(struct machine *m)
 {
 	int err = 0;
 
+	m->links.fd = -1;
 	for (int i = 0; i < m->config->nr_disks && !err; i++)
 		err = machine_add_disk(m, i);
 	for (int i = 0; i < m->config->nr_nets && !err; i++)
 		err = machine_add_net(m, i);
+	if (!err && m->config->nr_nets)
+		machine_watch_links(m);
 	if (!err)
 		err = machine_add_rng(m);
 	if (err)

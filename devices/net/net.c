@@ -31,6 +31,14 @@ static const char *tun_advice(int err)
 	return NULL;
 }
 
+static unsigned queues_wanted(const struct net_options *options)
+{
+	unsigned queues = options->queues ? options->queues
+					  : options->queues_auto;
+
+	return queues ? queues : 1;
+}
+
 static int open_bridge(const struct net_options *options,
 		       struct net_backend **net)
 {
@@ -39,7 +47,7 @@ static int open_bridge(const struct net_options *options,
 
 	if (err)
 		return err;
-	err = tap_open(TAP_TEMPLATE, net);
+	err = tap_open(TAP_TEMPLATE, queues_wanted(options), net);
 	advice = tun_advice(err);
 	if (err == -EPERM) {
 		log_err("net bridge %s: no right to make a tap "
@@ -56,7 +64,7 @@ static int open_bridge(const struct net_options *options,
 	}
 	err = bridge_attach(options, *net);
 	if (err)
-		(*net)->ops->close(*net);
+		net_close(*net);
 	return err;
 }
 
@@ -75,19 +83,15 @@ static void tap_explain(const char *tap, int err)
 			"another --net: each network card needs a tap of its "
 			"own",
 			tap);
-	else if (err == -EINVAL && tap_is_multi_queue(tap))
-		log_err("net tap %s: it was made with several queues: make it "
-			"anew without multi_queue: ip tuntap del dev %s mode "
-			"tap multi_queue; ip tuntap add dev %s mode tap user "
-			"$USER",
-			tap, tap, tap);
 	else
 		log_err("net tap %s: %s", tap,
 			advice ? advice : strerror(-err));
 }
 
-static int open_tap(const char *tap, struct net_backend **net)
+static int open_tap(const struct net_options *options, struct net_backend **net)
 {
+	unsigned queues = queues_wanted(options);
+	const char *tap = options->ifname;
 	int err = netif_exists(tap);
 
 	if (err) {
@@ -104,7 +108,18 @@ static int open_tap(const char *tap, struct net_backend **net)
 			tap);
 		return -EINVAL;
 	}
-	err = tap_open(tap, net);
+	if (queues > 1 && !tap_is_multi_queue(tap)) {
+		if (options->queues) {
+			log_err("net tap %s: queues=%u: it was made with one "
+				"queue: make it anew: ip tuntap del dev %s "
+				"mode tap; ip tuntap add dev %s mode tap "
+				"multi_queue user $USER",
+				tap, queues, tap, tap);
+			return -EINVAL;
+		}
+		queues = 1;
+	}
+	err = tap_open(tap, queues, net);
 	if (err) {
 		tap_explain(tap, err);
 		return err;
@@ -136,16 +151,26 @@ static int mtu_choose(const struct net_options *options,
 	return -EMSGSIZE;
 }
 
+void net_close(struct net_backend *net)
+{
+	while (net) {
+		struct net_backend *next = net->next;
+
+		net->ops->close(net);
+		net = next;
+	}
+}
+
 int net_open(const struct net_options *options, struct net_backend **net)
 {
 	int err = options->kind == NET_BRIDGE ? open_bridge(options, net)
-					      : open_tap(options->ifname, net);
+					      : open_tap(options, net);
 
 	if (err)
 		return err;
 	err = mtu_choose(options, *net);
 	if (err)
-		(*net)->ops->close(*net);
+		net_close(*net);
 	return err;
 }
 

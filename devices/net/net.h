@@ -12,8 +12,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define NET_HEADER 12 /* sizeof(struct virtio_net_hdr_v1) */
-#define NET_MAC    6
+#define NET_HEADER     12 /* sizeof(struct virtio_net_hdr_v1) */
+#define NET_MAC        6
+#define NET_QUEUES_MAX 8 /* of a network */
 
 struct net_backend;
 
@@ -31,6 +32,8 @@ struct net_ops {
 	/* Lets this queue of the network have its share of the frames, or
 	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
 	int (*enable)(struct net_backend *net, bool on);
+	/* Whether the cable is in. May be NULL: it always is. Any thread. */
+	bool (*link)(struct net_backend *net);
 	void (*close)(struct net_backend *net); /* frees @net, not its next */
 };
 
@@ -55,6 +58,8 @@ struct net_options {
 	uint32_t mtu;  /* what the guest is told; 0: what the host's end has */
 	bool create;   /* a bridge that does not exist is made, and stays */
 	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
+	unsigned queues;      /* that are asked for; 0: as many as are useful */
+	unsigned queues_auto; /* so many, if the tap has them; 0: one */
 };
 
 #define NET_MTU_MIN  68 /* RFC 791 */
@@ -71,6 +76,9 @@ struct net_options {
  * -EOPNOTSUPP: the bridge or the kernel has no VLANs).
  */
 int net_open(const struct net_options *options, struct net_backend **net);
+
+/* Closes @net and its further queues. */
+void net_close(struct net_backend *net);
 
 /* A locally administered unicast MAC, the same for the same two names. */
 void net_mac_derive(const char *machine, const char *device,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -61,4 +62,31 @@ int netif_set_up(const char *name)
 		return err;
 	ifr.ifr_flags |= IFF_UP;
 	return netif_request(name, SIOCSIFFLAGS, &ifr);
+}
+
+int netif_watch(void)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+				       .nl_groups = RTMGRP_LINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_ROUTE);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (!bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+void netif_watch_clear(int fd)
+{
+	char message[8192];
+
+	/* ENOBUFS: more happened than fits, which is told once and is as good
+	 * a message as any. */
+	while (recv(fd, message, sizeof(message), 0) > 0 || errno == ENOBUFS)
+		;
 }

@@ -18,4 +18,9 @@ bool netif_is(const char *name, const char *kind);
 bool netif_is_up(const char *name);
 int netif_set_up(const char *name);
 
+/* A descriptor that becomes readable when an interface comes, goes, or changes
+ * its state; netif_watch_clear() takes what it has to tell. -errno. */
+int netif_watch(void);
+void netif_watch_clear(int fd);
+
 #endif

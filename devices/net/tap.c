@@ -20,6 +20,13 @@
 #define TUN_F_USO6 0x40
 #endif
 
+struct tap {
+	struct net_backend net;
+	bool many;     /* one of several queues */
+	bool attached; /* takes part */
+	bool visible;  /* the interface is in our network namespace */
+};
+
 static ssize_t tap_send(struct net_backend *net, const struct iovec *iov,
 			int iovcnt)
 {
@@ -43,16 +50,40 @@ static int tap_set_offloads(struct net_backend *net, unsigned flags)
 	return ioctl(net->fd, TUNSETOFFLOAD, known) ? -errno : 0;
 }
 
+/* A detached queue can neither be read nor written. */
+static int tap_enable(struct net_backend *net, bool on)
+{
+	struct tap *tap = container_of(net, struct tap, net);
+	struct ifreq ifr = { .ifr_flags = on ? IFF_ATTACH_QUEUE
+					     : IFF_DETACH_QUEUE };
+
+	if (!tap->many || tap->attached == on)
+		return 0;
+	if (ioctl(net->fd, TUNSETQUEUE, &ifr))
+		return -errno;
+	tap->attached = on;
+	return 0;
+}
+
+/* An interface of another namespace is not ours to ask. */
+static bool tap_link(struct net_backend *net)
+{
+	return !container_of(net, struct tap, net)->visible ||
+	       netif_is_up(net->name);
+}
+
 static void tap_close(struct net_backend *net)
 {
 	close(net->fd);
-	free(net);
+	free(container_of(net, struct tap, net));
 }
 
 static const struct net_ops tap_ops = {
 	.send = tap_send,
 	.receive = tap_receive,
 	.set_offloads = tap_set_offloads,
+	.enable = tap_enable,
+	.link = tap_link,
 	.close = tap_close,
 };
 
@@ -101,37 +132,63 @@ bool tap_is_multi_queue(const char *name)
 	return true;
 }
 
-int tap_open(const char *name, struct net_backend **net)
+static int tap_open_queue(const char *name, short flags,
+			  struct net_backend **net)
 {
 	int err, header = NET_HEADER;
-	struct net_backend *tap;
 	struct ifreq ifr, mtu;
+	struct tap *tap;
 
 	tap = calloc(1, sizeof(*tap));
 	if (!tap)
 		return -ENOMEM;
-	tap->ops = &tap_ops;
-	tap->fd = tap_attach(name, TAP_FLAGS, &ifr);
-	if (tap->fd < 0) {
-		err = tap->fd;
+	tap->net.ops = &tap_ops;
+	tap->net.fd = tap_attach(name, TAP_FLAGS | flags, &ifr);
+	if (tap->net.fd < 0) {
+		err = tap->net.fd;
 		free(tap);
 		return err;
 	}
-	memcpy(tap->name, ifr.ifr_name, sizeof(tap->name));
-	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header)) {
-		err = -errno;
-		tap_close(tap);
-		return err;
+	tap->many = flags & IFF_MULTI_QUEUE;
+	tap->attached = true;
+	memcpy(tap->net.name, ifr.ifr_name, sizeof(tap->net.name));
+	err = ioctl(tap->net.fd, TUNSETVNETHDRSZ, &header) ? -errno : 0;
+	if (!err) {
+		tap->net.offloads = tap_offloads(tap->net.fd);
+		err = tap_set_offloads(&tap->net, 0);
 	}
-	tap->offloads = tap_offloads(tap->fd);
-	err = tap_set_offloads(tap, 0);
 	if (!err)
-		err = netif_request(tap->name, SIOCGIFMTU, &mtu);
+		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
 	if (err) {
-		tap_close(tap);
+		tap_close(&tap->net);
 		return err;
 	}
-	tap->mtu = mtu.ifr_mtu;
-	*net = tap;
+	tap->visible = true;
+	tap->net.mtu = mtu.ifr_mtu;
+	*net = &tap->net;
+	return 0;
+}
+
+int tap_open(const char *name, unsigned queues, struct net_backend **net)
+{
+	short flags = queues > 1 ? IFF_MULTI_QUEUE : 0;
+	struct net_backend **next;
+	int err = tap_open_queue(name, flags, net);
+
+	/* A tap that was made for several may be used with one. */
+	if (err == -EINVAL && !flags)
+		err = tap_open_queue(name, IFF_MULTI_QUEUE, net);
+	if (err)
+		return err;
+	next = &(*net)->next;
+	for (unsigned i = 1; i < queues; i++) {
+		/* By its name: now it has one. */
+		err = tap_open_queue((*net)->name, flags, next);
+		if (err) {
+			net_close(*net);
+			return err;
+		}
+		next = &(*next)->next;
+	}
 	return 0;
 }

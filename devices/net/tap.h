@@ -9,11 +9,11 @@
 #include "devices/net/net.h"
 
 /*
- * Opens /dev/net/tun for the tap @name; "kvist%d" makes a new one and numbers
- * it. Offloads are off until set_offloads(). 0 or -errno, silent: the caller
- * knows what it was for.
+ * Opens /dev/net/tun for the tap @name with @queues queues; "kvist%d" makes a
+ * new one and numbers it. Offloads are off until set_offloads(). 0 or -errno,
+ * silent: the caller knows what it was for.
  */
-int tap_open(const char *name, struct net_backend **net);
+int tap_open(const char *name, unsigned queues, struct net_backend **net);
 
 /* Whether the existing tap @name was made with several queues. */
 bool tap_is_multi_queue(const char *name);

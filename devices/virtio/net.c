@@ -338,6 +338,16 @@ void virtio_net_link(struct virtio_device *virtio, bool up)
 	virtio_config_changed(virtio);
 }
 
+static bool link_up(struct net_backend *backend)
+{
+	return !backend->ops->link || backend->ops->link(backend);
+}
+
+void virtio_net_check_link(struct virtio_device *virtio)
+{
+	virtio_net_link(virtio, link_up(from_virtio(virtio)->pairs[0].backend));
+}
+
 int virtio_net_create(const char *name, struct net_backend *backend,
 		      const uint8_t mac[NET_MAC], const struct memory *memory,
 		      struct virtio_device **virtio)
@@ -364,6 +374,7 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 		dev->backends[i].fd = net->pairs[i].backend->fd;
 	memcpy(net->mac, mac, NET_MAC);
 	config_init(net);
+	virtio_net_check_link(dev);
 	*virtio = dev;
 	return 0;
 }

@@ -15,7 +15,7 @@
 #include <linux/if_ether.h>
 
 #define NET_QUEUE_SIZE 256
-#define NET_PAIRS_MAX  8   /* queue pairs of a card */
+#define NET_PAIRS_MAX  NET_QUEUES_MAX
 #define NET_BUDGET     256 /* frames between two looks at `stop` */
 
 /* The longest frame: a segment of 64 KiB to be cut by whoever needs it, with

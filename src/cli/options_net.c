@@ -26,7 +26,7 @@ static int wrong(const char *key, const char *value, const char *why)
 static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
-		"tap=IF (one of the two), mac=MAC, mtu=N",
+		"tap=IF (one of the two), mac=MAC, mtu=N, queues=N",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -87,6 +87,11 @@ static int parse_field(struct net_options *net, const char *key,
 		err = parse_count(key, value, NET_MTU_MIN, NET_MTU_MAX,
 				  &number);
 		net->mtu = number;
+		return err;
+	}
+	if (!strcmp(key, "queues")) {
+		err = parse_count(key, value, 1, NET_QUEUES_MAX, &number);
+		net->queues = number;
 		return err;
 	}
 	if (!strcmp(key, "vlan")) {

@@ -505,7 +505,10 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 		{ ROOT, ON_TAP("br0"), -EINVAL, "not a tap" },
 		{ ROOT, ON_TAP("atun"), -EINVAL, "not a tap" },
 		{ ROOT, ON_TAP("busy"), -EBUSY, "in use" },
-		{ ROOT, ON_TAP("many"), -EINVAL, "multi_queue" },
+		{ ROOT, ON_TAP("many"), 0, "" },
+		{ ROOT, ON_TAP("many", .queues = 3), 0, "" },
+		{ ROOT, ON_TAP("ours", .queues_auto = 4), 0, "" },
+		{ ROOT, ON_TAP("ours", .queues = 4), -EINVAL, "multi_queue" },
 		{ ROOT, ON_TAP("ours"), 0, "" },
 		{ STRANGER, ON_BRIDGE("br0"), -EPERM,
 		  "ip tuntap add dev tap0 mode tap user $USER && ip link set "

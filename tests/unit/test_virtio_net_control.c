@@ -1,9 +1,9 @@
 #include "wire.h"
 
-#define CTRL    2
-#define REQUEST (BENCH_DATA + 0x80000)
-#define ACK     (REQUEST + 0x8000)
-#define F(name) (1ull << VIRTIO_NET_F_##name)
+#define CTRL(bench) ((bench)->virtio->nr_queues - 1)
+#define REQUEST     (BENCH_DATA + 0x80000)
+#define ACK         (REQUEST + 0x8000)
+#define F(name)     (1ull << VIRTIO_NET_F_##name)
 #define CONTROLS                                                               \
 	(FEATURES | F(CTRL_VQ) | F(CTRL_RX) | F(CTRL_MAC_ADDR) | F(STATUS) |   \
 	 F(GUEST_ANNOUNCE) | F(CTRL_GUEST_OFFLOADS) | F(GUEST_CSUM) |          \
@@ -22,9 +22,9 @@ static uint8_t command(struct bench *bench, const uint8_t *bytes, uint32_t len)
 
 	memcpy(guest(bench, REQUEST), bytes, len);
 	*guest(bench, ACK) = 0x55;
-	driver_add(&bench->queues[CTRL], segments, 3);
-	virtio_notify(bench->virtio, CTRL);
-	assert_true(driver_wait(&bench->queues[CTRL], &elem));
+	driver_add(&bench->queues[CTRL(bench)], segments, 3);
+	virtio_notify(bench->virtio, CTRL(bench));
+	assert_true(driver_wait(&bench->queues[CTRL(bench)], &elem));
 	assert_int_equal(elem.len, 1);
 	return *guest(bench, ACK);
 }
@@ -45,13 +45,14 @@ static void a_command_is_answered(void **state)
 	assert_int_equal(COMMAND(&bench, 0, 9, 0), VIRTIO_NET_ERR);
 	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
 	/* Nowhere to put an answer; and nothing to answer. */
-	driver_add(&bench.queues[CTRL], &(struct segment){ REQUEST, 3, false },
-		   1);
-	driver_add(&bench.queues[CTRL], &(struct segment){ ACK, 1, true }, 1);
-	virtio_notify(bench.virtio, CTRL);
-	assert_true(driver_wait(&bench.queues[CTRL], &elem));
+	driver_add(&bench.queues[CTRL(&bench)],
+		   &(struct segment){ REQUEST, 3, false }, 1);
+	driver_add(&bench.queues[CTRL(&bench)],
+		   &(struct segment){ ACK, 1, true }, 1);
+	virtio_notify(bench.virtio, CTRL(&bench));
+	assert_true(driver_wait(&bench.queues[CTRL(&bench)], &elem));
 	assert_int_equal(elem.len, 0);
-	assert_true(driver_wait(&bench.queues[CTRL], &elem));
+	assert_true(driver_wait(&bench.queues[CTRL(&bench)], &elem));
 	assert_int_equal(elem.len, 1);
 	assert_int_equal(*guest(&bench, ACK), VIRTIO_NET_ERR);
 	assert_false(bench_needs_reset(&bench));
@@ -237,6 +238,82 @@ static void what_passes_is_counted(void **state)
 	bench_end(&bench);
 }
 
+static void more_pairs_are_used_when_the_driver_says_so(void **state)
+{
+	struct vring_used_elem elem;
+	struct wire wires[3];
+	struct bench bench;
+
+	(void)state;
+	wires_create(&bench, wires, 3);
+	assert_int_equal(virtio_config_read(bench.virtio, 8, 2), 3);
+	bench_up(&bench, CONTROLS | F(MQ), SIZE);
+	assert_true(wires[0].enabled && !wires[1].enabled && !wires[2].enabled);
+	/* Buffers in the second pair, but no one has asked for it. */
+	driver_add(&bench.queues[2], &(struct segment){ BENCH_DATA, 512, true },
+		   1);
+	virtio_notify(bench.virtio, 2);
+	wire_put(&wires[1], 100, 1);
+	usleep(2000);
+	assert_false(driver_take(&bench.queues[2], &elem));
+	assert_int_equal(COMMAND(&bench, 4, 0, 2, 0), VIRTIO_NET_OK);
+	assert_true(wires[1].enabled && !wires[2].enabled);
+	assert_true(driver_wait(&bench.queues[2], &elem));
+	assert_int_equal(elem.len, 100);
+	/* And out of it. */
+	memset(guest(&bench, BENCH_DATA), 0, 100);
+	driver_add(&bench.queues[3],
+		   &(struct segment){ BENCH_DATA, 100, false }, 1);
+	virtio_notify(bench.virtio, 3);
+	assert_true(driver_wait(&bench.queues[3], &elem));
+	assert_int_equal(__atomic_load_n(&wires[1].sends, __ATOMIC_SEQ_CST), 1);
+	assert_int_equal(COMMAND(&bench, 4, 0, 1, 0), VIRTIO_NET_OK);
+	assert_false(wires[1].enabled);
+	assert_int_equal(COMMAND(&bench, 4, 0, 4, 0), VIRTIO_NET_ERR);
+	/* The next driver starts with one. */
+	assert_int_equal(COMMAND(&bench, 4, 0, 3, 0), VIRTIO_NET_OK);
+	bench_up(&bench, CONTROLS | F(MQ), SIZE);
+	assert_true(wires[0].enabled && !wires[1].enabled && !wires[2].enabled);
+	bench_end(&bench);
+}
+
+static void without_multiqueue_the_third_queue_is_for_control(void **state)
+{
+	const struct segment segments[] = { { REQUEST, 3, false },
+					    { ACK, 1, true } };
+	struct vring_used_elem elem;
+	struct wire wires[2];
+	struct bench bench;
+
+	(void)state;
+	wires_create(&bench, wires, 2);
+	bench_up(&bench, CONTROLS, SIZE);
+	memcpy(guest(&bench, REQUEST), "\0\0\1", 3);
+	driver_add(&bench.queues[2], segments, 2);
+	virtio_notify(bench.virtio, 2);
+	assert_true(driver_wait(&bench.queues[2], &elem));
+	assert_int_equal(*guest(&bench, ACK), VIRTIO_NET_OK);
+	bench_end(&bench);
+}
+
+static void a_cable_that_is_out_at_the_start_is_shown(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	__atomic_store_n(&wire.down, true, __ATOMIC_SEQ_CST);
+	virtio_net_check_link(bench.virtio);
+	bench_up(&bench, CONTROLS, SIZE);
+	assert_int_equal(LINK_STATUS(&bench), 0);
+	__atomic_store_n(&wire.down, false, __ATOMIC_SEQ_CST);
+	virtio_net_check_link(bench.virtio);
+	assert_true(LINK_STATUS(&bench) & VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(bench.config_interrupts, 1);
+	bench_end(&bench);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_command_is_answered),
 	cmocka_unit_test(another_mac_shows_until_a_reset),
@@ -246,6 +323,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_receive_that_fails_is_not_the_last),
 	cmocka_unit_test(a_backend_that_is_gone_is_a_cable_that_is_out),
 	cmocka_unit_test(what_passes_is_counted),
+	cmocka_unit_test(more_pairs_are_used_when_the_driver_says_so),
+	cmocka_unit_test(without_multiqueue_the_third_queue_is_for_control),
+	cmocka_unit_test(a_cable_that_is_out_at_the_start_is_shown),
 };
 
 UNIT_MAIN(tests)

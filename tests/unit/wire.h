@@ -36,6 +36,8 @@ struct wire {
 	int receive_err;   /* atomic: what the next receive() fails with */
 	unsigned deaths;   /* atomic: receives that found no one there */
 	bool closed;
+	bool enabled; /* as set; a second queue begins so */
+	bool down;    /* atomic: the cable is out */
 	pthread_mutex_t
 		lock; /* tells the sanitizer that a frame orders both ends */
 };
@@ -79,6 +81,18 @@ static inline int wire_offloads(struct net_backend *net, unsigned flags)
 	return 0;
 }
 
+static inline int wire_enable(struct net_backend *net, bool on)
+{
+	container_of(net, struct wire, net)->enabled = on;
+	return 0;
+}
+
+static inline bool wire_link(struct net_backend *net)
+{
+	return !__atomic_load_n(&container_of(net, struct wire, net)->down,
+				__ATOMIC_SEQ_CST);
+}
+
 static inline void wire_close(struct net_backend *net)
 {
 	struct wire *wire = container_of(net, struct wire, net);
@@ -92,16 +106,15 @@ static const struct net_ops wire_ops = {
 	.send = wire_send,
 	.receive = wire_receive,
 	.set_offloads = wire_offloads,
+	.enable = wire_enable,
+	.link = wire_link,
 	.close = wire_close,
 };
 
-static inline void wire_create(struct bench *bench, struct wire *wire)
+static inline void wire_init(struct wire *wire)
 {
-	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
-	struct virtio_device *virtio;
 	int fds[2];
 
-	bench_memory(bench);
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
 	*wire = (struct wire){
@@ -111,12 +124,33 @@ static inline void wire_create(struct bench *bench, struct wire *wire)
 			 .offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
 			 .mtu = 1500 },
 		.other = fds[1],
+		.enabled = true,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	assert_int_equal(virtio_net_create("net0", &wire->net, mac,
+}
+
+/* A card with as many pairs of queues as there are wires. */
+static inline void wires_create(struct bench *bench, struct wire *wires,
+				unsigned count)
+{
+	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
+	struct virtio_device *virtio;
+
+	bench_memory(bench);
+	for (unsigned i = 0; i < count; i++) {
+		wire_init(&wires[i]);
+		if (i)
+			wires[i - 1].net.next = &wires[i].net;
+	}
+	assert_int_equal(virtio_net_create("net0", &wires[0].net, mac,
 					   &bench->memory, &virtio),
 			 0);
 	bench_attach(bench, virtio);
+}
+
+static inline void wire_create(struct bench *bench, struct wire *wire)
+{
+	wires_create(bench, wire, 1);
 }
 
 static inline uint8_t *guest(struct bench *bench, gpa_t gpa)
