@@ -44,12 +44,20 @@ struct block_request {
 
 struct block;
 
+/* What a place in the host file is worth. */
+enum block_space {
+	BLOCK_PLACE,   /* an offset */
+	BLOCK_RESERVE, /* and the host's promise of space for it */
+	BLOCK_FILL,    /* zeros have been written to it */
+};
+
 /* A piece of a disk that is all alike, as one layer holds it. */
 struct block_extent {
 	uint64_t length;
 	bool allocated;  /* what is read comes from this layer */
-	bool zero;       /* and is known to be zeros */
-	bool compressed; /* or packed */
+	bool data;       /* which has bytes of it */
+	bool zero;       /* it is known to be zeros */
+	bool compressed; /* the bytes are packed */
 	bool placed;     /* it is as it is in the host file, at @host */
 	uint64_t host;
 };
@@ -71,6 +79,13 @@ struct block_ops {
 	 * has its old size. NULL: it has the size it has.
 	 */
 	int (*resize)(struct block *block, uint64_t size);
+	/*
+	 * Likewise. Gives a range that reads as zeros, and goes on to, a place
+	 * in the host file. Durable after a flush. 0 or -errno; part of it may
+	 * have its place then. NULL: it has.
+	 */
+	int (*allocate)(struct block *block, uint64_t offset, uint64_t length,
+			enum block_space space);
 	/* Everything in flight completed, everything volatile written out and
 	 * durable, locks released, memory freed. 0 or -errno, logged. */
 	int (*close)(struct block *block);

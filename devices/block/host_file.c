@@ -79,6 +79,18 @@ static int plain_size(struct host_file *file, uint64_t *size)
 	return 0;
 }
 
+static int plain_used(struct host_file *file, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstat(plain_fd(file), &st))
+		return -errno;
+	if (S_ISBLK(st.st_mode))
+		return plain_size(file, bytes);
+	*bytes = st.st_blocks * 512ull;
+	return 0;
+}
+
 static int plain_look(struct host_file *file, uint64_t offset, bool *hole,
 		      uint64_t *length)
 {
@@ -111,6 +123,7 @@ static const struct host_file_ops plain_ops = {
 	.allocate = plain_allocate,
 	.truncate = plain_truncate,
 	.size = plain_size,
+	.used = plain_used,
 	.look = plain_look,
 	.close = plain_close,
 };

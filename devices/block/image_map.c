@@ -14,7 +14,9 @@ int image_map_layer(struct block *block, uint64_t offset, uint64_t length,
 {
 	if (block->ops->map)
 		return block->ops->map(block, offset, length, extent);
-	*extent = (struct block_extent){ .length = length, .allocated = true };
+	*extent = (struct block_extent){ .length = length,
+					 .allocated = true,
+					 .data = true };
 	return 0;
 }
 

@@ -112,6 +112,7 @@ static const struct block_ops qcow2_ops = {
 	.submit = qcow2_submit,
 	.map = qcow2_map_extent,
 	.resize = qcow2_resize,
+	.allocate = qcow2_allocate,
 	.close = qcow2_close,
 };
 

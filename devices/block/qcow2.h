@@ -7,6 +7,7 @@
  *   qcow2_cache.c     slices of L2 tables and refcount blocks, bounded
  *   qcow2_refcount.c  which host clusters are used: allocate, free
  *   qcow2_map.c       guest offset -> extent: the cluster walk
+ *   qcow2_extent.c    the same for tools
  *   qcow2_crypt.c     clusters of data: plain, or by the image's key
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
@@ -115,6 +116,8 @@ struct qcow2 {
 	struct xts *key;       /* of an encrypted image; secret_alloc() */
 	uint8_t *crypt_buffer; /* QCOW2_BOUNCE bytes, with the key */
 
+	bool looked, preallocated; /* by qcow2_map_extent() */
+
 	bool unsynced; /* written since the last sync */
 	int error;     /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt;  /* said so already */
@@ -215,7 +218,9 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
 /* Makes the L2 table for guest @offset exist and be this image's alone. */
 int qcow2_l2_private(struct qcow2 *q, uint64_t offset);
 
-/* qcow2_map.c, qcow2_resize.c: of struct block_ops. */
+/* qcow2_extent.c, qcow2_resize.c, qcow2_write.c: of struct block_ops. */
+int qcow2_allocate(struct block *block, uint64_t offset, uint64_t length,
+		   enum block_space space);
 int qcow2_map_extent(struct block *block, uint64_t offset, uint64_t length,
 		     struct block_extent *extent);
 int qcow2_resize(struct block *block, uint64_t size);

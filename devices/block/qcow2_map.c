@@ -224,23 +224,3 @@ int qcow2_l2_private(struct qcow2 *q, uint64_t offset)
 		qcow2_free_later(q, old, 1, false);
 	return 0;
 }
-
-int qcow2_map_extent(struct block *block, uint64_t offset, uint64_t length,
-		     struct block_extent *extent)
-{
-	struct qcow2 *q = qcow2_of(block);
-	struct qcow2_extent e;
-	int err = qcow2_map(q, offset, length, &e);
-
-	if (err)
-		return err;
-	extent->length = e.length;
-	extent->allocated = e.entry.kind != QCOW2_KIND_UNALLOCATED;
-	extent->zero = e.entry.kind == QCOW2_KIND_ZERO ||
-		       e.entry.kind == QCOW2_KIND_ZERO_ALLOCATED;
-	extent->compressed = e.entry.kind == QCOW2_KIND_COMPRESSED;
-	extent->placed = e.entry.host && !extent->compressed &&
-			 !q->header.crypt_method;
-	extent->host = extent->placed ? e.entry.host : 0;
-	return 0;
-}

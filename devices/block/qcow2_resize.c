@@ -51,7 +51,7 @@ static int says_size(void *opaque, const struct qcow2_snapshot *snapshot)
 /* Guest bytes that one L2 table maps. */
 static uint64_t table_bytes(const struct qcow2 *q)
 {
-	return q->cluster_size / 8 << q->header.cluster_bits;
+	return q->cluster_size << qcow2_l2_bits(&q->header);
 }
 
 /* Takes the entries of the whole clusters [at, end), within one slice, out of
@@ -68,18 +68,14 @@ static int forget_entries(struct qcow2 *q, uint64_t at, uint64_t end)
 	if (!err)
 		err = qcow2_l2_slice(q, at, &slice, &index);
 	for (; !err && clusters; clusters--, index++) {
-		uint8_t *entry = slice->data + index * 8ul;
+		uint8_t *entry = slice->data + index * q->entry_bytes;
 		struct qcow2_entry old;
 
-		if (!get_be64(entry))
-			continue;
-		err = qcow2_entry_decode(get_be64(entry),
-					 q->header.cluster_bits,
-					 q->header.version, &old);
+		err = qcow2_l2_decode(q, entry, &old);
 		if (err)
 			return err;
 		qcow2_free_entry(q, &old, true);
-		put_be64(entry, 0);
+		qcow2_l2_put(q, entry, 0, 0, 0);
 		qcow2_cache_dirty(&q->l2_cache, slice);
 	}
 	return err;
@@ -107,14 +103,13 @@ static int forget_table(struct qcow2 *q, uint64_t index)
 		qcow2_cache_drop(q, offset);
 		qcow2_free_later(q, offset, 1, true);
 	}
-	for (uint64_t at = 0; !err && at < q->cluster_size; at += 8) {
+	for (uint64_t at = 0; !err && at < q->cluster_size;
+	     at += q->entry_bytes) {
 		struct qcow2_entry old;
 
 		err = qcow2_freed_reserve(q, 1);
 		if (!err)
-			err = qcow2_entry_decode(get_be64(table + at),
-						 q->header.cluster_bits,
-						 q->header.version, &old);
+			err = qcow2_l2_decode(q, table + at, &old);
 		if (!err)
 			qcow2_free_entry(q, &old, true);
 	}
@@ -125,7 +120,7 @@ static int forget_table(struct qcow2 *q, uint64_t index)
 /* Makes everything the tables say of the disk from @from on unallocated. */
 static int forget(struct qcow2 *q, uint64_t from)
 {
-	uint64_t step = (1ull << q->slice_bits) / 8 << q->header.cluster_bits;
+	uint64_t step = (q->cluster_size << q->slice_bits) / q->entry_bytes;
 	uint64_t at = align_up(from, q->cluster_size);
 	int err = 0;
 
@@ -175,27 +170,13 @@ static int extend_l1(struct qcow2 *q, uint64_t size)
  * backing file holds there. */
 static int clear(struct qcow2 *q, uint64_t old)
 {
-	uint64_t end = align_up(old, q->cluster_size), backed = 0;
-	struct qcow2_extent e;
-	int err = 0;
+	uint64_t end = align_up(old, q->cluster_size);
 
+	if (q->backing && end < q->backing->size)
+		end = q->backing->size;
 	if (end > q->block.size)
 		end = q->block.size;
-	if (q->backing)
-		backed = q->backing->size;
-	if (backed > q->block.size)
-		backed = q->block.size;
-	if (old < end && old % q->cluster_size) {
-		err = qcow2_map(q, old, end - old, &e);
-		if (!err &&
-		    (e.entry.kind == QCOW2_KIND_DATA ||
-		     e.entry.kind == QCOW2_KIND_COMPRESSED || old < backed))
-			err = qcow2_write_zeros(q, old, end - old);
-		old = end;
-	}
-	if (!err && old < backed)
-		err = qcow2_zero(q, old, backed - old);
-	return err;
+	return qcow2_zero(q, old, end - old);
 }
 
 static int grow(struct qcow2 *q, uint64_t size)

@@ -293,3 +293,78 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 	}
 	return 0;
 }
+
+/* Makes the bytes of new clusters zeros, with the space that was asked for. */
+static int prepare_run(struct qcow2 *q, const struct run *run,
+		       enum block_space space)
+{
+	uint64_t bytes = run->end - run->start;
+
+	qcow2_will_write(q, run->host, bytes);
+	if (space == BLOCK_FILL || !run->fresh)
+		return host_write_zeros(q->file, run->host, bytes);
+	return space == BLOCK_RESERVE
+		       ? q->file->ops->allocate(q->file, run->host, bytes)
+		       : 0;
+}
+
+/* As write_new(), of zeros that need not be written. */
+static int allocate_new(struct qcow2 *q, const struct qcow2_extent *e,
+			uint64_t offset, enum block_space space,
+			uint64_t *length)
+{
+	struct run run = {
+		.start = align_down(offset, q->sub_size),
+		.end = align_up(offset + e->length, q->sub_size),
+	};
+	int err = qcow2_l2_private(q, offset);
+
+	if (q->extended && run.end > align_up(offset + 1, q->cluster_size))
+		run.end = align_up(offset + 1, q->cluster_size);
+	if (!err)
+		err = place_run(q, &e->entry, offset, &run);
+	if (err)
+		return err;
+	err = prepare_run(q, &run, space);
+	if (!err && q->extended && run.allocated)
+		err = copy_rest(q, &run, &e->entry);
+	if (!err)
+		err = link_run(q, &run);
+	if (err)
+		unplace_run(q, &run);
+	if (run.end - offset < *length)
+		*length = run.end - offset;
+	return err;
+}
+
+/* The file covers all clusters that entries name. */
+static int cover(struct qcow2 *q)
+{
+	uint64_t size;
+	int err = q->file->ops->size(q->file, &size);
+
+	return err || size >= q->file_end
+		       ? err
+		       : q->file->ops->truncate(q->file, q->file_end);
+}
+
+int qcow2_allocate(struct block *block, uint64_t offset, uint64_t length,
+		   enum block_space space)
+{
+	struct qcow2 *q = qcow2_of(block);
+	int err = qcow2_begin_writing(q);
+
+	while (!err && length) {
+		struct qcow2_extent e;
+
+		err = q->error ? q->error : qcow2_map(q, offset, length, &e);
+		/* Zeros of an encrypted disk have to be written. */
+		if (!err && q->header.crypt_method)
+			err = qcow2_write_zeros(q, offset, e.length);
+		else if (!err && e.entry.kind != QCOW2_KIND_DATA)
+			err = allocate_new(q, &e, offset, space, &e.length);
+		offset += e.length;
+		length -= e.length;
+	}
+	return err ? err : cover(q);
+}

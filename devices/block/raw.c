@@ -90,6 +90,7 @@ static int raw_map(struct block *block, uint64_t offset, uint64_t length,
 	/* A file may end within a sector. */
 	extent->length = align_up(extent->length, BLOCK_SECTOR);
 	extent->allocated = true;
+	extent->data = !hole;
 	extent->zero = hole;
 	extent->compressed = false;
 	extent->placed = true;
@@ -110,6 +111,22 @@ static int raw_resize(struct block *block, uint64_t size)
 	return raw_flush(raw);
 }
 
+static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,
+			enum block_space space)
+{
+	struct raw *raw = container_of(block, struct raw, block);
+
+	raw->unsynced |= space != BLOCK_PLACE;
+	switch (space) {
+	case BLOCK_RESERVE:
+		return raw->file->ops->allocate(raw->file, offset, length);
+	case BLOCK_FILL:
+		return host_write_zeros(raw->file, offset, length);
+	default:
+		return 0;
+	}
+}
+
 static int raw_close(struct block *block)
 {
 	struct raw *raw = container_of(block, struct raw, block);
@@ -125,6 +142,7 @@ static const struct block_ops raw_ops = {
 	.submit = raw_submit,
 	.map = raw_map,
 	.resize = raw_resize,
+	.allocate = raw_allocate,
 	.close = raw_close,
 };
 

@@ -39,6 +39,13 @@ static const struct img_command {
 	{ "info", img_info,
 	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
 	  "         [-U|--force-share] FILE" },
+	{ "map", img_map,
+	  "[-f FMT] [--output=human|json] [-s OFFSET] [-l LENGTH]\n"
+	  "         [--start-offset=OFFSET] [--max-length=LENGTH]\n"
+	  "         [--backing-dir DIR] [-U|--force-share] FILE" },
+	{ "resize", img_resize,
+	  "[-q] [-f FMT] [--preallocation=MODE] [--shrink]\n"
+	  "         [--backing-dir DIR] FILE [+|-]SIZE" },
 	{ "snapshot", img_snapshot,
 	  "[-l | -c NAME | -a NAME | -d NAME] [-q]\n"
 	  "         [-U|--force-share] FILE" },

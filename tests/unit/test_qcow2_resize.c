@@ -29,6 +29,12 @@ static const struct change {
 	  "-b base.raw -F raw -o cluster_size=64k,compat=0.10", "true",
 	  2 * OLD },
 	{ "smaller", "-o cluster_size=512", "true", 100 << 10 },
+	{ "larger, with subclusters",
+	  "-b base.raw -F raw -o "
+	  "cluster_size=16k,extended_l2=on",
+	  "true", 3 * OLD },
+	{ "smaller, with subclusters", "-o cluster_size=16k,extended_l2=on",
+	  "true", 40 << 10 },
 	{ "smaller, within a cluster", "", "true", 33 << 10 },
 	{ "smaller, with a snapshot", "-o cluster_size=512",
 	  "qemu-img snapshot -c one top.qcow2", 5 << 10 },

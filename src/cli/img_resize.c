@@ -1,0 +1,176 @@
+/*
+ * `kvist img resize`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/img.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+struct resizing {
+	struct block_options options;
+	const char *format;
+	const char *size; /* with its sign */
+	bool quiet, shrink, preallocate;
+	enum block_space space;
+};
+
+static int parse_space(struct resizing *r, const char *text)
+{
+	static const char *const modes[] = {
+		[BLOCK_PLACE] = "metadata",
+		[BLOCK_RESERVE] = "falloc",
+		[BLOCK_FILL] = "full",
+	};
+
+	r->preallocate = strcmp(text, "off");
+	if (!r->preallocate)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		r->space = i;
+		if (!strcmp(text, modes[i]))
+			return 0;
+	}
+	log_err("Invalid preallocation mode '%s'", text);
+	return -EINVAL;
+}
+
+/* The new size, from what is given and the old. */
+static int new_size(const struct resizing *r, uint64_t old, uint64_t *size)
+{
+	bool more = *r->size == '+', less = *r->size == '-';
+	int err = img_parse_size(r->size + (more || less), size);
+
+	if (err) {
+		log_err("Parameter 'size' expects a non-negative number below "
+			"2^64; optional suffix k, M, G, T, P or E means kilo-, "
+			"mega-, giga-, tera-, peta- and exabytes, "
+			"respectively.");
+		return err;
+	}
+	if (more)
+		*size += old;
+	else if (less)
+		*size = *size < old ? old - *size : 0;
+	if (!*size || *size > INT64_MAX) {
+		log_err("New image size must be positive");
+		return -EINVAL;
+	}
+	if (*size % BLOCK_SECTOR) {
+		log_err("The new size must be a multiple of 512");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check(const struct resizing *r, const struct block *disk,
+		 uint64_t size)
+{
+	if (size <= disk->size && r->preallocate) {
+		log_err("Preallocation can only be used for growing images");
+		return -EINVAL;
+	}
+	if (size < disk->size && !r->shrink) {
+		log_err("Use the --shrink option to perform a shrink "
+			"operation; all data beyond the new end are lost.");
+		return -EINVAL;
+	}
+	if (r->options.format == BLOCK_RAW && r->preallocate &&
+	    r->space == BLOCK_PLACE) {
+		log_err("Unsupported preallocation mode: metadata");
+		return -EINVAL;
+	}
+	if (!disk->ops->resize) {
+		log_err("%s: this kind of disk has the size it has",
+			disk->name);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static const char *why(int err)
+{
+	return err == -ENOTSUP ? "its snapshots do not say how large they are; "
+				 "convert it to compat=1.1, or delete them"
+	       : err == -EFBIG ? "larger than its clusters allow; convert it "
+				 "with a larger cluster_size"
+			       : strerror(-err);
+}
+
+static int resize(const struct resizing *r, struct block *disk)
+{
+	uint64_t old = disk->size, size;
+	int err = new_size(r, old, &size);
+
+	if (!err)
+		err = check(r, disk, size);
+	if (err)
+		return err;
+	err = disk->ops->resize(disk, size);
+	if (!err && r->preallocate && disk->ops->allocate) {
+		err = disk->ops->allocate(disk, old, size - old, r->space);
+		/* Without the space it is not what was asked for. */
+		if (err)
+			disk->ops->resize(disk, old);
+	}
+	if (err)
+		log_err("%s: cannot be resized: %s", disk->name, why(err));
+	return err;
+}
+
+static int run(struct resizing *r)
+{
+	struct block *disk;
+	int err, closed;
+
+	if (img_find_format(r->options.path, r->format, false,
+			    &r->options.format) ||
+	    block_open(&r->options, &disk))
+		return IMG_ERROR;
+	err = resize(r, disk);
+	closed = block_close(disk);
+	if (err || closed)
+		return IMG_ERROR;
+	if (!r->quiet)
+		puts("Image resized.");
+	return 0;
+}
+
+int img_resize(int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "help", 0, 0, 'h' },   { "preallocation", 1, 0, 'P' },
+		{ "shrink", 0, 0, 'S' }, { "backing-dir", 1, 0, 'D' },
+		{ "quiet", 0, 0, 'q' },  { 0 }
+	};
+	struct resizing r = { 0 };
+	int option;
+
+	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))
+		return img_help();
+	if (argc < 3)
+		return img_usage("Not enough arguments");
+	/* The size comes last: one below zero is no option. */
+	r.size = argv[--argc];
+	argv[argc] = NULL;
+	while ((option = img_option(argc, argv, ":hf:q", names)) >= 0) {
+		if (option == '?' || option == 'h')
+			return option == '?' ? IMG_ERROR : img_help();
+		if (option == 'f')
+			r.format = optarg;
+		else if (option == 'q')
+			r.quiet = true;
+		else if (option == 'S')
+			r.shrink = true;
+		else if (option == 'D')
+			r.options.backing_dir = optarg;
+		else if (parse_space(&r, optarg))
+			return IMG_ERROR;
+	}
+	if (optind != argc - 1)
+		return img_usage("Expecting image file name and size");
+	r.options.path = argv[optind];
+	return run(&r);
+}
