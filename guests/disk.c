@@ -2,7 +2,8 @@
  * What a disk offers besides reads and writes. Options: queues=N how many there
  * are, serial=TEXT what GET_ID answers, discard=SECTORS the alignment it tells
  * (0: it is not offered), unflushed=BYTE writes 64 KiB of it at 1 MiB with the
- * cache off, says so, and waits to be killed.
+ * cache off, says so, and waits to be killed, grow=SECTORS waits until it has
+ * that size, and writes the last sector.
  */
 #include "guests/lib/blk.h"
 #include "guests/lib/cpu.h"
@@ -213,6 +214,45 @@ static void unflushed(uint8_t byte)
 		cpu_halt();
 }
 
+static void config_interrupt(struct trap *trap)
+{
+	(void)trap;
+	interrupts[0]++;
+	apic_write(APIC_EOI, 0);
+}
+
+/* The host makes the disk larger, and an interrupt says so. */
+static void grow(uint64_t sectors)
+{
+	struct virtio *dev = &disks[0].dev;
+
+	start(BIT(VIRTIO_BLK_F_FLUSH), 1);
+	CHECK(disks[0].sectors < sectors, "the disk is smaller at first");
+	trap_set(VECTOR, config_interrupt);
+	if (dev->msix_cap) {
+		virtio_msix_set(dev, 0, VECTOR, false);
+		CHECK_EQ(virtio_msix_vector(dev, -1, 0), 0,
+			 "MSI-X entry of the configuration, read back");
+		virtio_msix_enable(dev, true);
+	} else {
+		ioapic_route((int)dev->gsi, VECTOR, false);
+	}
+	print("ready\n");
+	__asm__ volatile("sti");
+	while (!interrupts[0])
+		cpu_pause();
+	__asm__ volatile("cli");
+	if (!dev->msix_cap)
+		CHECK_EQ(virtio_isr(dev), 2, "the reason of the interrupt");
+	CHECK_EQ(virtio_config64(dev, 0), sectors, "the new size");
+	memset(OUT, 0x99, SECTOR);
+	CHECK_EQ(blk_write(&disks[0], sectors - 1, OUT, SECTOR), 0,
+		 "status of a write at the new end");
+	CHECK_EQ(blk_write(&disks[0], sectors, OUT, SECTOR), VIRTIO_BLK_S_IOERR,
+		 "status of a write past the new end");
+	print("grown\n");
+}
+
 int guest_main(void)
 {
 	CHECK(blk_find(&disks[0], 0), "the disk is there");
@@ -220,6 +260,10 @@ int guest_main(void)
 	pic_init(VECTOR_FIRST, 0);
 	if (option("unflushed"))
 		unflushed((uint8_t)option_number("unflushed", 0));
+	if (option("grow")) {
+		grow(option_number("grow", 0));
+		return 0;
+	}
 	test_queues((uint32_t)option_number("queues", 1));
 	if (option("serial"))
 		test_serial();

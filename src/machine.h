@@ -84,7 +84,7 @@ struct machine {
 	int nr_virtio;
 	struct watch disk_stopped; /* eventfd */
 	bool paused;               /* by a disk */
-	struct watch links; /* the host's network interfaces */
+	struct watch links;        /* the host's network interfaces */
 
 	struct watch end; /* vm.end_fd */
 	struct guest_error triple_faults;

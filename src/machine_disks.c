@@ -52,6 +52,17 @@ void machine_retry_disks(struct machine *m)
 		vm_start(&m->vm);
 }
 
+static bool resize(struct virtio_device *virtio)
+{
+	virtio_blk_resize(virtio);
+	return true;
+}
+
+void machine_resize_disks(struct machine *m)
+{
+	each_disk(m, resize);
+}
+
 void machine_disk_stops(void *machine)
 {
 	struct machine *m = machine;

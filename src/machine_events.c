@@ -30,6 +30,9 @@ static void machine_signalled(struct watch *watch, uint32_t events)
 	case SIGCONT:
 		machine_retry_disks(m);
 		break;
+	case SIGUSR2:
+		machine_resize_disks(m);
+		break;
 	default:
 		vm_end(&m->vm, END_SIGNAL, info.ssi_signo);
 	}
@@ -73,6 +76,7 @@ static int machine_take_signals(struct machine *m)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPWR);
 	sigaddset(&set, SIGCONT);
+	sigaddset(&set, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	m->signals = (struct watch){
 		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),

@@ -29,6 +29,9 @@ void machine_disk_stops(void *machine);
  * again. */
 void machine_retry_disks(struct machine *m);
 
+/* Looks how large the disks are now. */
+void machine_resize_disks(struct machine *m);
+
 /* A stage: signals, --timeout, and what is put off until the guest runs. Until
  * here a signal ends the process at once, however long the opening of a disk
  * takes; no byte of a guest is written yet. */

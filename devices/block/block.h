@@ -86,6 +86,9 @@ struct block_ops {
 	 */
 	int (*allocate)(struct block *block, uint64_t offset, uint64_t length,
 			enum block_space space);
+	/* Asks the host how large the file is now, and sets size. Nothing is in
+	 * flight. 0 or -errno, logged. NULL where the format says the size. */
+	int (*refresh)(struct block *block);
 	/* Everything in flight completed, everything volatile written out and
 	 * durable, locks released, memory freed. 0 or -errno, logged. */
 	int (*close)(struct block *block);

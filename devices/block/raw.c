@@ -138,11 +138,37 @@ static int raw_close(struct block *block)
 	return err;
 }
 
+/* The size of the disk: that of the file, in whole sectors. */
+static int raw_size(struct host_file *file, const char *name, uint64_t *size)
+{
+	int err = file->ops->size(file, size);
+
+	if (!err && *size > INT64_MAX - BLOCK_SECTOR)
+		err = -EFBIG;
+	if (err)
+		log_err("disk %s: cannot tell its size: %s", name,
+			strerror(-err));
+	*size = align_up(*size, BLOCK_SECTOR);
+	return err;
+}
+
+static int raw_refresh(struct block *block)
+{
+	struct raw *raw = container_of(block, struct raw, block);
+	uint64_t size;
+	int err = raw_size(raw->file, block->name, &size);
+
+	if (!err)
+		block->size = size;
+	return err;
+}
+
 static const struct block_ops raw_ops = {
 	.submit = raw_submit,
 	.map = raw_map,
 	.resize = raw_resize,
 	.allocate = raw_allocate,
+	.refresh = raw_refresh,
 	.close = raw_close,
 };
 
@@ -151,16 +177,10 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 {
 	struct raw *raw;
 	uint64_t size;
-	int err;
+	int err = raw_size(file, name, &size);
 
-	err = file->ops->size(file, &size);
-	if (!err && size > INT64_MAX - BLOCK_SECTOR)
-		err = -EFBIG;
-	if (err) {
-		log_err("disk %s: cannot tell its size: %s", name,
-			strerror(-err));
+	if (err)
 		return err;
-	}
 	raw = calloc(1, sizeof(*raw));
 	if (!raw || !(raw->block.name = strdup(name))) {
 		free(raw);
@@ -169,7 +189,7 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 	}
 	raw->file = file;
 	raw->block.ops = &raw_ops;
-	raw->block.size = align_up(size, BLOCK_SECTOR);
+	raw->block.size = size;
 	raw->block.block_size = HOST_BLOCK;
 	raw->block.discard_unit = HOST_BLOCK;
 	raw->block.read_only = read_only;

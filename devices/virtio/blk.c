@@ -1,6 +1,7 @@
 #include "devices/virtio/blk_parts.h"
 
 #include "devices/virtio/blk_config.h"
+#include "util/bytes.h"
 #include "util/checked.h"
 #include "util/log.h"
 
@@ -131,7 +132,8 @@ static int blk_start(struct virtio_device *virtio)
 
 static void set_writeback(struct virtio_blk *blk, bool on)
 {
-	blk->virtio.config[offsetof(struct virtio_blk_config, wce)] = on;
+	virtio_config_set(&blk->virtio, offsetof(struct virtio_blk_config, wce),
+			  &(uint8_t){ on }, 1);
 	__atomic_store_n(&blk->writeback, on, __ATOMIC_RELAXED);
 }
 
@@ -171,6 +173,27 @@ static void set_retry(struct virtio_device *virtio)
 void virtio_blk_retry(struct virtio_device *virtio)
 {
 	virtio_still(virtio, set_retry);
+}
+
+/* With the transport's lock, and without a worker. */
+static void resize(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+	uint64_t old = blk->block->size, capacity;
+
+	if (!blk->block->ops->refresh || blk->block->ops->refresh(blk->block) ||
+	    blk->block->size == old)
+		return;
+	log_info("disk %s: was %" PRIu64 " bytes, is now %" PRIu64,
+		 blk->block->name, old, blk->block->size);
+	capacity = htole64(blk->block->size / BLOCK_SECTOR);
+	virtio_config_set(virtio, 0, &capacity, sizeof(capacity));
+	virtio_config_changed(virtio);
+}
+
+void virtio_blk_resize(struct virtio_device *virtio)
+{
+	virtio_still(virtio, resize);
 }
 
 static int limit_start(struct virtio_blk *blk)

@@ -38,5 +38,8 @@ int virtio_blk_create(const char *name, struct block *block,
  * those again. */
 bool virtio_blk_holds(struct virtio_device *virtio);
 void virtio_blk_retry(struct virtio_device *virtio);
+/* Main thread. Asks the host how large the disk is now, and tells the guest if
+ * that has changed. */
+void virtio_blk_resize(struct virtio_device *virtio);
 
 #endif

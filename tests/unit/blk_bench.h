@@ -30,6 +30,7 @@ struct disk {
 	bool closed;
 	struct block_request *held; /* worker */
 	unsigned submitted;         /* atomic */
+	uint64_t new_size;          /* what refresh finds */
 };
 
 static inline void disk_perform(struct disk *disk,
@@ -105,7 +106,14 @@ static inline void disk_release(struct disk *disk)
 	assert_int_equal(write(disk->block.event_fd, &one, sizeof(one)), 8);
 }
 
+static inline int disk_refresh(struct block *block)
+{
+	block->size = container_of(block, struct disk, block)->new_size;
+	return 0;
+}
+
 static const struct block_ops disk_ops = {
+	.refresh = disk_refresh,
 	.submit = disk_submit,
 	.reap = disk_reap,
 	.close = disk_close,

@@ -236,6 +236,36 @@ static void requests_above_the_limit_wait_for_the_timer(void **state)
 	bench_end(&bench);
 }
 
+static void a_new_size_is_told_to_the_driver(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+	uint32_t generation;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	/* Before there is a driver, nobody is told. */
+	disk.new_size = DISK_BYTES - 1024;
+	virtio_blk_resize(bench.virtio);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 62);
+	assert_int_equal(bench.config_interrupts, 0);
+	bench_up(&bench, FEATURES, SIZE);
+	simple(&bench, VIRTIO_BLK_T_IN, 62, 512, true);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_IOERR);
+	disk.new_size = DISK_BYTES;
+	generation = bench.virtio->generation;
+	virtio_blk_resize(bench.virtio);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 64);
+	assert_int_equal(bench.config_interrupts, 1);
+	assert_int_not_equal(bench.virtio->generation, generation);
+	simple(&bench, VIRTIO_BLK_T_IN, 63, 512, true);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
+	/* The same once more is no news. */
+	virtio_blk_resize(bench.virtio);
+	assert_int_equal(bench.config_interrupts, 1);
+	bench_end(&bench);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
 	cmocka_unit_test(a_driver_may_switch_the_cache_off),
@@ -244,6 +274,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_the_host_cannot_do_waits_and_is_tried_again),
 	cmocka_unit_test(the_guests_own_mistakes_stop_nothing),
 	cmocka_unit_test(a_reset_forgets_what_waits),
+	cmocka_unit_test(a_new_size_is_told_to_the_driver),
 	cmocka_unit_test(requests_above_the_limit_wait_for_the_timer),
 };
 
