@@ -15,6 +15,7 @@ static const struct command commands[] = {
 	{ "demo", cmd_demo, "boot a tiny guest and show how it runs" },
 	{ "img", cmd_img, "make and inspect disk images" },
 	{ "io", cmd_io, "read and write disk images by hand" },
+	{ "net", cmd_net, "show, make and remove bridges of the host" },
 	{ "version", cmd_version, "print the version" },
 };
 

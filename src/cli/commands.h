@@ -15,6 +15,7 @@ int cmd_run(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_img(int argc, char **argv);
 int cmd_io(int argc, char **argv);
+int cmd_net(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 #endif

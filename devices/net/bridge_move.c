@@ -1,0 +1,419 @@
+#include "devices/net/bridge_move.h"
+
+#include "devices/net/bridge.h"
+#include "devices/net/bridge_info.h"
+#include "devices/net/host_config.h"
+#include "devices/net/netif.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <linux/if_arp.h>
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The steps. MAKE and JOIN are undone by their opposites; what is taken off is
+ * put back, and the other way round. DELETE is always the last, and is never
+ * undone.
+ */
+enum step_kind {
+	STEP_MAKE,
+	STEP_JOIN,
+	STEP_UP,
+	STEP_TAKE_OFF,
+	STEP_PUT_ON,
+	STEP_DELETE,
+};
+
+struct step {
+	enum step_kind kind;
+	size_t item; /* of the configuration that moves */
+};
+
+struct move {
+	struct netlink nl;
+	const char *bridge;
+	const char *port; /* or NULL */
+	int port_index;
+	bool port_up;          /* it was before */
+	struct ifreq mac, mtu; /* the port's */
+	struct host_config config;
+	const char *from, *to; /* whose the configuration is and will be */
+	struct step *steps;
+	size_t nr_steps;
+	int fault;
+};
+
+static int index_of(const char *name)
+{
+	struct ifreq ifr = { 0 };
+	int err = netif_request(name, SIOCGIFINDEX, &ifr);
+
+	return err ? err : ifr.ifr_ifindex;
+}
+
+static int port_master(struct move *m, const char *bridge)
+{
+	struct ifreq ifr = { .ifr_ifindex = m->port_index };
+
+	return netif_request(bridge, SIOCBRADDIF, &ifr);
+}
+
+static int port_release(struct move *m)
+{
+	struct ifreq ifr = { .ifr_ifindex = m->port_index };
+
+	return netif_request(m->bridge, SIOCBRDELIF, &ifr);
+}
+
+static int link_delete(struct move *m)
+{
+	struct ifinfomsg info = { .ifi_index = index_of(m->bridge) };
+	struct netlink_msg msg;
+
+	if (info.ifi_index < 0)
+		return info.ifi_index;
+	netlink_begin(&msg, RTM_DELLINK, 0, &info, sizeof(info));
+	return netlink_do(&m->nl, &msg);
+}
+
+/* The port's address is the host's on the wire, and stays that. */
+static int make(struct move *m)
+{
+	int err = bridge_make(m->bridge, m->port ? m->mtu.ifr_mtu : 0, false);
+
+	if (err || !m->port)
+		return err;
+	err = netif_request(m->bridge, SIOCSIFHWADDR, &m->mac);
+	if (err)
+		link_delete(m);
+	return err;
+}
+
+static int port_set(struct move *m, bool up)
+{
+	struct ifreq ifr = { 0 };
+	int err = netif_request(m->port, SIOCGIFFLAGS, &ifr);
+
+	if (err)
+		return err;
+	if (up)
+		ifr.ifr_flags |= IFF_UP;
+	else
+		ifr.ifr_flags &= ~IFF_UP;
+	return netif_request(m->port, SIOCSIFFLAGS, &ifr);
+}
+
+static int put_on(struct move *m, size_t item, const char *name)
+{
+	return host_item_add(&m->nl, &m->config, item, index_of(name), name);
+}
+
+static int take_off(struct move *m, size_t item, const char *name)
+{
+	return host_item_remove(&m->nl, &m->config, item, index_of(name));
+}
+
+static int step_do(struct move *m, const struct step *step)
+{
+	switch (step->kind) {
+	case STEP_MAKE:
+		return make(m);
+	case STEP_JOIN:
+		return port_master(m, m->bridge);
+	case STEP_UP:
+		return port_set(m, true);
+	case STEP_TAKE_OFF:
+		return take_off(m, step->item, m->from);
+	case STEP_PUT_ON:
+		return put_on(m, step->item, m->to);
+	case STEP_DELETE:
+		return link_delete(m);
+	}
+	return -EINVAL;
+}
+
+static int step_undo(struct move *m, const struct step *step)
+{
+	switch (step->kind) {
+	case STEP_MAKE:
+		return link_delete(m);
+	case STEP_JOIN:
+		return port_release(m);
+	case STEP_UP:
+		return m->port_up ? 0 : port_set(m, false);
+	case STEP_TAKE_OFF:
+		return put_on(m, step->item, m->from);
+	case STEP_PUT_ON:
+		return take_off(m, step->item, m->to);
+	case STEP_DELETE:
+		break;
+	}
+	return 0;
+}
+
+/* What a step is about, for a sentence that begins with "cannot". */
+static const char *step_text(const struct move *m, const struct step *step,
+			     char text[160])
+{
+	char item[80];
+
+	switch (step->kind) {
+	case STEP_MAKE:
+		return "make it";
+	case STEP_JOIN:
+		snprintf(text, 160, "make %s its port", m->port);
+		return text;
+	case STEP_UP:
+		snprintf(text, 160, "bring %s up", m->port);
+		return text;
+	case STEP_DELETE:
+		return "remove it";
+	default:
+		snprintf(text, 160, "%s %s %s %s",
+			 step->kind == STEP_TAKE_OFF ? "take" : "put",
+			 host_item_text(&m->config, step->item, item),
+			 step->kind == STEP_TAKE_OFF ? "off" : "onto",
+			 step->kind == STEP_TAKE_OFF ? m->from : m->to);
+		return text;
+	}
+}
+
+static void undo(struct move *m, size_t count)
+{
+	char text[160];
+
+	while (count--) {
+		int err = step_undo(m, &m->steps[count]);
+
+		if (err)
+			log_err("net bridge %s: cannot undo this: %s: %s; see "
+				"ip address and ip route",
+				m->bridge, step_text(m, &m->steps[count], text),
+				strerror(-err));
+	}
+}
+
+static int move_run(struct move *m)
+{
+	char text[160];
+
+	for (size_t i = 0; i < m->nr_steps; i++) {
+		int err = (int)i == m->fault ? -EIO : step_do(m, &m->steps[i]);
+
+		if (!err)
+			continue;
+		if (err == -EPERM)
+			log_err("net bridge %s: no right to change the host's "
+				"network (CAP_NET_ADMIN): run as root",
+				m->bridge);
+		else
+			log_err("net bridge %s: cannot %s: %s; nothing was "
+				"changed",
+				m->bridge, step_text(m, &m->steps[i], text),
+				strerror(-err));
+		undo(m, i);
+		return err;
+	}
+	return 0;
+}
+
+/* Remembers what is on m->from, and plans to have it on m->to, between the
+ * steps @before and those @after. */
+static int move_plan(struct move *m, const enum step_kind *before, size_t first,
+		     const enum step_kind *after, size_t last)
+{
+	int err = 0, index = m->from ? index_of(m->from) : 0;
+	size_t items;
+
+	if (index < 0)
+		err = index;
+	else if (m->from)
+		err = host_config_read(&m->nl, index, m->from, &m->config);
+	items = m->config.nr_items;
+	if (!err) {
+		m->steps = calloc(first + 2 * items + last, sizeof(*m->steps));
+		err = m->steps ? 0 : -ENOMEM;
+	}
+	if (err == -EOPNOTSUPP) {
+		log_err("net bridge %s: %s has a route with several next hops, "
+			"or with a next hop object: take it off first, see ip "
+			"route",
+			m->bridge, m->from);
+		return err;
+	}
+	if (err) {
+		log_err("net bridge %s: %s", m->bridge, strerror(-err));
+		return err;
+	}
+	for (size_t i = 0; i < first; i++)
+		m->steps[m->nr_steps++].kind = before[i];
+	/* What depends on something else stands behind it. */
+	for (size_t i = items; i-- && m->to;)
+		m->steps[m->nr_steps++] = (struct step){ STEP_TAKE_OFF, i };
+	for (size_t i = 0; i < items && m->to; i++)
+		m->steps[m->nr_steps++] = (struct step){ STEP_PUT_ON, i };
+	for (size_t i = 0; i < last; i++)
+		m->steps[m->nr_steps++].kind = after[i];
+	return 0;
+}
+
+static int move_all(struct move *m, const enum step_kind *before, size_t first,
+		    const enum step_kind *after, size_t last)
+{
+	int err = netlink_open(&m->nl);
+
+	if (err) {
+		log_err("net bridge %s: %s", m->bridge, strerror(-err));
+		return err;
+	}
+	err = move_plan(m, before, first, after, last);
+	if (!err)
+		err = move_run(m);
+	free(m->steps);
+	host_config_free(&m->config);
+	netlink_close(&m->nl);
+	return err;
+}
+
+static int refuse(const char *bridge, int err, const char *what)
+{
+	log_err("net bridge %s: %s", bridge, what);
+	return err;
+}
+
+/* What there is to know of the port before it becomes one. */
+static int port_look(struct move *m)
+{
+	struct ifreq flags = { 0 };
+	int err;
+
+	m->port_index = index_of(m->port);
+	if (m->port_index < 0) {
+		log_err("net bridge %s: port %s: %s; ip link lists what there "
+			"is",
+			m->bridge, m->port,
+			m->port_index == -ENODEV ? "no such interface"
+						 : strerror(-m->port_index));
+		return m->port_index;
+	}
+	err = netif_request(m->port, SIOCGIFFLAGS, &flags);
+	if (!err)
+		err = netif_request(m->port, SIOCGIFMTU, &m->mtu);
+	if (!err)
+		err = netif_request(m->port, SIOCGIFHWADDR, &m->mac);
+	if (err) {
+		log_err("net bridge %s: port %s: %s", m->bridge, m->port,
+			strerror(-err));
+		return err;
+	}
+	if (m->mac.ifr_hwaddr.sa_family != ARPHRD_ETHER ||
+	    netif_is(m->port, "bridge")) {
+		log_err("net bridge %s: port %s: only an Ethernet card can be "
+			"one",
+			m->bridge, m->port);
+		return -EINVAL;
+	}
+	m->port_up = flags.ifr_flags & IFF_UP;
+	return 0;
+}
+
+static int port_is_free(const struct move *m)
+{
+	struct bridge_info info;
+	const struct bridge_link *link;
+	int err = bridge_info_read(&info);
+
+	if (err)
+		return refuse(m->bridge, err, strerror(-err));
+	link = bridge_info_find(&info, m->port_index);
+	if (link) {
+		const struct bridge_link *of =
+			bridge_info_find(&info, link->master);
+
+		log_err("net bridge %s: %s is a port of %s already", m->bridge,
+			m->port, of ? of->name : "another bridge");
+		err = -EBUSY;
+	}
+	bridge_info_free(&info);
+	return err;
+}
+
+int bridge_adopt(const char *bridge, const char *port, int fault)
+{
+	static const enum step_kind before[] = { STEP_MAKE, STEP_JOIN,
+						 STEP_UP };
+	struct move m = { .bridge = bridge,
+			  .port = port,
+			  .from = port,
+			  .to = port ? bridge : NULL,
+			  .fault = fault };
+	int err;
+
+	if (!*bridge || strlen(bridge) >= IFNAMSIZ)
+		return refuse(bridge, -EINVAL, "a name has 1 to 15 characters");
+	if (!netif_exists(bridge))
+		return refuse(bridge, -EEXIST,
+			      "there is an interface of that name already");
+	err = port ? port_look(&m) : 0;
+	if (!err && port)
+		err = port_is_free(&m);
+	if (err)
+		return err;
+	return move_all(&m, before, port ? 3 : 1, NULL, 0);
+}
+
+/* The one port of the bridge to *port, or "" when it has none. */
+static int only_port(const struct bridge_info *info, const char *bridge,
+		     char port[IFNAMSIZ])
+{
+	int index = index_of(bridge);
+
+	*port = '\0';
+	for (size_t i = 0; i < info->nr_links; i++) {
+		const struct bridge_link *link = &info->links[i];
+
+		if (link->master != index)
+			continue;
+		if (netif_is(link->name, "tap")) {
+			log_err("net bridge %s: a guest is on it by the tap "
+				"%s: end that, or: ip link set %s nomaster",
+				bridge, link->name, link->name);
+			return -EBUSY;
+		}
+		if (*port) {
+			log_err("net bridge %s: it has several ports, and "
+				"which one its addresses belong to is not "
+				"known: leave one: ip link set %s nomaster",
+				bridge, link->name);
+			return -EBUSY;
+		}
+		memcpy(port, link->name, IFNAMSIZ);
+	}
+	return 0;
+}
+
+int bridge_dissolve(const char *bridge, int fault)
+{
+	static const enum step_kind after[] = { STEP_DELETE };
+	struct move m = { .bridge = bridge, .from = bridge, .fault = fault };
+	struct bridge_info info;
+	char port[IFNAMSIZ];
+	int err = netif_exists(bridge);
+
+	if (err || !netif_is(bridge, "bridge"))
+		return refuse(bridge, -ENODEV,
+			      "there is no such bridge; kvist net show lists "
+			      "them");
+	err = bridge_info_read(&info);
+	if (err)
+		return refuse(bridge, err, strerror(-err));
+	err = only_port(&info, bridge, port);
+	bridge_info_free(&info);
+	if (err)
+		return err;
+	m.port = m.to = *port ? port : NULL;
+	return move_all(&m, NULL, 0, after, 1);
+}
