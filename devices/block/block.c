@@ -36,6 +36,14 @@ void block_submit(struct block *block, struct block_request *request)
 		block->ops->submit(block, request);
 }
 
+void block_wait(struct block *block)
+{
+	struct pollfd pfd = { .fd = block->event_fd, .events = POLLIN };
+
+	if (poll(&pfd, 1, -1) > 0)
+		block_reap(block);
+}
+
 /* A request somebody waits for. */
 struct waiter {
 	struct block_request request;
@@ -56,12 +64,9 @@ static int submit_and_wait(struct block *block, struct waiter *waiter)
 	waiter->request.done = wake;
 	waiter->finished = false;
 	block_submit(block, &waiter->request);
-	while (!waiter->finished) {
-		struct pollfd pfd = { .fd = block->event_fd, .events = POLLIN };
-
-		if (poll(&pfd, 1, -1) > 0)
-			block->ops->reap(block);
-	}
+	block_kick(block);
+	while (!waiter->finished)
+		block_wait(block);
 	return waiter->err;
 }
 
@@ -71,6 +76,11 @@ int block_transfer(struct block *block, enum block_op op,
 {
 	int err = 0;
 
+	if (length && op == BLOCK_READ && block->ops->read)
+		return range_within(offset, length, block->size)
+			       ? block->ops->read(block, iov, iovcnt, skip,
+						  length, offset)
+			       : -EINVAL;
 	while (length && !err) {
 		struct iovec part[TRANSFER_BATCH];
 		struct waiter waiter = { 0 };

@@ -64,7 +64,11 @@ struct block_extent {
 
 struct block_ops {
 	void (*submit)(struct block *block, struct block_request *request);
-	/* Completes what has finished. NULL when all complete in submit(). */
+	/* Hands all that was submitted to the host at once, and may complete
+	 * some of it. NULL when there is nothing to hand over. */
+	void (*kick)(struct block *block);
+	/* Completes what has finished; what the requests that follow from it
+	 * need is kicked by the caller. NULL when all complete in submit(). */
 	void (*reap)(struct block *block);
 	/*
 	 * For tools, between requests. What this layer holds of [offset,
@@ -89,6 +93,10 @@ struct block_ops {
 	/* Asks the host how large the file is now, and sets size. Nothing is in
 	 * flight. 0 or -errno, logged. NULL where the format says the size. */
 	int (*refresh)(struct block *block);
+	/* Reads at once, past everything in flight and completing none of it:
+	 * for the layer above. NULL where submit() does so. */
+	int (*read)(struct block *block, const struct iovec *iov, int iovcnt,
+		    uint64_t skip, uint64_t length, uint64_t offset);
 	/* Everything in flight completed, everything volatile written out and
 	 * durable, locks released, memory freed. 0 or -errno, logged. */
 	int (*close)(struct block *block);
@@ -109,8 +117,30 @@ struct block {
  * Checks the request against the device (range, alignment, read-only) and
  * hands it to the layer; a request that fails the checks is completed with
  * -EINVAL or -EROFS. The layer below may rely on the checks.
+ *
+ * What was submitted need not start before block_kick(): whoever has many
+ * requests submits them all, then kicks once.
  */
 void block_submit(struct block *block, struct block_request *request);
+
+static inline void block_kick(struct block *block)
+{
+	if (block->ops->kick)
+		block->ops->kick(block);
+}
+
+/* For when event_fd is readable: completes what has finished, and starts what
+ * was submitted on the way. */
+static inline void block_reap(struct block *block)
+{
+	if (block->ops->reap)
+		block->ops->reap(block);
+	block_kick(block);
+}
+
+/* The same, but waits until event_fd is readable. Something must be in flight
+ * after block_kick(), which may have completed all there was. */
+void block_wait(struct block *block);
 
 static inline int block_close(struct block *block)
 {
@@ -120,11 +150,28 @@ static inline int block_close(struct block *block)
 /* How the user named a disk: --disk FILE[,format=...][,readonly]. */
 enum block_format { BLOCK_QCOW2, BLOCK_RAW };
 
+/* Who does the I/O that requests wait for. */
+enum block_io {
+	BLOCK_IO_NOW,     /* the thread that submits it, at once */
+	BLOCK_IO_AUTO,    /* one of the two below, as the host allows */
+	BLOCK_IO_URING,   /* the kernel; threads where it is not allowed */
+	BLOCK_IO_THREADS, /* threads of the disk's own */
+};
+
+/* What the host's page cache is to the disk, in QEMU's words. */
+enum block_cache {
+	BLOCK_CACHE_WRITEBACK, /* data go through it; a flush writes it out */
+	BLOCK_CACHE_NONE,      /* data go past it (O_DIRECT) */
+	BLOCK_CACHE_UNSAFE,    /* as writeback, and flushes do nothing */
+};
+
 struct block_options {
 	const char *path;
 	enum block_format format;
 	bool read_only;
 	bool unlocked; /* read-only: look at it though somebody writes to it */
+	enum block_io io;
+	enum block_cache cache;
 	/* A further folder in which backing and data files are allowed, besides
 	 * the image's own folder tree; or NULL. */
 	const char *backing_dir;

@@ -4,34 +4,71 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/engine.h"
 #include "util/checked.h"
 #include "util/iov.h"
 
-/* Vectors handed to the host in one call: enough for a request of 256 KiB in
- * pages, and 1 KiB of stack per layer of a backing chain. */
-#define IOV_BATCH 64
+/* Aligned for the host when it goes past its page cache: a disk's sector, and
+ * what any kernel takes as a buffer. */
+#define DIRECT_ALIGN  512
+#define DIRECT_BUFFER 4096
+/* Requests this large are not worth an aligned copy: the page cache, then. */
+#define BOUNCE_MAX    (64u << 20)
 
-const uint8_t host_zeros[HOST_ZEROS_LEN];
+const uint8_t host_zeros[HOST_ZEROS_LEN]
+	__attribute__((aligned(HOST_ZEROS_LEN)));
 
 struct plain_file {
 	struct host_file file;
 	int fd;
+	int direct_fd; /* the same with O_DIRECT, or -1 */
+	struct engine *engine;
+	bool unsafe;
 };
+
+static struct plain_file *to_plain(struct host_file *file)
+{
+	return container_of(file, struct plain_file, file);
+}
 
 static int plain_fd(struct host_file *file)
 {
-	return container_of(file, struct plain_file, file)->fd;
+	return to_plain(file)->fd;
+}
+
+static bool aligned(const struct iovec *iov, int iovcnt, uint64_t offset)
+{
+	uint64_t bits = offset;
+
+	for (int i = 0; i < iovcnt; i++)
+		bits |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
+	return bits % DIRECT_ALIGN == 0;
+}
+
+/* What is not aligned goes through the page cache here. The kernel keeps that
+ * and direct I/O consistent for one after the other; they meet at one time, in
+ * what plain_submit() does, only in different pages. */
+static int sync_fd(struct host_file *file, const struct iovec *iov, int iovcnt,
+		   uint64_t offset)
+{
+	const struct plain_file *plain = to_plain(file);
+
+	return plain->direct_fd >= 0 && aligned(iov, iovcnt, offset)
+		       ? plain->direct_fd
+		       : plain->fd;
 }
 
 static ssize_t plain_preadv(struct host_file *file, const struct iovec *iov,
 			    int iovcnt, uint64_t offset)
 {
-	ssize_t n = preadv(plain_fd(file), iov, iovcnt, offset);
+	ssize_t n =
+		preadv(sync_fd(file, iov, iovcnt, offset), iov, iovcnt, offset);
 
 	return n < 0 ? -errno : n;
 }
@@ -39,13 +76,16 @@ static ssize_t plain_preadv(struct host_file *file, const struct iovec *iov,
 static ssize_t plain_pwritev(struct host_file *file, const struct iovec *iov,
 			     int iovcnt, uint64_t offset)
 {
-	ssize_t n = pwritev(plain_fd(file), iov, iovcnt, offset);
+	ssize_t n = pwritev(sync_fd(file, iov, iovcnt, offset), iov, iovcnt,
+			    offset);
 
 	return n < 0 ? -errno : n;
 }
 
 static int plain_sync(struct host_file *file)
 {
+	if (to_plain(file)->unsafe)
+		return 0;
 	return fdatasync(plain_fd(file)) ? -errno : 0;
 }
 
@@ -111,8 +151,73 @@ static int plain_look(struct host_file *file, uint64_t offset, bool *hole,
 
 static void plain_close(struct host_file *file)
 {
-	close(plain_fd(file));
-	free(container_of(file, struct plain_file, file));
+	struct plain_file *plain = to_plain(file);
+
+	engine_put(plain->engine);
+	if (plain->direct_fd >= 0)
+		close(plain->direct_fd);
+	close(plain->fd);
+	free(plain);
+}
+
+/* Direct I/O takes no other memory; the guest's may begin anywhere. */
+static bool bounce(struct host_io *io)
+{
+	if (io->length > BOUNCE_MAX)
+		return false;
+	if (posix_memalign(&io->bounce, DIRECT_BUFFER, io->length)) {
+		io->bounce = NULL;
+		return false;
+	}
+	if (io->op == HOST_WRITE)
+		iov_copy_out(io->iov, io->iovcnt, 0, io->bounce, io->length);
+	io->bounce_iov =
+		(struct iovec){ .iov_base = io->bounce, .iov_len = io->length };
+	return true;
+}
+
+/* Where there is no engine, and for what takes no time. */
+static void finish_now(struct host_io *io)
+{
+	io->done(io, host_io_now(io));
+}
+
+static void plain_submit(struct host_file *file, struct host_io *io)
+{
+	struct plain_file *plain = to_plain(file);
+	bool moves = io->op == HOST_READ || io->op == HOST_WRITE;
+
+	io->fd = plain->fd;
+	if (moves && plain->engine && plain->direct_fd >= 0 && !io->cached &&
+	    (aligned(io->iov, io->iovcnt, io->offset) || bounce(io)))
+		io->fd = plain->direct_fd;
+	if (plain->engine && !(io->op == HOST_SYNC && plain->unsafe))
+		plain->engine->ops->submit(plain->engine, io);
+	else
+		finish_now(io);
+}
+
+static void plain_kick(struct host_file *file)
+{
+	struct engine *engine = to_plain(file)->engine;
+
+	if (engine)
+		engine->ops->kick(engine);
+}
+
+static void plain_reap(struct host_file *file)
+{
+	struct engine *engine = to_plain(file)->engine;
+
+	if (engine)
+		engine->ops->reap(engine);
+}
+
+static int plain_event_fd(struct host_file *file)
+{
+	const struct engine *engine = to_plain(file)->engine;
+
+	return engine ? engine->event_fd : -1;
 }
 
 static const struct host_file_ops plain_ops = {
@@ -126,9 +231,35 @@ static const struct host_file_ops plain_ops = {
 	.used = plain_used,
 	.look = plain_look,
 	.close = plain_close,
+	.submit = plain_submit,
+	.kick = plain_kick,
+	.reap = plain_reap,
+	.event_fd = plain_event_fd,
 };
 
-struct host_file *host_file_create(int fd)
+/* The same file once more, past the page cache; -1 where that cannot be, or
+ * not in units of a sector. */
+static int open_direct(int fd)
+{
+	void *buffer = NULL;
+	char self[64];
+	int direct, flags = fcntl(fd, F_GETFL);
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	direct = open(self, (flags & O_ACCMODE) | O_DIRECT | O_CLOEXEC);
+	if (direct < 0)
+		return -1;
+	if (posix_memalign(&buffer, DIRECT_BUFFER, DIRECT_ALIGN) ||
+	    pread(direct, (char *)buffer, DIRECT_ALIGN, DIRECT_ALIGN) < 0) {
+		close(direct);
+		direct = -1;
+	}
+	free(buffer);
+	return direct;
+}
+
+struct host_file *host_file_create_how(int fd, const struct host_file_how *how,
+				       bool *direct)
 {
 	struct plain_file *plain = calloc(1, sizeof(*plain));
 
@@ -136,7 +267,21 @@ struct host_file *host_file_create(int fd)
 		return NULL;
 	plain->file.ops = &plain_ops;
 	plain->fd = fd;
+	plain->direct_fd = how->direct ? open_direct(fd) : -1;
+	plain->engine = how->engine;
+	if (plain->engine)
+		plain->engine->users++;
+	plain->unsafe = how->unsafe;
+	*direct = plain->direct_fd >= 0;
 	return &plain->file;
+}
+
+struct host_file *host_file_create(int fd)
+{
+	static const struct host_file_how how;
+	bool direct;
+
+	return host_file_create_how(fd, &how, &direct);
 }
 
 int host_look(struct host_file *file, uint64_t offset, uint64_t length,
@@ -156,110 +301,5 @@ int host_look(struct host_file *file, uint64_t offset, uint64_t length,
 		*hole = false;
 	else if (size < *alike)
 		*alike = size;
-	return 0;
-}
-
-int host_readv(struct host_file *file, const struct iovec *iov, int iovcnt,
-	       uint64_t skip, uint64_t length, uint64_t offset)
-{
-	while (length) {
-		struct iovec part[IOV_BATCH];
-		uint64_t taken;
-		int cnt = iov_slice(part, IOV_BATCH, iov, iovcnt, skip, length,
-				    &taken);
-		ssize_t n;
-
-		/* The last byte a host file can have is INT64_MAX - 1. */
-		if (!cnt || !range_within(offset, taken, INT64_MAX))
-			return -EIO;
-		n = file->ops->preadv(file, part, cnt, offset);
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			return n;
-		if (!n) {
-			iov_zero(iov, iovcnt, skip, length);
-			return 0;
-		}
-		skip += n;
-		offset += n;
-		length -= n;
-	}
-	return 0;
-}
-
-int host_writev(struct host_file *file, const struct iovec *iov, int iovcnt,
-		uint64_t skip, uint64_t length, uint64_t offset)
-{
-	while (length) {
-		struct iovec part[IOV_BATCH];
-		uint64_t taken;
-		int cnt = iov_slice(part, IOV_BATCH, iov, iovcnt, skip, length,
-				    &taken);
-		ssize_t n;
-
-		if (!cnt || !range_within(offset, taken, INT64_MAX))
-			return -EIO;
-		n = file->ops->pwritev(file, part, cnt, offset);
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			return n;
-		/* A device that takes no more bytes says so by writing none. */
-		if (!n)
-			return -ENOSPC;
-		skip += n;
-		offset += n;
-		length -= n;
-	}
-	return 0;
-}
-
-int host_read(struct host_file *file, void *buf, size_t len, uint64_t offset)
-{
-	struct iovec iov = { .iov_base = buf, .iov_len = len };
-
-	return host_readv(file, &iov, 1, 0, len, offset);
-}
-
-int host_write(struct host_file *file, const void *buf, size_t len,
-	       uint64_t offset)
-{
-	/* The write direction never stores through the vector. */
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
-			     .iov_len = len };
-
-	return host_writev(file, &iov, 1, 0, len, offset);
-}
-
-int host_zero_iov(struct iovec *iov, int max, uint64_t length, uint64_t *taken)
-{
-	int n = 0;
-
-	for (*taken = 0; n < max && *taken < length; n++) {
-		uint64_t len = length - *taken;
-
-		if (len > HOST_ZEROS_LEN)
-			len = HOST_ZEROS_LEN;
-		iov[n].iov_base = (void *)(uintptr_t)host_zeros;
-		iov[n].iov_len = len;
-		*taken += len;
-	}
-	return n;
-}
-
-int host_write_zeros(struct host_file *file, uint64_t offset, uint64_t length)
-{
-	while (length) {
-		struct iovec iov[IOV_BATCH];
-		uint64_t taken;
-		int cnt = host_zero_iov(iov, IOV_BATCH, length, &taken);
-		int err = host_writev(file, iov, cnt, 0, taken, offset);
-
-		if (err)
-			return err;
-		offset += taken;
-		length -= taken;
-	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * The host file under an image: all I/O of the block layer goes through this
- * table, so a test can put a recorder or a fault injector in its place
- * (devices/block/fault.h) and see or spoil every byte.
+ * table, so a test can put a recorder, a fault injector or a delayer in its
+ * place (devices/block/fault.h) and see, spoil or hold up every byte.
  *
  * A host_file is owned by the layer that was given it and used by one thread
  * at a time. Offsets and lengths are bytes of the host file.
@@ -16,6 +16,32 @@
 #include <sys/uio.h>
 
 struct host_file;
+struct engine;
+
+enum host_io_op { HOST_READ, HOST_WRITE, HOST_SYNC, HOST_PUNCH };
+
+/* One transfer that somebody does while its owner goes on. It is the owner's,
+ * with its vectors and what they point to, and stays until done(). */
+struct host_io {
+	enum host_io_op op;
+	const struct iovec *iov; /* READ, WRITE: exactly length bytes, ... */
+	int iovcnt;              /* ... in at most HOST_IOV_MAX vectors */
+	uint64_t offset, length;
+	/* Through the page cache even where the file goes past it. */
+	bool cached;
+	/* 0 or -errno, for the whole of it, as of host_readv() and so on. */
+	void (*done)(struct host_io *io, int err);
+
+	/* For those who do it. */
+	struct host_file *file;
+	struct host_io *next;
+	int fd;
+	ssize_t result; /* of the system call, or -errno */
+	void *bounce;   /* stands in for iov */
+	struct iovec bounce_iov;
+};
+
+#define HOST_IOV_MAX 1024
 
 struct host_file_ops {
 	/* As the system calls, but -errno instead of errno. May be short. */
@@ -40,6 +66,13 @@ struct host_file_ops {
 	int (*look)(struct host_file *file, uint64_t offset, bool *hole,
 		    uint64_t *length);
 	void (*close)(struct host_file *file);
+
+	/* host_submit() and so on; all NULL in a file where everything is done
+	 * at once. */
+	void (*submit)(struct host_file *file, struct host_io *io);
+	void (*kick)(struct host_file *file);
+	void (*reap)(struct host_file *file);
+	int (*event_fd)(struct host_file *file);
 };
 
 struct host_file {
@@ -49,6 +82,33 @@ struct host_file {
 /* A host_file over @fd, a regular file or block device, which it owns from
  * then on. NULL when memory is out (@fd is then still the caller's). */
 struct host_file *host_file_create(int fd);
+
+struct host_file_how {
+	struct engine *engine; /* a user of it more; NULL: all at once */
+	bool direct;           /* O_DIRECT, where buffers can be aligned */
+	bool unsafe;           /* syncs do nothing */
+};
+
+/* The same with an engine. *direct tells whether O_DIRECT is possible. */
+struct host_file *host_file_create_how(int fd, const struct host_file_how *how,
+				       bool *direct);
+
+/*
+ * Starts a transfer, a sync (of what was complete before) or a hole, which
+ * ends in done(), called once: perhaps before host_submit() returns, or from
+ * host_kick() or host_reap(). host_kick() hands all that was submitted to the
+ * host; host_reap() completes what has finished. host_event_fd() is readable
+ * when that is anything; -1 where all is done in host_submit().
+ */
+void host_submit(struct host_file *file, struct host_io *io);
+void host_kick(struct host_file *file);
+void host_reap(struct host_file *file);
+int host_event_fd(struct host_file *file);
+
+/* For those who do it: the transfer at once, without done(); and its end, with
+ * io->result. What was transferred in part is finished there. */
+int host_io_now(struct host_io *io);
+void host_io_finish(struct host_io *io);
 
 /*
  * Whole transfers of the piece (skip, length) of an iovec list: they go on
@@ -74,7 +134,7 @@ int host_look(struct host_file *file, uint64_t offset, uint64_t length,
 	      bool *hole, uint64_t *alike);
 
 /* 4 KiB of zeros, for whoever needs a source of them. */
-#define HOST_ZEROS_LEN 4096
+#define HOST_ZEROS_LEN 4096 /* and aligned to it */
 extern const uint8_t host_zeros[HOST_ZEROS_LEN];
 
 /* Fills @iov[0..max) with vectors over host_zeros; returns how many it took

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/engine.h"
 #include "devices/block/layers.h"
 #include "devices/block/lock.h"
 #include "util/checked.h"
@@ -26,6 +27,7 @@
 
 struct chain {
 	const struct block_options *options;
+	struct engine *engine; /* or NULL */
 	/* The identities of the layers opened so far, outermost first. */
 	struct {
 		dev_t dev;
@@ -100,6 +102,29 @@ static int lock_layer(const char *path, int fd, bool read_only)
 	return err;
 }
 
+/* Backing files go through the page cache, which their users share. */
+static struct host_file *make_file(const struct chain *chain, int fd,
+				   const char *path)
+{
+	enum block_cache cache = chain->options->cache;
+	struct host_file_how how = {
+		.engine = chain->engine,
+		.direct = cache == BLOCK_CACHE_NONE && chain->depth == 1,
+		.unsafe = cache == BLOCK_CACHE_UNSAFE,
+	};
+	bool direct;
+	struct host_file *file = host_file_create_how(fd, &how, &direct);
+
+	if (!file)
+		log_err("disk %s: out of memory", path);
+	else if (how.direct && !direct)
+		log_warn("disk %s: its file system cannot go past the page "
+			 "cache in units of a sector (O_DIRECT): cache=none is "
+			 "cache=writeback here",
+			 path);
+	return file;
+}
+
 /* Enters, locks and opens a descriptor as a layer; owns @fd in every case. */
 static int open_fd(struct chain *chain, int fd, const char *path,
 		   enum block_format format, bool read_only,
@@ -114,10 +139,9 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 		close(fd);
 		return err;
 	}
-	file = host_file_create(fd);
+	file = make_file(chain, fd, path);
 	if (!file) {
 		close(fd);
-		log_err("disk %s: out of memory", path);
 		return -ENOMEM;
 	}
 	err = open_layer(chain, file, path, format, read_only, block);
@@ -341,6 +365,22 @@ int block_open_file(const struct block_options *options, struct host_file *file,
 	return err;
 }
 
+static int make_engine(const struct block_options *options,
+		       struct engine **engine)
+{
+	enum block_io io = options->io;
+	int err = engine_create(&io, engine);
+
+	if (err)
+		log_err("disk %s: cannot set up its I/O: %s", options->path,
+			strerror(-err));
+	else if (options->io == BLOCK_IO_URING && io != BLOCK_IO_URING)
+		log_warn("disk %s: the host does not allow io_uring (see "
+			 "sysctl kernel.io_uring_disabled); threads do the I/O",
+			 options->path);
+	return err;
+}
+
 int block_open(const struct block_options *options, struct block **block)
 {
 	int mode = options->read_only ? O_RDONLY : O_RDWR;
@@ -369,8 +409,13 @@ int block_open(const struct block_options *options, struct block **block)
 		return -ENOMEM;
 	}
 	chain->options = options;
-	err = open_fd(chain, fd, options->path, options->format,
-		      options->read_only, block);
+	err = make_engine(options, &chain->engine);
+	if (err)
+		close(fd);
+	else
+		err = open_fd(chain, fd, options->path, options->format,
+			      options->read_only, block);
+	engine_put(chain->engine);
 	free(chain);
 	return err;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/flusher.h"
 #include "devices/block/layers.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -14,70 +15,115 @@
 /* What file systems of hosts count in. */
 #define HOST_BLOCK 4096
 
+/* What is in flight for a request. */
+struct raw_io {
+	struct host_io io;
+	struct raw *raw;
+	struct block_request *request;
+	struct raw_io *next; /* free ones */
+};
+
 struct raw {
 	struct block block;
 	struct host_file *file;
-	bool unsynced;  /* written since the last sync */
-	int sync_error; /* latched: B3 */
+	struct flusher flusher;
+	struct raw_io *free;
+	unsigned in_flight;
 };
 
-static int raw_flush(struct raw *raw)
+static struct raw *to_raw(struct block *block)
 {
-	if (raw->sync_error)
-		return raw->sync_error;
-	if (!raw->unsynced)
-		return 0;
-	raw->sync_error = raw->file->ops->sync(raw->file);
-	if (raw->sync_error)
-		log_err("disk %s: the host could not make the data durable "
-			"(%s); no later flush will succeed",
-			raw->block.name, strerror(-raw->sync_error));
-	raw->unsynced = false;
-	return raw->sync_error;
+	return container_of(block, struct raw, block);
 }
 
-static int raw_zero(struct raw *raw, const struct block_request *request)
+/* A hole must not change the size, so the bytes past the end of a file with
+ * half a last sector are simply not there. */
+static int write_zeros_instead(const struct raw_io *rio)
 {
-	int err = raw->file->ops->punch(raw->file, request->offset,
-					request->length);
+	return host_write_zeros(rio->raw->file, rio->io.offset, rio->io.length);
+}
 
-	/* A hole must not change the size, so the bytes past the end of a
-	 * file with half a last sector are simply not there. */
-	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV)
-		err = host_write_zeros(raw->file, request->offset,
-				       request->length);
-	else if (!err && request->op == BLOCK_ZERO)
+static void raw_io_done(struct host_io *io, int err)
+{
+	struct raw_io *rio = container_of(io, struct raw_io, io);
+	struct block_request *request = rio->request;
+	struct raw *raw = rio->raw;
+
+	if (io->op == HOST_PUNCH &&
+	    (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV))
+		err = write_zeros_instead(rio);
+	else if (io->op == HOST_PUNCH && !err && request->op == BLOCK_ZERO)
 		/* Where it cannot be kept there are zeros all the same. */
-		raw->file->ops->allocate(raw->file, request->offset,
-					 request->length);
-	return err;
+		raw->file->ops->allocate(raw->file, io->offset, io->length);
+	if (io->op != HOST_READ)
+		flusher_wrote(&raw->flusher);
+	raw->in_flight--;
+	rio->next = raw->free;
+	raw->free = rio;
+	request->done(request, err);
+}
+
+static void raw_start(struct raw *raw, enum host_io_op op,
+		      struct block_request *request)
+{
+	struct raw_io *rio = raw->free;
+
+	if (rio)
+		raw->free = rio->next;
+	else
+		rio = malloc(sizeof(*rio));
+	if (!rio) {
+		request->done(request, -ENOMEM);
+		return;
+	}
+	rio->raw = raw;
+	rio->request = request;
+	rio->io = (struct host_io){ .op = op,
+				    .iov = request->iov,
+				    .iovcnt = request->iovcnt,
+				    .offset = request->offset,
+				    .length = request->length,
+				    .done = raw_io_done };
+	raw->in_flight++;
+	if (op != HOST_PUNCH && request->iovcnt > HOST_IOV_MAX) {
+		rio->io.file = raw->file;
+		raw_io_done(&rio->io, host_io_now(&rio->io));
+	} else {
+		host_submit(raw->file, &rio->io);
+	}
 }
 
 static void raw_submit(struct block *block, struct block_request *request)
 {
-	struct raw *raw = container_of(block, struct raw, block);
-	int err = -EIO;
+	struct raw *raw = to_raw(block);
 
-	switch (request->op) {
-	case BLOCK_READ:
-		err = host_readv(raw->file, request->iov, request->iovcnt, 0,
-				 request->length, request->offset);
-		break;
-	case BLOCK_WRITE:
-		raw->unsynced = true;
-		err = host_writev(raw->file, request->iov, request->iovcnt, 0,
-				  request->length, request->offset);
-		break;
-	case BLOCK_FLUSH:
-		err = raw_flush(raw);
-		break;
-	case BLOCK_DISCARD:
-	case BLOCK_ZERO:
-		raw->unsynced = true;
-		err = request->length ? raw_zero(raw, request) : 0;
-		break;
-	}
-	request->done(request, err);
+	if (request->op == BLOCK_FLUSH)
+		flusher_submit(&raw->flusher, request);
+	else if (!request->length)
+		request->done(request, 0);
+	else if (request->op == BLOCK_READ)
+		raw_start(raw, HOST_READ, request);
+	else if (request->op == BLOCK_WRITE)
+		raw_start(raw, HOST_WRITE, request);
+	else
+		raw_start(raw, HOST_PUNCH, request);
+}
+
+static void raw_kick(struct block *block)
+{
+	host_kick(to_raw(block)->file);
+}
+
+static void raw_reap(struct block *block)
+{
+	host_reap(to_raw(block)->file);
+}
+
+static int raw_read(struct block *block, const struct iovec *iov, int iovcnt,
+		    uint64_t skip, uint64_t length, uint64_t offset)
+{
+	return host_readv(to_raw(block)->file, iov, iovcnt, skip, length,
+			  offset);
 }
 
 static int raw_map(struct block *block, uint64_t offset, uint64_t length,
@@ -107,8 +153,8 @@ static int raw_resize(struct block *block, uint64_t size)
 	if (err)
 		return err;
 	block->size = size;
-	raw->unsynced = true;
-	return raw_flush(raw);
+	flusher_wrote(&raw->flusher);
+	return flusher_sync(&raw->flusher);
 }
 
 static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,
@@ -116,7 +162,7 @@ static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,
 {
 	struct raw *raw = container_of(block, struct raw, block);
 
-	raw->unsynced |= space != BLOCK_PLACE;
+	flusher_wrote(&raw->flusher);
 	switch (space) {
 	case BLOCK_RESERVE:
 		return raw->file->ops->allocate(raw->file, offset, length);
@@ -129,10 +175,19 @@ static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,
 
 static int raw_close(struct block *block)
 {
-	struct raw *raw = container_of(block, struct raw, block);
-	int err = raw_flush(raw);
+	struct raw *raw = to_raw(block);
+	int err;
 
+	while (raw->in_flight || raw->flusher.busy)
+		block_wait(block);
+	err = flusher_sync(&raw->flusher);
 	raw->file->ops->close(raw->file);
+	while (raw->free) {
+		struct raw_io *rio = raw->free;
+
+		raw->free = rio->next;
+		free(rio);
+	}
 	free(raw->block.name);
 	free(raw);
 	return err;
@@ -169,6 +224,9 @@ static const struct block_ops raw_ops = {
 	.resize = raw_resize,
 	.allocate = raw_allocate,
 	.refresh = raw_refresh,
+	.kick = raw_kick,
+	.reap = raw_reap,
+	.read = raw_read,
 	.close = raw_close,
 };
 
@@ -193,7 +251,8 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 	raw->block.block_size = HOST_BLOCK;
 	raw->block.discard_unit = HOST_BLOCK;
 	raw->block.read_only = read_only;
-	raw->block.event_fd = -1;
+	raw->block.event_fd = host_event_fd(file);
+	flusher_init(&raw->flusher, file, raw->block.name);
 	*block = &raw->block;
 	return 0;
 }

@@ -26,12 +26,33 @@ static struct virtio_blk *from_virtio(struct virtio_device *virtio)
 	return container_of(virtio, struct virtio_blk, virtio);
 }
 
+/* After completions: queues that waited for a free request go on, and the
+ * driver is told. */
+static void blk_settle(struct virtio_blk *blk)
+{
+	struct virtio_device *virtio = &blk->virtio;
+
+	for (unsigned i = 0; i < virtio->nr_queues; i++) {
+		if (blk->queues[i].starved)
+			virtio->queues[i].again = true;
+		virtio_publish(virtio, i);
+	}
+}
+
 static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 {
-	bool more = blk_serve(from_virtio(virtio), queue);
+	struct virtio_blk *blk = from_virtio(virtio);
+	bool more = blk_serve(blk, queue);
+	unsigned in_flight = blk->in_flight;
 
-	virtio_publish(virtio, queue);
-	return more;
+	/* All of them at once: one system call below, one interrupt above. */
+	block_kick(blk->block);
+	if (blk->in_flight == in_flight) {
+		virtio_publish(virtio, queue);
+		return more;
+	}
+	blk_settle(blk);
+	return more || virtio->queues[queue].again;
 }
 
 static bool blk_ready(struct virtio_device *virtio, unsigned backend,
@@ -41,14 +62,10 @@ static bool blk_ready(struct virtio_device *virtio, unsigned backend,
 
 	(void)events;
 	if (backend == BACKEND_BLOCK)
-		blk->block->ops->reap(blk->block);
+		block_reap(blk->block);
 	else
 		blk_limit_over(blk);
-	for (unsigned i = 0; i < virtio->nr_queues; i++) {
-		if (blk->queues[i].starved)
-			virtio->queues[i].again = true;
-		virtio_publish(virtio, i);
-	}
+	blk_settle(blk);
 	return false;
 }
 
@@ -56,13 +73,8 @@ static void blk_drain(struct virtio_device *virtio)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
 
-	while (blk->in_flight) {
-		struct pollfd pfd = { .fd = blk->block->event_fd,
-				      .events = POLLIN };
-
-		poll(&pfd, 1, -1);
-		blk->block->ops->reap(blk->block);
-	}
+	while (blk->in_flight)
+		block_wait(blk->block);
 	for (unsigned i = 0; i < virtio->nr_queues; i++)
 		virtio_publish(virtio, i);
 }

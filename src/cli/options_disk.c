@@ -45,6 +45,28 @@ static const char *set_key_file(struct disk_config *disk, const char *value)
 	return NULL;
 }
 
+static const char *set_io(struct disk_config *disk, const char *value)
+{
+	disk->image.io = !strcmp(value, "uring") ? BLOCK_IO_URING
+						 : BLOCK_IO_THREADS;
+	return strcmp(value, "uring") && strcmp(value, "threads")
+		       ? "is not one of uring, threads"
+		       : NULL;
+}
+
+static const char *set_cache(struct disk_config *disk, const char *value)
+{
+	if (!strcmp(value, "writeback"))
+		disk->image.cache = BLOCK_CACHE_WRITEBACK;
+	else if (!strcmp(value, "none"))
+		disk->image.cache = BLOCK_CACHE_NONE;
+	else if (!strcmp(value, "unsafe"))
+		disk->image.cache = BLOCK_CACHE_UNSAFE;
+	else
+		return "is not one of writeback, none, unsafe";
+	return NULL;
+}
+
 static const char *set_queues(struct disk_config *disk, const char *value)
 {
 	uint64_t queues;
@@ -121,6 +143,8 @@ static const struct key {
 	{ "readonly", true, set_readonly },
 	{ "backing-dir", false, set_backing_dir },
 	{ "key-file", false, set_key_file },
+	{ "io", false, set_io },
+	{ "cache", false, set_cache },
 	{ "queues", false, set_queues },
 	{ "serial", false, set_serial },
 	{ "discard", false, set_discard },
@@ -183,6 +207,7 @@ int disk_option_parse(char *text, struct disk_config *disk)
 
 	*disk = (struct disk_config){
 		.image.format = BLOCK_QCOW2,
+		.image.io = BLOCK_IO_AUTO,
 		.device.discard = true,
 	};
 	disk->image.path = list_next(&rest, &value);

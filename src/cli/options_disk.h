@@ -15,6 +15,8 @@
 	"several: /dev/vda, /dev/vdb, ...;\n"                                  \
 	"backing-dir=DIR allows backing files there too;\n"                    \
 	"key-file=PATH holds the passphrase of a LUKS image;\n"                \
+	"io=uring|threads: who does the I/O [uring if allowed];\n"             \
+	"cache=writeback|none|unsafe: the host's page cache [writeback];\n"    \
 	"queues=N, 1 to 8 [one per vCPU, at most 4];\n"                        \
 	"serial=TEXT as the guest reads it [blk0, blk1, ...];\n"               \
 	"discard=on|off: the guest may give space back [on];\n"                \

@@ -105,11 +105,29 @@ static inline unsigned streams(unsigned few)
 	return text ? (unsigned)strtoul(text, NULL, 0) : few;
 }
 
+/* KVIST_IO=uring|threads and KVIST_CACHE=none run the tests that way. */
+static inline enum block_io disk_io(void)
+{
+	const char *text = getenv("KVIST_IO");
+
+	if (!text)
+		return BLOCK_IO_NOW;
+	return strcmp(text, "uring") ? BLOCK_IO_THREADS : BLOCK_IO_URING;
+}
+
+static inline enum block_cache disk_cache(void)
+{
+	return getenv("KVIST_CACHE") ? BLOCK_CACHE_NONE
+				     : BLOCK_CACHE_WRITEBACK;
+}
+
 static inline int try_open(const char *path, enum block_format format,
 			   bool read_only, struct block **block)
 {
 	struct block_options options = { .path = path,
 					 .format = format,
+					 .io = disk_io(),
+					 .cache = disk_cache(),
 					 .read_only = read_only };
 
 	return block_open(&options, block);
@@ -159,6 +177,9 @@ static inline int request(struct block *block, enum block_op op, void *buf,
 		answer.request.iovcnt = 3;
 	}
 	block_submit(block, &answer.request);
+	block_kick(block);
+	while (!answer.times)
+		block_wait(block);
 	assert_int_equal(answer.times, 1);
 	return answer.err;
 }

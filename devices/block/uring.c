@@ -1,0 +1,360 @@
+/*
+ * The engine that is the kernel: io_uring, by its three system calls.
+ *
+ *   submit()  the io waits in a list
+ *   kick()    list -> submission ring; one io_uring_enter() for all of it
+ *   reap()    completion ring -> host_io_finish()
+ *
+ * An eventfd is readable when completions wait. (So should the ring be, but
+ * under DEFER_TASKRUN a thread that polls it is woken late, by a tick.) The
+ * ring is set up for one thread (SINGLE_ISSUER), in whose system calls the
+ * completions' work is done (DEFER_TASKRUN), where the kernel knows these. It
+ * belongs to the first thread that kicks; for another one, which -EEXIST
+ * tells, a new ring takes its place.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/io_uring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "devices/block/engine.h"
+#include "util/checked.h"
+
+#define RING_ENTRIES 256
+
+/* Better first; the last asks for nothing. */
+static const unsigned ring_flags[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		IORING_SETUP_R_DISABLED,
+	IORING_SETUP_COOP_TASKRUN,
+	0,
+};
+
+struct uring {
+	struct engine engine; /* event_fd: an eventfd */
+	int fd;
+	struct host_io_list queued;
+	unsigned in_flight;
+	bool disabled; /* until a thread makes the ring its own */
+	bool lost;     /* no ring could be had any more: all at once */
+
+	/* Shared with the kernel. */
+	void *ring;
+	size_t ring_bytes;
+	struct io_uring_sqe *sqes;
+	size_t sqes_bytes;
+	unsigned *sq_head, *sq_tail, *sq_array, sq_mask, sq_entries;
+	unsigned *cq_head, *cq_tail, cq_mask;
+	struct io_uring_cqe *cqes;
+	unsigned tail; /* of the submission ring, ours */
+};
+
+static struct uring *to_uring(struct engine *engine)
+{
+	return container_of(engine, struct uring, engine);
+}
+
+static int ring_setup(struct io_uring_params *params)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ring_flags); i++) {
+		int fd;
+
+		memset(params, 0, sizeof(*params));
+		params->flags = ring_flags[i];
+		fd = syscall(SYS_io_uring_setup, RING_ENTRIES, params);
+		if (fd >= 0 || errno != EINVAL)
+			return fd < 0 ? -errno : fd;
+	}
+	return -EINVAL;
+}
+
+static void ring_unmap(struct uring *u)
+{
+	if (u->ring)
+		munmap(u->ring, u->ring_bytes);
+	if (u->sqes)
+		munmap(u->sqes, u->sqes_bytes);
+	u->ring = NULL;
+	u->sqes = NULL;
+}
+
+static void *ring_map(int fd, size_t bytes, off_t what)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_POPULATE, fd, what);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static int ring_share(struct uring *u, int fd, const struct io_uring_params *p)
+{
+	size_t sq = p->sq_off.array + p->sq_entries * sizeof(unsigned);
+	size_t cq =
+		p->cq_off.cqes + p->cq_entries * sizeof(struct io_uring_cqe);
+	char *ring;
+
+	if (!(p->features & IORING_FEAT_SINGLE_MMAP))
+		return -ENOSYS;
+	u->ring_bytes = sq > cq ? sq : cq;
+	u->sqes_bytes = p->sq_entries * sizeof(struct io_uring_sqe);
+	u->ring = ring_map(fd, u->ring_bytes, IORING_OFF_SQ_RING);
+	u->sqes = ring_map(fd, u->sqes_bytes, IORING_OFF_SQES);
+	if (!u->ring || !u->sqes) {
+		ring_unmap(u);
+		return -ENOMEM;
+	}
+	ring = u->ring;
+	u->sq_head = (unsigned *)(ring + p->sq_off.head);
+	u->sq_tail = (unsigned *)(ring + p->sq_off.tail);
+	u->sq_array = (unsigned *)(ring + p->sq_off.array);
+	u->sq_entries = p->sq_entries;
+	u->sq_mask = p->sq_entries - 1;
+	u->cq_head = (unsigned *)(ring + p->cq_off.head);
+	u->cq_tail = (unsigned *)(ring + p->cq_off.tail);
+	u->cq_mask = p->cq_entries - 1;
+	u->cqes = (struct io_uring_cqe *)(ring + p->cq_off.cqes);
+	for (unsigned i = 0; i < u->sq_entries; i++)
+		u->sq_array[i] = i;
+	u->tail = 0;
+	u->disabled = p->flags & IORING_SETUP_R_DISABLED;
+	return 0;
+}
+
+/* Makes the ring, or one in the place of another thread's. */
+static int ring_make(struct uring *u)
+{
+	struct io_uring_params params;
+	int err;
+
+	ring_unmap(u);
+	if (u->fd >= 0)
+		close(u->fd);
+	u->fd = ring_setup(&params);
+	if (u->fd < 0)
+		return u->fd;
+	err = ring_share(u, u->fd, &params);
+	if (!err && syscall(SYS_io_uring_register, u->fd,
+			    IORING_REGISTER_EVENTFD, &u->engine.event_fd, 1))
+		err = -errno;
+	return err;
+}
+
+static void uring_submit(struct engine *engine, struct host_io *io)
+{
+	host_io_append(&to_uring(engine)->queued, io);
+}
+
+static void sqe_fill(struct io_uring_sqe *sqe, struct host_io *io)
+{
+	const struct iovec *iov;
+	int iovcnt;
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->fd = io->fd;
+	sqe->user_data = (uintptr_t)io;
+	sqe->off = io->offset;
+	switch (io->op) {
+	case HOST_READ:
+	case HOST_WRITE:
+		iov = host_io_iov(io, &iovcnt);
+		sqe->addr = (uintptr_t)iov;
+		sqe->len = iovcnt;
+		sqe->opcode = io->op == HOST_READ ? IORING_OP_READV
+						  : IORING_OP_WRITEV;
+		if (iovcnt != 1)
+			break;
+		/* Without a list to copy in. */
+		sqe->opcode = io->op == HOST_READ ? IORING_OP_READ
+						  : IORING_OP_WRITE;
+		sqe->addr = (uintptr_t)iov->iov_base;
+		sqe->len = iov->iov_len;
+		break;
+	case HOST_SYNC:
+		sqe->opcode = IORING_OP_FSYNC;
+		sqe->off = 0;
+		sqe->fsync_flags = IORING_FSYNC_DATASYNC;
+		break;
+	case HOST_PUNCH:
+		sqe->opcode = IORING_OP_FALLOCATE;
+		sqe->addr = io->length;
+		sqe->len = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+		break;
+	}
+}
+
+/* Fills the submission ring as far as the list and the room go; how much of it
+ * the kernel has not taken. */
+static unsigned sq_fill(struct uring *u)
+{
+	/* Pairs with the kernel's release: what it has taken is free. */
+	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+
+	while (u->queued.first && u->tail - head < u->sq_entries) {
+		struct host_io *io = host_io_take(&u->queued);
+
+		sqe_fill(&u->sqes[u->tail & u->sq_mask], io);
+		u->tail++;
+	}
+	/* Pairs with the kernel's acquire: the entries before their number. */
+	__atomic_store_n(u->sq_tail, u->tail, __ATOMIC_RELEASE);
+	return u->tail - head;
+}
+
+/* Takes back what the kernel has not taken. */
+static void sq_take_back(struct uring *u)
+{
+	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+	struct host_io_list list = { 0 };
+	struct host_io *io;
+
+	for (unsigned at = head; at != u->tail; at++) {
+		uint64_t data = u->sqes[at & u->sq_mask].user_data;
+
+		host_io_append(&list, (struct host_io *)(uintptr_t)data);
+	}
+	while ((io = host_io_take(&u->queued)))
+		host_io_append(&list, io);
+	u->queued = list;
+	u->tail = head;
+	__atomic_store_n(u->sq_tail, head, __ATOMIC_RELEASE);
+}
+
+/* What waits is done here and now: slow, but done. */
+static void do_queued(struct uring *u)
+{
+	struct host_io *io;
+
+	while ((io = host_io_take(&u->queued))) {
+		io->result = -EAGAIN;
+		host_io_finish(io);
+	}
+}
+
+static void cq_reap(struct uring *u)
+{
+	/* Read anew each time: done() may kick, and that reaps. */
+	unsigned head = *u->cq_head;
+
+	/* Pairs with the kernel's release of the entries. */
+	while (head != __atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE)) {
+		const struct io_uring_cqe *cqe = &u->cqes[head & u->cq_mask];
+		struct host_io *io =
+			(struct host_io *)(uintptr_t)cqe->user_data;
+
+		io->result = cqe->res;
+		__atomic_store_n(u->cq_head, ++head, __ATOMIC_RELEASE);
+		u->in_flight--;
+		host_io_finish(io);
+		head = *u->cq_head;
+	}
+}
+
+/* One system call: submits @n, and does the completions' work. 0 or -errno. */
+static int ring_enter(struct uring *u, unsigned n)
+{
+	long taken;
+
+	if (u->disabled) {
+		syscall(SYS_io_uring_register, u->fd,
+			IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		u->disabled = false;
+	}
+	taken = syscall(SYS_io_uring_enter, u->fd, n, 0, IORING_ENTER_GETEVENTS,
+			NULL, 0);
+	if (taken < 0)
+		return -errno;
+	u->in_flight += taken;
+	return 0;
+}
+
+static void uring_reap(struct engine *engine)
+{
+	struct uring *u = to_uring(engine);
+
+	uint64_t count;
+
+	if (read(engine->event_fd, &count, sizeof(count)) < 0 || !u->in_flight)
+		return;
+	ring_enter(u, 0);
+	cq_reap(u);
+}
+
+/* The kernel refused: what to do about it. */
+static void kick_failed(struct uring *u, int err)
+{
+	bool wait = err == -EAGAIN || err == -EBUSY;
+
+	/* Interrupted, or short of memory that completions give back. */
+	if (err == -EINTR || (wait && u->in_flight))
+		return;
+	sq_take_back(u);
+	/* This thread is not the ring's. */
+	if (err == -EEXIST && !u->in_flight)
+		u->lost = ring_make(u);
+	if (err != -EEXIST || u->in_flight || u->lost)
+		do_queued(u);
+}
+
+static void uring_kick(struct engine *engine)
+{
+	struct uring *u = to_uring(engine);
+	unsigned n;
+	int err;
+
+	if (u->lost) {
+		do_queued(u);
+		return;
+	}
+	while (!u->lost && (n = sq_fill(u))) {
+		err = ring_enter(u, n);
+		if (err)
+			kick_failed(u, err);
+		if (!u->lost)
+			cq_reap(u);
+	}
+}
+
+static void uring_destroy(struct engine *engine)
+{
+	struct uring *u = to_uring(engine);
+
+	ring_unmap(u);
+	if (u->fd >= 0)
+		close(u->fd);
+	if (engine->event_fd >= 0)
+		close(engine->event_fd);
+	free(u);
+}
+
+static const struct engine_ops uring_ops = {
+	.submit = uring_submit,
+	.kick = uring_kick,
+	.reap = uring_reap,
+	.destroy = uring_destroy,
+};
+
+int uring_create(struct engine **engine)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	u->engine.ops = &uring_ops;
+	u->engine.users = 1;
+	u->fd = -1;
+	u->engine.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = u->engine.event_fd < 0 ? -errno : ring_make(u);
+	if (err) {
+		uring_destroy(&u->engine);
+		return err;
+	}
+	*engine = &u->engine;
+	return 0;
+}

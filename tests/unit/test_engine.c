@@ -1,0 +1,216 @@
+/*
+ * The engines under a raw disk, each with and without the page cache: what is
+ * submitted is done once, whatever the memory's alignment, whoever waits.
+ */
+#include "disk_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+
+#define SIZE     (1u << 20)
+#define REQUESTS 600 /* more than a ring of the kernel's holds */
+
+static const struct way {
+	const char *name;
+	enum block_io io;
+	enum block_cache cache;
+} ways[] = {
+	{ "at once", BLOCK_IO_NOW, BLOCK_CACHE_WRITEBACK },
+	{ "at once, direct", BLOCK_IO_NOW, BLOCK_CACHE_NONE },
+	{ "threads", BLOCK_IO_THREADS, BLOCK_CACHE_WRITEBACK },
+	{ "threads, direct", BLOCK_IO_THREADS, BLOCK_CACHE_NONE },
+	{ "uring", BLOCK_IO_URING, BLOCK_CACHE_WRITEBACK },
+	{ "uring, direct", BLOCK_IO_URING, BLOCK_CACHE_NONE },
+	{ "uring, unsafe", BLOCK_IO_URING, BLOCK_CACHE_UNSAFE },
+};
+
+static struct block *open_way(const struct way *way, uint64_t size)
+{
+	struct block_options options = { .path = "disk.raw",
+					 .format = BLOCK_RAW,
+					 .io = way->io,
+					 .cache = way->cache };
+	struct block *block;
+
+	print_message("%s\n", way->name);
+	must("rm -f disk.raw && truncate -s %llu disk.raw",
+	     (unsigned long long)size);
+	assert_int_equal(block_open(&options, &block), 0);
+	return block;
+}
+
+/* Every request moves one sector to or from its place in @buf. */
+static void submit_all(struct block *block, enum block_op op, uint8_t *buf)
+{
+	struct answer *answers = calloc(REQUESTS, sizeof(*answers));
+	struct iovec *iov = calloc(REQUESTS, sizeof(*iov));
+	unsigned done = 0;
+
+	assert_non_null(answers);
+	assert_non_null(iov);
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		iov[i] = (struct iovec){ .iov_base = buf + i * 512,
+					 .iov_len = 512 };
+		answers[i].request = (struct block_request){
+			.op = op,
+			.offset = i * 1024ull,
+			.length = 512,
+			.iov = &iov[i],
+			.iovcnt = 1,
+			.done = answer_done,
+		};
+		block_submit(block, &answers[i].request);
+	}
+	block_kick(block);
+	for (;;) {
+		done = 0;
+		for (unsigned i = 0; i < REQUESTS; i++)
+			done += answers[i].times;
+		if (done >= REQUESTS)
+			break;
+		block_wait(block);
+	}
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		assert_int_equal(answers[i].times, 1);
+		assert_int_equal(answers[i].err, 0);
+	}
+	free(answers);
+	free(iov);
+}
+
+static void write_and_read_back(struct block *block, unsigned skew)
+{
+	uint8_t *wrote = malloc(REQUESTS * 512 + skew);
+	uint8_t *read = malloc(REQUESTS * 512 + skew);
+
+	assert_non_null(wrote);
+	assert_non_null(read);
+	for (unsigned i = 0; i < REQUESTS * 512; i++)
+		wrote[skew + i] = (uint8_t)(i / 512 + i * skew);
+	submit_all(block, BLOCK_WRITE, wrote + skew);
+	assert_int_equal(disk_flush(block), 0);
+	submit_all(block, BLOCK_READ, read + skew);
+	assert_memory_equal(read + skew, wrote + skew, REQUESTS * 512);
+	free(wrote);
+	free(read);
+}
+
+static void many_requests_are_each_done_once(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], SIZE);
+
+		write_and_read_back(block, 0);
+		write_and_read_back(block, 1);
+		write_and_read_back(block, 17);
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
+static void *use(void *arg)
+{
+	write_and_read_back(arg, 3);
+	return NULL;
+}
+
+static void one_thread_after_another_may_use_a_disk(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], SIZE);
+
+		for (int n = 0; n < 3; n++) {
+			pthread_t thread;
+
+			assert_int_equal(
+				pthread_create(&thread, NULL, use, block), 0);
+			pthread_join(thread, NULL);
+		}
+		use(block);
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
+static void the_end_of_a_file_that_is_no_sector_reads_as_zeros(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], 4096 + 100);
+		uint8_t buf[1024], model[1024] = { 0 };
+
+		memset(buf, 1, sizeof(buf));
+		assert_int_equal(block->size, 4096 + 512);
+		must("printf abc | dd of=disk.raw bs=1 seek=4150 conv=notrunc");
+		memcpy(model + 512 + 54, "abc", 3);
+		assert_int_equal(disk_read(block, buf, 3584, 1024), 0);
+		assert_memory_equal(buf, model, sizeof(buf));
+		memset(model, 7, sizeof(model));
+		assert_int_equal(disk_write(block, model, 3584, 1024), 0);
+		assert_int_equal(disk_read(block, buf, 3584, 1024), 0);
+		assert_memory_equal(buf, model, sizeof(buf));
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
+static void zeroed_and_discarded_ranges_read_as_zeros(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], 65536);
+		uint8_t model[65536];
+
+		memset(model, 5, sizeof(model));
+		assert_int_equal(disk_write(block, model, 0, 65536), 0);
+		memset(model + 512, 0, 8192);
+		memset(model + 32768, 0, 16384);
+		assert_int_equal(
+			request(block, BLOCK_ZERO, NULL, 512, 8192, false), 0);
+		assert_int_equal(request(block, BLOCK_DISCARD, NULL, 32768,
+					 16384, false),
+				 0);
+		assert_disk(block, model);
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
+static void a_file_that_shrinks_reads_as_zeros_and_takes_writes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], SIZE);
+		uint8_t buf[512] = { 0 };
+		int fd = open("disk.raw", O_RDONLY | O_CLOEXEC);
+
+		/* The file shrinks under the disk: what is gone is zeros. */
+		assert_true(fd >= 0);
+		must("truncate -s 1024 disk.raw");
+		assert_int_equal(disk_read(block, buf, 8192, 512), 0);
+		assert_int_equal(
+			request(block, BLOCK_READ, buf, SIZE, 512, false),
+			-EINVAL);
+		assert_int_equal(disk_write(block, buf, 0, 512), 0);
+		assert_int_equal(disk_flush(block), 0);
+		assert_int_equal(block_close(block), 0);
+		close(fd);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_requests_are_each_done_once),
+		cmocka_unit_test(one_thread_after_another_may_use_a_disk),
+		cmocka_unit_test(
+			the_end_of_a_file_that_is_no_sector_reads_as_zeros),
+		cmocka_unit_test(zeroed_and_discarded_ranges_read_as_zeros),
+		cmocka_unit_test(
+			a_file_that_shrinks_reads_as_zeros_and_takes_writes),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}
