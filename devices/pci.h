@@ -52,6 +52,9 @@ struct pci_ops {
 	/* True while the device asserts INTA (its ISR is not 0): a worker may
 	 * ask. May be NULL. */
 	bool (*intx)(struct pci_function *fn);
+	/* MSI-X vector @vector was masked or unmasked, by itself or with the
+	 * others. As read() and write(). May be NULL. */
+	void (*vector)(struct pci_function *fn, unsigned vector);
 	/* The state after power-on; pci_function_reset() follows. As
 	 * device_ops.reset(). May be NULL. */
 	void (*reset)(struct pci_function *fn);
@@ -175,6 +178,9 @@ void pci_intx_update(struct pci_function *fn);
  * when MSI-X is off: the caller uses INTA. Vectors beyond the table are
  * dropped. Any thread. */
 bool pci_msix_raise(struct pci_function *fn, uint16_t vector);
+/* The eventfd that raises it without us, as long as it is not masked; else, or
+ * when MSI-X is off or there is no such vector, -1. Any thread. */
+int pci_msix_fd(struct pci_function *fn, uint16_t vector);
 
 /*
  * pci_msix.c, for pci_function.c: the capability and the vectors; the table

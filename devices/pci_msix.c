@@ -42,9 +42,7 @@ static void vector_unmask(struct pci_msix_entry *vector)
 		irq_msi_signal(&vector->msi);
 }
 
-/* After the entry or the function's mask changed. */
-static void vector_update(struct pci_function *fn,
-			  struct pci_msix_entry *vector)
+static void vector_apply(struct pci_function *fn, struct pci_msix_entry *vector)
 {
 	uint16_t flags = msix_flags(fn);
 	int err;
@@ -60,6 +58,15 @@ static void vector_update(struct pci_function *fn,
 		log_err("%s: cannot route an interrupt to the guest: %s",
 			fn->dev.name, strerror(-err));
 	vector_unmask(vector);
+}
+
+/* After the entry or the function's mask changed. */
+static void vector_update(struct pci_function *fn,
+			  struct pci_msix_entry *vector)
+{
+	vector_apply(fn, vector);
+	if (fn->ops->vector)
+		fn->ops->vector(fn, vector - fn->vector);
 }
 
 void pci_msix_control(struct pci_function *fn)
@@ -96,6 +103,15 @@ bool pci_msix_raise(struct pci_function *fn, uint16_t vector)
 	if (vector < fn->id.vectors)
 		vector_raise(&fn->vector[vector]);
 	return true;
+}
+
+int pci_msix_fd(struct pci_function *fn, uint16_t vector)
+{
+	if (!__atomic_load_n(&fn->msix_enabled, __ATOMIC_SEQ_CST) ||
+	    vector >= fn->id.vectors ||
+	    __atomic_load_n(&fn->vector[vector].masked, __ATOMIC_SEQ_CST))
+		return -1;
+	return fn->vector[vector].msi.fd;
 }
 
 static uint32_t entry_read(const struct pci_msix_entry *vector, unsigned reg)

@@ -9,6 +9,7 @@
 #include "util/checked.h"
 #include "util/log.h"
 
+#include <errno.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <string.h>
@@ -103,6 +104,34 @@ static void machine_watch_links(struct machine *m)
 			 strerror(-err));
 }
 
+/* "auto" is content without it. */
+static int machine_use_vhost(const struct net_options *options,
+			     struct virtio_device *virtio)
+{
+	int err;
+
+	if (options->vhost == NET_VHOST_OFF)
+		return 0;
+	err = virtio_net_vhost(virtio);
+	if (!err)
+		return 0;
+	if (options->vhost == NET_VHOST_AUTO) {
+		log_info("%s: without vhost-net: %s", virtio->name,
+			 strerror(-err));
+		return 0;
+	}
+	log_err("%s: vhost=on: %s: %s", virtio->name,
+		err == -EOPNOTSUPP ? "its other end is no tap"
+				   : "/dev/vhost-net",
+		err == -ENOENT || err == -ENXIO || err == -ENODEV
+			? "missing: modprobe vhost_net, or say vhost=auto"
+		: err == -EACCES
+			? "no right to open it: run as root, or: chgrp kvm "
+			  "/dev/vhost-net && chmod 0660 /dev/vhost-net"
+			: strerror(-err));
+	return err;
+}
+
 static int machine_add_net(struct machine *m, int i)
 {
 	struct net_options options = m->config->nets[i];
@@ -126,6 +155,10 @@ static int machine_add_net(struct machine *m, int i)
 	if (err) {
 		net_close(net);
 		return machine_stage_failed(name, EXIT_CODE_HOST, err);
+	}
+	if (machine_use_vhost(&options, virtio)) {
+		virtio_destroy(virtio);
+		return EXIT_CODE_HOST;
 	}
 	return machine_attach(m, virtio);
 }

@@ -43,12 +43,16 @@ struct net_backend {
 	char name[16];
 	unsigned offloads; /* TUN_F_* bits the backend can do */
 	uint32_t mtu;
+	bool is_tap; /* fd is a tap's, as vhost-net wants one */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */
 	struct net_backend *next;
 };
 
 enum net_kind { NET_BRIDGE, NET_TAP };
+
+/* Whether the kernel carries a card's frames: no; yes; where it can. */
+enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 struct net_options {
 	enum net_kind kind;
@@ -58,6 +62,7 @@ struct net_options {
 	uint32_t mtu;  /* what the guest is told; 0: what the host's end has */
 	bool create;   /* a bridge that does not exist is made, and stays */
 	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
+	enum net_vhost vhost;
 	unsigned queues;      /* that are asked for; 0: as many as are useful */
 	unsigned queues_auto; /* so many, if the tap has them; 0: one */
 };

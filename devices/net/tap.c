@@ -149,6 +149,7 @@ static int tap_open_queue(const char *name, short flags,
 		free(tap);
 		return err;
 	}
+	tap->net.is_tap = true;
 	tap->many = flags & IFF_MULTI_QUEUE;
 	tap->attached = true;
 	memcpy(tap->net.name, ifr.ifr_name, sizeof(tap->net.name));

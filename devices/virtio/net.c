@@ -77,12 +77,20 @@ static int pairs_set(struct virtio_net *net)
 		bool on = i < net->control.pairs && !pair->dead;
 		short *events = net_events(net, i);
 
+		/* Of those that stay on, the kernel keeps what it has. */
+		if (on && pair->in_kernel[0])
+			continue;
+		if (!on) {
+			net_vhost_stop(net, net_rx_queue(i));
+			net_vhost_stop(net, net_tx_queue(i));
+		}
 		if (pair->backend->ops->enable && !pair->dead && !err)
 			err = pair->backend->ops->enable(pair->backend, on);
 		*events = on ? POLLIN : 0;
 		if (on && pair->tx->waiting)
 			*events |= POLLOUT;
 		net->virtio.queues[net_rx_queue(i)].again = on;
+		net->virtio.queues[net_tx_queue(i)].again = on;
 	}
 	return err;
 }
@@ -167,6 +175,8 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 	/* What the driver does with queues that it has not turned on. */
 	if (pair >= net->control.pairs)
 		return false;
+	if (net->vhost && net_vhost_start(net, queue))
+		return false;
 	return queue % 2 ? net_tx_serve(net, pair) : net_rx_serve(net, pair);
 }
 
@@ -174,6 +184,8 @@ static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
+	if (net_vhost_ready(net, pair))
+		return false;
 	/* An error of the backend shows when it is read. */
 	if (events & ~POLLOUT)
 		virtio->queues[net_rx_queue(pair)].again =
@@ -191,6 +203,8 @@ static void net_drain(struct virtio_device *virtio)
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
 		bool on = i < net->control.pairs && !net->pairs[i].dead;
 
+		net_vhost_stop(net, net_rx_queue(i));
+		net_vhost_stop(net, net_tx_queue(i));
 		net_rx_drain(net, i);
 		net_tx_drain(net, i);
 		*net_events(net, i) = on ? POLLIN : 0;
@@ -254,6 +268,8 @@ static void net_destroy(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
+	net_vhost_fini(net);
+	pthread_mutex_destroy(&net->call_lock);
 	for (unsigned i = 0; i < net->nr_pairs; i++)
 		net->pairs[i].backend->ops->close(net->pairs[i].backend);
 	virtio_fini(virtio);
@@ -277,6 +293,14 @@ static int net_counters(struct virtio_device *virtio, unsigned queue,
 	return 3;
 }
 
+static void net_call_changed(struct virtio_device *virtio, unsigned queue)
+{
+	struct virtio_net *net = from_virtio(virtio);
+
+	if (queue / 2 < net->nr_pairs)
+		net_vhost_call(net, queue);
+}
+
 static const struct virtio_device_ops net_ops = {
 	.start = net_start,
 	.stop = net_stop,
@@ -284,6 +308,7 @@ static const struct virtio_device_ops net_ops = {
 	.queue = net_queue,
 	.ready = net_ready,
 	.drain = net_drain,
+	.call_changed = net_call_changed,
 	.counters = net_counters,
 };
 
@@ -361,13 +386,17 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 	dev = &net->virtio;
 	for (; backend && net->nr_pairs < NET_PAIRS_MAX;
 	     backend = backend->next)
-		net->pairs[net->nr_pairs++].backend = backend;
+		net->pairs[net->nr_pairs++] = (struct net_pair){
+			.backend = backend,
+			.vhost_fd = -1,
+		};
 	err = virtio_init(dev, name, VIRTIO_ID_NET, memory,
 			  2 * net->nr_pairs + 1, NET_QUEUE_SIZE);
 	if (err) {
 		free(net);
 		return err;
 	}
+	pthread_mutex_init(&net->call_lock, NULL);
 	dev->ops = &net_ops;
 	dev->nr_backends = net->nr_pairs;
 	for (unsigned i = 0; i < net->nr_pairs; i++)

@@ -19,6 +19,13 @@ int virtio_net_create(const char *name, struct net_backend *net,
 		      const uint8_t mac[NET_MAC], const struct memory *memory,
 		      struct virtio_device **virtio);
 
+/*
+ * Lets the kernel's vhost-net carry the frames, while the worker keeps the
+ * control queue. Before the device has a transport. 0 or -errno, silent, and
+ * everything is as it was (-EOPNOTSUPP: the backend is no tap).
+ */
+int virtio_net_vhost(struct virtio_device *virtio);
+
 /* The cable is in or out: the driver hears of it, and is asked to make itself
  * known again when it comes back (5.1.6.5.4). The second asks the backend which
  * of the two. Any thread. */

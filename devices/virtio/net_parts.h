@@ -11,6 +11,7 @@
 #include "devices/virtio/net_control.h"
 #include "devices/virtio/net_features.h"
 #include "devices/virtio/virtio.h"
+#include "util/checked.h"
 
 #include <linux/if_ether.h>
 
@@ -67,6 +68,10 @@ struct net_pair {
 	struct rx_window *rx;
 	struct tx_state *tx;
 	struct net_counters received, sent;
+	int vhost_fd; /* or -1 */
+	/* Which of receive and send the kernel serves: set by the worker, under
+	 * call_lock. */
+	bool in_kernel[2];
 };
 
 struct virtio_net {
@@ -76,10 +81,12 @@ struct virtio_net {
 	struct net_pair pairs[NET_PAIRS_MAX];
 	bool mergeable; /* a frame may span several buffers */
 	struct net_control control;
-	int control_queue; /* its number, or -1: not negotiated */
-	bool announces;    /* atomic: GUEST_ANNOUNCE is negotiated */
+	int control_queue;         /* its number, or -1: not negotiated */
+	bool vhost;                /* the kernel carries the frames */
+	pthread_mutex_t call_lock; /* a leaf */
+	bool announces;            /* atomic: GUEST_ANNOUNCE is negotiated */
 	struct guest_error rx_dropped, rx_failed, tx_dropped, bad_buffer,
-		bad_command;
+		bad_command, bad_ring;
 };
 
 static inline unsigned net_rx_queue(unsigned pair)
@@ -114,6 +121,18 @@ bool net_tx_resume(struct virtio_net *net, unsigned pair);
  * left to do. */
 void net_rx_drain(struct virtio_net *net, unsigned pair);
 void net_tx_drain(struct virtio_net *net, unsigned pair);
+
+/*
+ * net_vhost.c, for a card with vhost. On the worker: the kernel serves @queue
+ * from now on (false: it does not, and said why), or no longer; and what it has
+ * to tell (false: it is not about vhost). On any thread: where interrupts of
+ * the queue go may have changed.
+ */
+bool net_vhost_start(struct virtio_net *net, unsigned queue);
+void net_vhost_stop(struct virtio_net *net, unsigned queue);
+bool net_vhost_ready(struct virtio_net *net, unsigned backend);
+void net_vhost_call(struct virtio_net *net, unsigned queue);
+void net_vhost_fini(struct virtio_net *net);
 
 /*
  * The header of a frame of @len bytes, as the driver wrote it (5.1.6.2): true

@@ -211,6 +211,15 @@ int ring_pop(struct ring *ring, struct ring_chain *chain)
 	return 1;
 }
 
+void ring_moved(struct ring *ring, uint16_t next_avail)
+{
+	if (ring->broken)
+		return;
+	ring->next_avail = next_avail;
+	ring->next_used = __atomic_load_n(&ring->used->idx, __ATOMIC_SEQ_CST);
+	ring->published = ring->next_used;
+}
+
 void ring_unpop(struct ring *ring, unsigned count)
 {
 	ring->next_avail -= count;

@@ -80,6 +80,9 @@ void ring_stop(struct ring *ring);
  */
 int ring_pop(struct ring *ring, struct ring_chain *chain);
 
+/* Somebody else served the ring meanwhile, up to avail index @next_avail. */
+void ring_moved(struct ring *ring, uint16_t next_avail);
+
 /* Gives back the last @count chains popped, which were not pushed, so that
  * they will be popped again. */
 void ring_unpop(struct ring *ring, unsigned count);

@@ -83,11 +83,13 @@ static bool has_feature(const struct virtio_device *virtio, unsigned bit)
 
 void virtio_publish(struct virtio_device *virtio, unsigned queue)
 {
-	struct virtio_queue *from = &virtio->queues[queue];
+	if (ring_publish(&virtio->queues[queue].ring))
+		virtio_interrupt(virtio, queue);
+}
 
-	if (!ring_publish(&from->ring))
-		return;
-	counter_add(&from->interrupts, 1);
+void virtio_interrupt(struct virtio_device *virtio, unsigned queue)
+{
+	counter_add(&virtio->queues[queue].interrupts, 1);
 	virtio->transport_ops->interrupt(virtio, queue);
 }
 

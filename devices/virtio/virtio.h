@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define VIRTIO_QUEUES_MAX   17
-#define VIRTIO_BACKENDS_MAX 16
+#define VIRTIO_BACKENDS_MAX 25
 #define VIRTIO_CONFIG_MAX   128
 #define VIRTIO_COUNTERS_MAX 8
 #define VIRTIO_NAME_MAX     16 /* with its end: also the name of the thread */
@@ -73,6 +73,10 @@ struct virtio_device_ops {
 		      short events);
 	void (*drain)(struct virtio_device *virtio);
 
+	/* The transport's answer to call_fd() has changed. vCPU threads, under
+	 * the transport's lock. May be NULL. */
+	void (*call_changed)(struct virtio_device *virtio, unsigned queue);
+
 	/* What the device itself has counted of @queue, at @out, which has
 	 * room; how many. Any thread. May be NULL. */
 	int (*counters)(struct virtio_device *virtio, unsigned queue,
@@ -84,6 +88,9 @@ struct virtio_transport_ops {
 	/* Raises the interrupt of @queue, or of a change of configuration
 	 * (VIRTIO_CONFIG_INTERRUPT). Any thread. */
 	void (*interrupt)(struct virtio_device *virtio, int queue);
+	/* The eventfd that raises the interrupt of @queue by itself, or -1: it
+	 * has to come by interrupt(). Any thread. May be NULL: never. */
+	int (*call_fd)(struct virtio_device *virtio, unsigned queue);
 	/* The worker runs, or is about to end: the time to let the kernel
 	 * signal kick_fd (ioeventfd), or no longer. May be NULL. */
 	void (*running)(struct virtio_device *virtio, bool on);
@@ -95,9 +102,10 @@ struct virtio_transport_ops {
 struct virtio_queue {
 	uint16_t size_max; /* what the device offers */
 	struct ring_config config;
-	bool enabled;               /* freezes config */
-	int kick_fd;                /* eventfd: the driver has notified */
-	bool again;                 /* worker: queue() left work */
+	bool enabled; /* freezes config */
+	int kick_fd;  /* eventfd: the driver has notified */
+	bool again;   /* worker: queue() left work */
+	bool foreign; /* worker: the kernel serves it, and watches kick_fd */
 	uint64_t kicks, interrupts; /* atomic, written by the worker */
 	struct ring ring;
 };
@@ -160,6 +168,8 @@ void virtio_fini(struct virtio_device *virtio);
 
 /* The worker's: an interrupt if the driver wants one for what was pushed. */
 void virtio_publish(struct virtio_device *virtio, unsigned queue);
+/* The same for what somebody else has pushed: an interrupt in any case. */
+void virtio_interrupt(struct virtio_device *virtio, unsigned queue);
 /* The driver broke the rules: nothing more is done until it resets the device
  * (virtio 1.2, 2.1.2). Any thread. */
 void virtio_needs_reset(struct virtio_device *virtio);

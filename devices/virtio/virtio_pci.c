@@ -1,5 +1,6 @@
 #include "devices/virtio/virtio_pci.h"
 
+#include "devices/virtio/virtio_pci_parts.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 
@@ -15,22 +16,9 @@
 #define SUBSYSTEM     0x1100
 #define REVISION      1 /* not transitional */
 
-/* The BAR: a page for each structure. */
-#define BAR_COMMON 0x0000u
-#define BAR_ISR    0x1000u
-#define BAR_DEVICE 0x2000u
-#define BAR_NOTIFY 0x3000u
-#define BAR_TABLE  0x4000u
-#define BAR_PBA    0x5000u
-#define BAR_SIZE   0x8000u
-#define BAR_PAGE   0x1000u
-
 /* Bits of the ISR (4.1.4.5). */
 #define ISR_QUEUE  1u
 #define ISR_CONFIG 2u
-
-#define COMMON_SIZE 60 /* of struct virtio_pci_common_cfg in virtio 1.2 */
-#define NOTIFY_STEP 4u /* bytes between the queues' doorbells */
 
 /* The vector of a queue is vector[1 + queue]. */
 #define CONFIG_VECTOR 0
@@ -112,6 +100,31 @@ static void transport_interrupt(struct virtio_device *virtio, int queue)
 	pci_intx_update(&pci->fn);
 }
 
+static int transport_call_fd(struct virtio_device *virtio, unsigned queue)
+{
+	struct virtio_pci *pci = virtio->transport;
+
+	return pci_msix_fd(&pci->fn, __atomic_load_n(&pci->vector[1 + queue],
+						     __ATOMIC_SEQ_CST));
+}
+
+static void call_changed(struct virtio_pci *pci, unsigned queue)
+{
+	if (pci->virtio->ops->call_changed)
+		pci->virtio->ops->call_changed(pci->virtio, queue);
+}
+
+/* A vector was masked or unmasked. */
+static void pci_vector(struct pci_function *fn, unsigned vector)
+{
+	struct virtio_pci *pci = from_fn(fn);
+
+	for (unsigned i = 0; i < pci->virtio->nr_queues; i++) {
+		if (pci->vector[1 + i] == vector)
+			call_changed(pci, i);
+	}
+}
+
 static bool pci_intx(struct pci_function *fn)
 {
 	return __atomic_load_n(&from_fn(fn)->virtio->isr, __ATOMIC_SEQ_CST);
@@ -143,6 +156,8 @@ static void vector_write(struct virtio_pci *pci, unsigned source,
 	if (vector >= pci->fn.id.vectors)
 		vector = VIRTIO_MSI_NO_VECTOR;
 	__atomic_store_n(&pci->vector[source], vector, __ATOMIC_SEQ_CST);
+	if (source != CONFIG_VECTOR)
+		call_changed(pci, source - 1);
 }
 
 /* A field of the common structure: accesses of another size than the field's
@@ -381,6 +396,7 @@ static const struct pci_ops pci_ops = {
 	.config_write = pci_config_after_write,
 	.decoded = pci_decoded,
 	.intx = pci_intx,
+	.vector = pci_vector,
 	.reset = pci_reset,
 };
 
@@ -394,63 +410,10 @@ static void transport_destroy(void *transport)
 
 static const struct virtio_transport_ops transport_ops = {
 	.interrupt = transport_interrupt,
+	.call_fd = transport_call_fd,
 	.running = transport_running,
 	.destroy = transport_destroy,
 };
-
-/* PCI Code and ID Assignment Specification 1.11, 1. */
-static uint32_t class_code(uint32_t virtio_id)
-{
-	switch (virtio_id) {
-	case VIRTIO_ID_NET:
-		return 0x020000; /* Ethernet controller */
-	case VIRTIO_ID_BLOCK:
-		return 0x018000; /* other mass storage controller */
-	default:
-		return 0xff0000;
-	}
-}
-
-static void capability(struct virtio_pci *pci, uint8_t type, uint32_t offset,
-		       uint32_t length)
-{
-	struct virtio_pci_notify_cap cap = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VNDR,
-			 .cap_len = sizeof(cap.cap),
-			 .cfg_type = type,
-			 .offset = offset,
-			 .length = length },
-		.notify_off_multiplier = NOTIFY_STEP,
-	};
-
-	if (type == VIRTIO_PCI_CAP_NOTIFY_CFG)
-		cap.cap.cap_len = sizeof(cap);
-	pci_capability(&pci->fn, &cap, cap.cap.cap_len, NULL);
-}
-
-static void capabilities(struct virtio_pci *pci)
-{
-	const struct virtio_device *virtio = pci->virtio;
-	struct virtio_pci_cfg_cap window = {
-		.cap = { .cap_vndr = PCI_CAP_ID_VNDR,
-			 .cap_len = sizeof(window),
-			 .cfg_type = VIRTIO_PCI_CAP_PCI_CFG },
-	};
-	struct virtio_pci_cfg_cap writable = {
-		.cap = { .bar = 0xff, .offset = ~0u, .length = ~0u },
-		.pci_cfg_data = { 0xff, 0xff, 0xff, 0xff },
-	};
-
-	capability(pci, VIRTIO_PCI_CAP_COMMON_CFG, BAR_COMMON, COMMON_SIZE);
-	capability(pci, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, 1);
-	capability(pci, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY,
-		   virtio->nr_queues * NOTIFY_STEP);
-	if (virtio->config_len)
-		capability(pci, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
-			   virtio->config_len);
-	pci->window =
-		pci_capability(&pci->fn, &window, sizeof(window), &writable);
-}
 
 int virtio_pci_attach(struct virtio_device *virtio, struct pci_host *host,
 		      unsigned slot, uint32_t gsi)
@@ -460,7 +423,7 @@ int virtio_pci_attach(struct virtio_device *virtio, struct pci_host *host,
 		.device = DEVICE_FIRST + virtio->id,
 		.subsystem_vendor = VENDOR_VIRTIO,
 		.subsystem = SUBSYSTEM,
-		.class_code = class_code(virtio->id),
+		.class_code = virtio_pci_class(virtio->id),
 		.revision = REVISION,
 		.bar_size = BAR_SIZE,
 		.vectors = 1 + virtio->nr_queues,
@@ -482,7 +445,7 @@ int virtio_pci_attach(struct virtio_device *virtio, struct pci_host *host,
 		return err;
 	}
 	transport_reset(pci);
-	capabilities(pci);
+	pci->window = virtio_pci_capabilities(&pci->fn, virtio);
 	virtio->dev = &pci->fn.dev;
 	virtio->transport_ops = &transport_ops;
 	virtio->transport = pci;

@@ -44,7 +44,7 @@ static bool worker_watch(struct virtio_device *virtio, struct pollfd *fds)
 	*fds++ = (struct pollfd){ virtio->stop_fd, POLLIN, 0 };
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
-		bool watch = !dead && queue->enabled;
+		bool watch = !dead && queue->enabled && !queue->foreign;
 
 		*fds++ = (struct pollfd){ .fd = watch ? queue->kick_fd : -1,
 					  .events = POLLIN };

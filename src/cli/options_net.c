@@ -26,7 +26,7 @@ static int wrong(const char *key, const char *value, const char *why)
 static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
-		"tap=IF (one of the two), mac=MAC, mtu=N, queues=N",
+		"tap=IF (one of the two), mac=MAC, mtu=N, queues=N, vhost=on|off|auto",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -66,6 +66,21 @@ static int parse_count(const char *key, const char *value, uint64_t min,
 	return -EINVAL;
 }
 
+static int parse_vhost(struct net_options *net, const char *value)
+{
+	static const char *const names[] = { [NET_VHOST_OFF] = "off",
+					     [NET_VHOST_ON] = "on",
+					     [NET_VHOST_AUTO] = "auto" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(value, names[i])) {
+			net->vhost = i;
+			return 0;
+		}
+	}
+	return wrong("vhost", value, "is not one of on, off, auto");
+}
+
 static int parse_field(struct net_options *net, const char *key,
 		       const char *value)
 {
@@ -89,6 +104,8 @@ static int parse_field(struct net_options *net, const char *key,
 		net->mtu = number;
 		return err;
 	}
+	if (!strcmp(key, "vhost"))
+		return parse_vhost(net, value);
 	if (!strcmp(key, "queues")) {
 		err = parse_count(key, value, 1, NET_QUEUES_MAX, &number);
 		net->queues = number;

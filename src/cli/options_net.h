@@ -12,8 +12,8 @@
 #define NET_OPTIONS_HELP                                                       \
 	"virtio-net card on a bridge, or on a tap that exists;\n"              \
 	"create makes the bridge when there is none, vlan=N is\n"              \
-	"the VLAN of its port; mac=MAC, mtu=N and queues=N are\n"              \
-	"the card's"
+	"the VLAN of its port; mac=MAC, mtu=N, queues=N are the\n"             \
+	"card's; vhost=on: the kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line
  * that says what is wrong. The caller has made sure that there is room. */

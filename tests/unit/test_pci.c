@@ -545,14 +545,19 @@ static void a_masked_vector_is_pending_until_it_is_unmasked(void **state)
 	(void)state;
 	decode(bench, 1, true);
 	assert_false(pci_msix_raise(fn, 1)); /* MSI-X is off */
+	assert_int_equal(pci_msix_fd(fn, 1), -1);
 	config_write(bench, 1, 0x42, 2, PCI_MSIX_FLAGS_ENABLE);
 	assert_true(pci_msix_raise(fn, 1));
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 2);
 	assert_true(pci_msix_raise(fn, 2));
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 6);
 	assert_int_equal(signals(bench, 1), 0);
+	/* Nor may anybody raise it behind our back. */
+	assert_int_equal(pci_msix_fd(fn, 1), -1);
 	bus_write(&bench->mmio, WINDOW + TABLE + 28, 4, 0);
 	assert_int_equal(signals(bench, 1), 1);
+	assert_int_equal(pci_msix_fd(fn, 1), fn->vector[1].msi.fd);
+	assert_int_equal(pci_msix_fd(fn, 0xffff), -1);
 	assert_int_equal(bus_read(&bench->mmio, WINDOW + PBA, 4), 4);
 	assert_true(pci_msix_raise(fn, 1));
 	assert_int_equal(signals(bench, 1), 1);

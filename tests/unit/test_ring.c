@@ -567,6 +567,28 @@ static void what_is_given_back_comes_again(void **state)
 	bench_destroy(bench);
 }
 
+static void
+a_ring_that_was_served_elsewhere_goes_on_where_it_stands(void **state)
+{
+	static const struct segment segment = { DATA_AT, 4, true };
+	struct bench *bench = bench_create();
+	uint16_t third = 0;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		third = driver_add(&bench->driver, &segment, 1);
+	/* Two of them are done, and one of these has been pushed. */
+	driver_ring_used(&bench->driver)->idx = 1;
+	ring_moved(&bench->ring, 2);
+	assert_int_equal(pop(bench), 1);
+	assert_int_equal(bench->chain.head, third);
+	ring_push(&bench->ring, &bench->chain, 4);
+	assert_true(ring_publish(&bench->ring));
+	assert_int_equal(driver_ring_used(&bench->driver)->idx, 2);
+	assert_int_equal(driver_ring_used(&bench->driver)->ring[1].id, third);
+	bench_destroy(bench);
+}
+
 static void the_driver_may_do_without_interrupts(void **state)
 {
 	static const struct segment segment = { DATA_AT, 4, true };
@@ -654,6 +676,8 @@ static const struct CMUnitTest tests[] = {
 #endif
 	cmocka_unit_test(a_chain_of_an_earlier_life_is_not_pushed),
 	cmocka_unit_test(what_is_given_back_comes_again),
+	cmocka_unit_test(
+		a_ring_that_was_served_elsewhere_goes_on_where_it_stands),
 	cmocka_unit_test(the_driver_may_do_without_interrupts),
 	cmocka_unit_test(an_event_index_chooses_the_interrupt),
 	cmocka_unit_test(the_device_asks_for_notifications_before_it_sleeps),
