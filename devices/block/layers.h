@@ -31,6 +31,10 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
 const char *qcow2_backing_name(struct block *block);   /* or NULL */
 const char *qcow2_backing_format(struct block *block); /* or "" */
 void qcow2_set_backing(struct block *block, struct block *backing);
+/* Likewise the external data file of an image that has one, to be opened and
+ * locked as the image is. */
+const char *qcow2_data_name(struct block *block); /* or NULL */
+void qcow2_set_data(struct block *block, struct host_file *data);
 
 /*
  * Opens the key of an encrypted image with the passphrase in @key_file, which

@@ -190,7 +190,8 @@ static bool allowed(const struct chain *chain, const char *real)
  * was found (an O_PATH descriptor), not on its name: whoever can move links
  * about cannot get in between, and no FIFO or device is opened by looking.
  */
-static int open_allowed(const struct chain *chain, const char *path)
+static int open_allowed(const struct chain *chain, const char *path,
+			const char *what, int mode)
 {
 	char self[64], real[PATH_MAX];
 	struct stat st;
@@ -200,8 +201,8 @@ static int open_allowed(const struct chain *chain, const char *path)
 	if (found < 0 || fstat(found, &st)) {
 		int err = -errno;
 
-		log_err("disk %s: its backing file %s: %s",
-			chain->options->path, path, strerror(-err));
+		log_err("disk %s: its %s %s: %s", chain->options->path, what,
+			path, strerror(-err));
 		if (found >= 0)
 			close(found);
 		return err;
@@ -210,22 +211,22 @@ static int open_allowed(const struct chain *chain, const char *path)
 	len = readlink(self, real, sizeof(real) - 1);
 	real[len < 0 ? 0 : len] = '\0';
 	if (len < 0 || !allowed(chain, real)) {
-		log_err("disk %s: its backing file %s lies outside the image's "
-			"own folder; if you trust the image, allow its folder "
-			"with the disk option backing-dir=DIR",
-			chain->options->path, path);
+		log_err("disk %s: its %s %s lies outside the image's own "
+			"folder; if you trust the image, allow its folder with "
+			"the disk option backing-dir=DIR",
+			chain->options->path, what, path);
 		fd = -EACCES;
 	} else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-		log_err("disk %s: its backing file %s is neither a regular "
-			"file nor a block device",
-			chain->options->path, path);
+		log_err("disk %s: its %s %s is neither a regular file nor a "
+			"block device",
+			chain->options->path, what, path);
 		fd = -EINVAL;
 	} else {
-		fd = open(self, O_RDONLY | O_CLOEXEC);
+		fd = open(self, mode | O_CLOEXEC);
 		if (fd < 0) {
 			fd = -errno;
-			log_err("disk %s: its backing file %s: %s",
-				chain->options->path, path, strerror(-fd));
+			log_err("disk %s: its %s %s: %s", chain->options->path,
+				what, path, strerror(-fd));
 		}
 	}
 	close(found);
@@ -305,10 +306,62 @@ static int open_backing(struct chain *chain, const char *image,
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
-	fd = open_allowed(chain, path);
+	fd = open_allowed(chain, path, "backing file", O_RDONLY);
 	err = fd < 0 ? fd : open_fd(chain, fd, path, format, true, &backing);
 	if (!err)
 		qcow2_set_backing(block, backing);
+	free(path);
+	return err;
+}
+
+/* Enters and locks a descriptor, which it owns in every case, as an external
+ * data file. */
+static int open_data_fd(struct chain *chain, int fd, const char *path,
+			bool read_only, struct host_file **file)
+{
+	int err = chain_enter(chain, path, fd);
+
+	if (!err && !chain->options->unlocked)
+		err = lock_layer(path, fd, read_only);
+	if (!err) {
+		*file = host_file_create(fd);
+		if (*file)
+			return 0;
+		log_err("disk %s: out of memory", path);
+		err = -ENOMEM;
+	}
+	close(fd);
+	return err;
+}
+
+/* The external data file, by the rules for backing files; but it is written
+ * to. */
+static int open_data(struct chain *chain, const char *image, bool read_only,
+		     struct block *block)
+{
+	const char *name = qcow2_data_name(block);
+	struct host_file *file;
+	char *path;
+	int fd, err;
+
+	if (!name)
+		return 0;
+	if (names_protocol(name)) {
+		log_err("disk %s: its data file is \"%.60s\": only a local "
+			"file can be one; put ./ before a name with a colon",
+			image, name);
+		return -EINVAL;
+	}
+	path = backing_path(image, name);
+	if (!path) {
+		log_err("disk %s: out of memory", image);
+		return -ENOMEM;
+	}
+	fd = open_allowed(chain, path, "data file",
+			  read_only ? O_RDONLY : O_RDWR);
+	err = fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, &file);
+	if (!err)
+		qcow2_set_data(block, file);
 	free(path);
 	return err;
 }
@@ -341,6 +394,8 @@ static int open_layer(struct chain *chain, struct host_file *file,
 		err = qcow2_unlock(*block, key_file);
 	else if (top && key_file)
 		err = not_encrypted(path);
+	if (!err)
+		err = open_data(chain, path, read_only, *block);
 	if (!err)
 		err = open_backing(chain, path, *block);
 	if (err)

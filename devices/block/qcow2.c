@@ -23,13 +23,15 @@ static struct qcow2 *to_qcow2(struct block *block)
 
 int qcow2_begin_writing(struct qcow2 *q)
 {
-	if (q->error || !q->header.autoclear)
+	uint64_t keep = qcow2_is_raw(q) ? QCOW2_AUTO_RAW : 0;
+
+	if (q->error || q->header.autoclear == keep)
 		return q->error;
 	if (q->header.has_bitmaps && q->header.autoclear & QCOW2_AUTO_BITMAPS)
 		log_warn("disk %s: its bitmaps are not kept up to date and "
 			 "become invalid",
 			 q->block.name);
-	return qcow2_put_features(q, q->header.incompatible, 0);
+	return qcow2_put_features(q, q->header.incompatible, keep);
 }
 
 static int change(struct qcow2 *q, const struct block_request *request)
@@ -70,6 +72,8 @@ static void qcow2_submit(struct block *block, struct block_request *request)
 
 static void qcow2_free(struct qcow2 *q)
 {
+	if (q->data)
+		q->data->ops->close(q->data);
 	qcow2_table_fini(&q->l1);
 	qcow2_table_fini(&q->reftable);
 	qcow2_cache_fini(&q->l2_cache);

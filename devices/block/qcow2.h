@@ -9,6 +9,7 @@
  *   qcow2_map.c       guest offset -> extent: the cluster walk
  *   qcow2_extent.c    the same for tools
  *   qcow2_crypt.c     clusters of data: plain, or by the image's key
+ *   qcow2_data.c      an external data file
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_compress.c  compressed clusters, written
@@ -88,7 +89,8 @@ struct qcow2_freed {
 struct qcow2 {
 	struct block block;
 	struct host_file *file;
-	struct block *backing; /* owned, or NULL */
+	struct host_file *data; /* the external data file; owned, or NULL */
+	struct block *backing;  /* owned, or NULL */
 	struct qcow2_header header;
 
 	uint64_t cluster_size;
@@ -118,13 +120,33 @@ struct qcow2 {
 
 	bool looked, preallocated; /* by qcow2_map_extent() */
 
-	bool unsynced; /* written since the last sync */
-	int error;     /* latched: no more writes, no more flushes (Q5) */
-	bool corrupt;  /* said so already */
+	bool unsynced;      /* written since the last sync */
+	bool data_unsynced; /* the same, of the data file */
+	int error;          /* latched: no more writes, no more flushes (Q5) */
+	bool corrupt;       /* said so already */
 	struct guest_error bad_data; /* compressed clusters not inflated */
 };
 
 #define QCOW2_BOUNCE (64u << 10)
+
+/*
+ * Offsets of the host from here on are bytes of the external data file, which
+ * holds each cluster of the disk at the cluster's own offset, and nothing else.
+ * Its clusters are not counted and always the image's alone.
+ */
+#define QCOW2_DATA_BASE (1ull << 60)
+
+static inline bool qcow2_is_external(const struct qcow2 *q)
+{
+	return q->header.incompatible & QCOW2_DATA_FILE;
+}
+
+/* A data file that others may read as a raw disk: what the tables call zeros
+ * has to be zeros there. */
+static inline bool qcow2_is_raw(const struct qcow2 *q)
+{
+	return qcow2_is_external(q) && q->header.autoclear & QCOW2_AUTO_RAW;
+}
 
 /* The image behind a block, or NULL for another layer. */
 struct qcow2 *qcow2_of(struct block *block);
@@ -249,6 +271,12 @@ int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		     uint64_t skip, uint64_t length, uint64_t offset);
 int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		      uint64_t skip, uint64_t length, uint64_t offset);
+/* Makes guest [offset, offset + length) zeros in the data file. */
+int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
+/* Gives that space back to the host, which may not be able to: no harm. */
+void qcow2_data_punch(struct qcow2 *q, uint64_t offset, uint64_t length);
+/* Makes a raw data file as long as the disk: zeros from @old on. */
+int qcow2_data_resize(struct qcow2 *q, uint64_t old, uint64_t size);
 /* Wipes and frees the key. */
 void qcow2_lock_up(struct qcow2 *q);
 

@@ -145,7 +145,7 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 				"found l2 entry with reserved bits set: "
 				"%llx",
 				LLU(raw));
-		if (!host)
+		if (!host && !(qcow2_is_external(c->q) && raw & QCOW2_COPIED))
 			continue;
 		if (active) {
 			c->found->allocated++;
@@ -157,7 +157,8 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 				"offset=%llx: Data cluster is not properly "
 				"aligned; L2 entry corrupted.",
 				LLU(host));
-		see(c, host, c->q->cluster_size);
+		if (!qcow2_is_external(c->q))
+			see(c, host, c->q->cluster_size);
 	}
 	return err;
 }
@@ -348,6 +349,8 @@ int qcow2_census_copied(struct qcow2_census *c,
 			continue;
 		if (copied_wrong(c, raw))
 			err = each(c, raw, q->l1.offset + i * 8ull);
+		if (qcow2_is_external(q))
+			continue; /* nor are its clusters shared */
 		if (!err)
 			err = host_read(q->file, c->table, q->cluster_size, l2);
 		for (uint64_t at = 0; !err && at < q->cluster_size;

@@ -22,6 +22,10 @@
 
 void qcow2_will_write(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
+	if (offset >= QCOW2_DATA_BASE) {
+		q->data_unsynced = true;
+		return;
+	}
 	q->unsynced = true;
 	if (offset + length > q->file_end)
 		q->file_end = offset + length;
@@ -39,9 +43,11 @@ int qcow2_barrier(struct qcow2 *q)
 
 	if (q->error)
 		return q->error;
-	if (!q->unsynced)
+	if (!q->unsynced && !q->data_unsynced)
 		return 0;
-	err = q->file->ops->sync(q->file);
+	err = q->data_unsynced ? q->data->ops->sync(q->data) : 0;
+	if (!err && q->unsynced)
+		err = q->file->ops->sync(q->file);
 	if (err) {
 		/* The host may have dropped the pages and call the next sync
 		 * a success: what is on disk is not known any more. */
@@ -52,6 +58,7 @@ int qcow2_barrier(struct qcow2 *q)
 		return err;
 	}
 	q->unsynced = false;
+	q->data_unsynced = false;
 	return 0;
 }
 

@@ -22,7 +22,7 @@ int qcow2_compression(struct block *block, unsigned *type, uint64_t *cluster)
 {
 	const struct qcow2 *q = qcow2_of(block);
 
-	if (!q || q->header.crypt_method)
+	if (!q || q->header.crypt_method || qcow2_is_external(q))
 		return -ENOTSUP;
 	*type = q->header.compression;
 	*cluster = q->cluster_size;

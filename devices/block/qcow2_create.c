@@ -23,6 +23,7 @@
 
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
+#define EXT_DATA_FILE      0x44415441u
 
 /* For a program that does not know a feature, to say what it lacks. */
 static const struct {
@@ -51,6 +52,7 @@ struct layout {
 	unsigned entry_bytes; /* of an L2 table */
 	uint64_t l1_entries;  /* that the disk needs */
 	struct part reftable, refblocks, l1, l2, data;
+	uint64_t mapped;   /* clusters that the L2 tables name */
 	uint64_t clusters; /* of the file */
 	bool zeroed;       /* the file is new: what is not written is zeros */
 	uint8_t *cluster;  /* one, to build in */
@@ -75,7 +77,10 @@ static unsigned log2_of(uint64_t n)
 /* The refcounts count themselves: goes on until table and blocks suffice. */
 static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 {
-	bool all = shape->preallocation != QCOW2_PREALLOC_OFF;
+	/* Who reads a raw data file need not look at tables that say that
+	 * parts of it are not there. */
+	bool all = shape->preallocation != QCOW2_PREALLOC_OFF ||
+		   shape->data_raw;
 	unsigned bits = log2_of(shape->cluster_size);
 	unsigned order = log2_of(shape->refcount_bits);
 	uint64_t before;
@@ -89,7 +94,8 @@ static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 		div_up(shape->size, 2 * bits - (shape->extended_l2 ? 4 : 3));
 	l->l1.count = div_up(l->l1_entries * 8, bits);
 	l->l2.count = all ? l->l1_entries : 0;
-	l->data.count = all ? div_up(shape->size, bits) : 0;
+	l->mapped = all ? div_up(shape->size, bits) : 0;
+	l->data.count = shape->data_name ? 0 : l->mapped;
 	l->reftable.first = 1;
 	l->reftable.count = 1;
 	do {
@@ -112,9 +118,30 @@ static size_t header_bytes(const struct qcow2_shape *shape, bool names)
 
 	if (shape->backing_fmt)
 		n += 8 + align_up(strlen(shape->backing_fmt), 8);
+	if (shape->data_name)
+		n += 8 + align_up(strlen(shape->data_name), 8);
 	if (names)
 		n += 8 + FEATURE_NAMES * FEATURE_NAME;
 	return n + 8 + (shape->backing ? strlen(shape->backing) : 0);
+}
+
+static const char *data_wrong(const struct qcow2_shape *shape)
+{
+	if (shape->data_name && shape->version == 2)
+		return "External data files are only supported with "
+		       "compatibility level 1.1 and above (use version=v3 or "
+		       "greater)";
+	if (shape->data_raw && !shape->data_name)
+		return "data-file-raw requires data-file";
+	if (shape->data_raw && shape->backing)
+		return "Backing file and data-file-raw cannot be used at the "
+		       "same time";
+	if (shape->data_name &&
+	    (strlen(shape->data_name) > QCOW2_BACKING_NAME_MAX ||
+	     header_bytes(shape, false) > shape->cluster_size))
+		return "The name of the data file is too long (try using a "
+		       "larger cluster size)";
+	return NULL;
 }
 
 static const char *backing_wrong(const struct qcow2_shape *shape)
@@ -173,7 +200,7 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 	    l.reftable.count << l.bits > QCOW2_REFTABLE_MAX)
 		return "The image size is too large for file format 'qcow2' "
 		       "(try using a larger cluster size)";
-	return backing_wrong(shape);
+	return data_wrong(shape) ? data_wrong(shape) : backing_wrong(shape);
 }
 
 static uint8_t *put_extension(uint8_t *to, uint32_t type, size_t len)
@@ -207,11 +234,23 @@ static void fill_fields(const struct layout *l, uint8_t *header)
 		return;
 	put_be64(header + QCOW2_AT_INCOMPATIBLE,
 		 (l->shape->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0) |
-			 (l->shape->extended_l2 ? QCOW2_EXTENDED_L2 : 0));
+			 (l->shape->extended_l2 ? QCOW2_EXTENDED_L2 : 0) |
+			 (l->shape->data_name ? QCOW2_DATA_FILE : 0));
+	put_be64(header + QCOW2_AT_AUTOCLEAR,
+		 l->shape->data_raw ? QCOW2_AUTO_RAW : 0);
 	put_be64(header + 80, l->shape->lazy_refcounts);
 	header[QCOW2_AT_COMPRESSION] = l->shape->compression;
 	put_be32(header + 96, l->order);
 	put_be32(header + 100, HEADER_BYTES);
+}
+
+static uint8_t *put_text(uint8_t *to, uint32_t type, const char *text)
+{
+	size_t len = strlen(text);
+
+	to = put_extension(to, type, len);
+	memcpy(to, text, len);
+	return to + align_up(len, 8);
 }
 
 static void fill_header(const struct layout *l, uint8_t *header)
@@ -221,13 +260,10 @@ static void fill_header(const struct layout *l, uint8_t *header)
 
 	fill_fields(l, header);
 	to += shape->version == 2 ? QCOW2_HEADER_V2 : HEADER_BYTES;
-	if (shape->backing_fmt) {
-		size_t len = strlen(shape->backing_fmt);
-
-		to = put_extension(to, EXT_BACKING_FORMAT, len);
-		memcpy(to, shape->backing_fmt, len);
-		to += align_up(len, 8);
-	}
+	if (shape->backing_fmt)
+		to = put_text(to, EXT_BACKING_FORMAT, shape->backing_fmt);
+	if (shape->data_name)
+		to = put_text(to, EXT_DATA_FILE, shape->data_name);
 	/* Names are a courtesy, left out where there is no room. */
 	if (shape->version == 3 &&
 	    header_bytes(shape, true) <= shape->cluster_size) {
@@ -299,17 +335,27 @@ static int put_data(struct layout *l)
 {
 	uint64_t offset = l->data.first << l->bits;
 	uint64_t bytes = l->data.count << l->bits;
+	struct host_file *file = l->file;
+	bool zeroed = l->zeroed;
 	int err = 0;
 
-	if (!bytes || l->shape->preallocation == QCOW2_PREALLOC_OFF)
-		return 0;
+	if (l->shape->data) {
+		file = l->shape->data;
+		offset = 0;
+		bytes = l->shape->size;
+		err = file->ops->truncate(file, 0);
+		if (!err)
+			err = file->ops->truncate(file, bytes);
+		zeroed = true;
+	}
+	if (err || !bytes || l->shape->preallocation == QCOW2_PREALLOC_OFF)
+		return err;
 	if (l->shape->preallocation == QCOW2_PREALLOC_FALLOC)
-		err = l->file->ops->allocate(l->file, offset, bytes);
+		err = file->ops->allocate(file, offset, bytes);
 	/* A disk allocated in advance reads as zeros, whatever the device held
 	 * before. */
-	if (l->shape->preallocation == QCOW2_PREALLOC_FULL ||
-	    (!err && !l->zeroed))
-		err = host_write_zeros(l->file, offset, bytes);
+	if (l->shape->preallocation == QCOW2_PREALLOC_FULL || (!err && !zeroed))
+		err = host_write_zeros(file, offset, bytes);
 	return err;
 }
 
@@ -332,10 +378,13 @@ static int put_image(struct layout *l)
 		err = put_table(l, l->l1, 8, l->l2.first, l->l2.count,
 				QCOW2_COPIED);
 	if (!err)
-		err = put_table(l, l->l2, l->entry_bytes, l->data.first,
-				l->data.count, QCOW2_COPIED);
+		err = put_table(l, l->l2, l->entry_bytes,
+				l->shape->data_name ? 0 : l->data.first,
+				l->mapped, QCOW2_COPIED);
 	if (!err)
 		err = put_data(l);
+	if (!err && l->shape->data)
+		err = l->shape->data->ops->sync(l->shape->data);
 	if (!err)
 		err = l->file->ops->sync(l->file);
 	if (err)

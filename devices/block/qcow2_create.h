@@ -19,13 +19,19 @@ enum qcow2_preallocation {
 };
 
 struct qcow2_shape {
-	uint64_t size;           /* of the disk; bytes, multiple of 512 */
-	unsigned version;        /* 2 or 3 */
-	uint64_t cluster_size;   /* bytes, a power of two, 512 to 2M */
-	uint64_t refcount_bits;  /* a power of two, 1 to 64; 16 in version 2 */
-	bool extended_l2;        /* version 3 only, clusters of 16k and more */
-	bool lazy_refcounts;     /* version 3 only */
-	unsigned compression;    /* QCOW2_ZLIB, or in version 3 QCOW2_ZSTD */
+	uint64_t size;          /* of the disk; bytes, multiple of 512 */
+	unsigned version;       /* 2 or 3 */
+	uint64_t cluster_size;  /* bytes, a power of two, 512 to 2M */
+	uint64_t refcount_bits; /* a power of two, 1 to 64; 16 in version 2 */
+	bool extended_l2;       /* version 3 only, clusters of 16k and more */
+	bool lazy_refcounts;    /* version 3 only */
+	unsigned compression;   /* QCOW2_ZLIB, or in version 3 QCOW2_ZSTD */
+	/* In version 3: the name of an external data file as the image keeps
+	 * it, or NULL; whether that stays a raw disk; and the file, which is
+	 * made as long as the disk. */
+	const char *data_name;
+	bool data_raw;
+	struct host_file *data;
 	const char *backing;     /* its name as the image keeps it, or NULL */
 	const char *backing_fmt; /* "qcow2", "raw"; NULL: not stated */
 	enum qcow2_preallocation preallocation;

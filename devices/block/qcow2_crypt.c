@@ -65,6 +65,16 @@ void qcow2_lock_up(struct qcow2 *q)
 	secret_free(q->crypt_buffer, QCOW2_BOUNCE);
 }
 
+/* The file that holds the bytes at host *offset, which becomes the offset
+ * there. NULL for a data file that was not opened. */
+static struct host_file *file_at(const struct qcow2 *q, uint64_t *offset)
+{
+	if (*offset < QCOW2_DATA_BASE)
+		return q->file;
+	*offset -= QCOW2_DATA_BASE;
+	return q->data;
+}
+
 static uint64_t piece(uint64_t length)
 {
 	return length < QCOW2_BOUNCE ? length : QCOW2_BOUNCE;
@@ -73,12 +83,15 @@ static uint64_t piece(uint64_t length)
 int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		     uint64_t skip, uint64_t length, uint64_t offset)
 {
+	struct host_file *file = file_at(q, &offset);
+
+	if (!file)
+		return -EIO;
 	if (!q->header.crypt_method)
-		return host_readv(q->file, iov, iovcnt, skip, length, offset);
+		return host_readv(file, iov, iovcnt, skip, length, offset);
 	while (length) {
 		uint64_t len = piece(length);
-		int err = q->key ? host_read(q->file, q->crypt_buffer, len,
-					     offset)
+		int err = q->key ? host_read(file, q->crypt_buffer, len, offset)
 				 : -EACCES;
 
 		if (err)
@@ -95,8 +108,12 @@ int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		      uint64_t skip, uint64_t length, uint64_t offset)
 {
+	struct host_file *file = file_at(q, &offset);
+
+	if (!file)
+		return -EIO;
 	if (!q->header.crypt_method)
-		return host_writev(q->file, iov, iovcnt, skip, length, offset);
+		return host_writev(file, iov, iovcnt, skip, length, offset);
 	while (length) {
 		uint64_t len = piece(length);
 		int err;
@@ -105,7 +122,7 @@ int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 			return -EACCES;
 		iov_copy_out(iov, iovcnt, skip, q->crypt_buffer, len);
 		xts_encrypt(q->key, offset / XTS_SECTOR, q->crypt_buffer, len);
-		err = host_write(q->file, q->crypt_buffer, len, offset);
+		err = host_write(file, q->crypt_buffer, len, offset);
 		if (err)
 			return err;
 		skip += len;

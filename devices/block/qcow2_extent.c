@@ -44,11 +44,12 @@ static int find_preallocated(struct qcow2 *q)
 /* A hole in a cluster that was allocated in advance is zeros. */
 static int look_below(struct qcow2 *q, struct block_extent *extent)
 {
+	struct host_file *file = qcow2_is_external(q) ? q->data : q->file;
 	bool hole = false;
 	int err = q->looked ? 0 : find_preallocated(q);
 
-	if (!err && q->preallocated)
-		err = host_look(q->file, extent->host, extent->length, &hole,
+	if (!err && file && q->preallocated)
+		err = host_look(file, extent->host, extent->length, &hole,
 				&extent->length);
 	/* The file may have a size that is no multiple of a sector. */
 	extent->length = align_up(extent->length, BLOCK_SECTOR);
@@ -72,8 +73,9 @@ int qcow2_map_extent(struct block *block, uint64_t offset, uint64_t length,
 	extent->zero = e.entry.kind == QCOW2_KIND_ZERO ||
 		       e.entry.kind == QCOW2_KIND_ZERO_ALLOCATED;
 	extent->compressed = e.entry.kind == QCOW2_KIND_COMPRESSED;
-	extent->placed = e.entry.host && !extent->compressed &&
-			 !q->header.crypt_method;
-	extent->host = extent->placed ? e.entry.host : 0;
+	/* A subcluster that is not allocated has its place, but not data. */
+	extent->placed = extent->allocated && e.entry.host &&
+			 !extent->compressed && !q->header.crypt_method;
+	extent->host = extent->placed ? e.entry.host & ~QCOW2_DATA_BASE : 0;
 	return extent->placed && extent->data ? look_below(q, extent) : 0;
 }

@@ -50,6 +50,7 @@
 
 /* Autoclear features, by bit. */
 #define QCOW2_AUTO_BITMAPS (1ull << 0)
+#define QCOW2_AUTO_RAW     (1ull << 1) /* the data file is a raw disk */
 
 /* Bits of L1 and L2 entries. */
 #define QCOW2_COPIED      (1ull << 63)
@@ -79,6 +80,7 @@ struct qcow2_header {
 	uint64_t bitmap_directory, bitmap_directory_bytes;
 	char backing[QCOW2_BACKING_NAME_MAX + 1]; /* empty: none */
 	char backing_format[16]; /* empty: not stated; cut when longer */
+	char data_file[QCOW2_BACKING_NAME_MAX + 1]; /* empty: not stated */
 };
 
 /* log2 of the entries that an L2 table has. */

@@ -13,6 +13,7 @@
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_BITMAPS        0x23852875u
 #define EXT_LUKS           0x0537be77u
+#define EXT_DATA_FILE      0x44415441u
 
 #define FEATURE_NAME_LEN 48 /* type, bit, name of 46 bytes */
 
@@ -227,11 +228,10 @@ static int check_features(const struct qcow2_header *h, const uint8_t *names,
 			    "not supported",
 			    bit, *name ? ": " : "", name);
 	}
-	if (h->incompatible & QCOW2_DATA_FILE)
-		return fail(why, -ENOTSUP,
-			    "it keeps its data in an external data file, which "
-			    "is not supported; convert it with qemu-img "
-			    "convert -O qcow2");
+	if (h->incompatible & QCOW2_DATA_FILE && !*h->data_file)
+		return fail(why, -EINVAL,
+			    "it keeps its data in an external data file but "
+			    "does not name it");
 	if (h->incompatible & QCOW2_EXTENDED_L2 &&
 	    h->cluster_bits < QCOW2_EXTENDED_BITS_MIN)
 		return fail(why, -EINVAL,
@@ -273,6 +273,23 @@ static int parse_bitmaps(const uint8_t *data, uint32_t len,
 	h->bitmaps = bitmaps;
 	h->bitmap_directory_bytes = get_be64(data + 8);
 	h->bitmap_directory = get_be64(data + 16);
+	return 0;
+}
+
+static int parse_data_file(const uint8_t *data, uint32_t len,
+			   struct qcow2_header *h, struct qcow2_why *why)
+{
+	if (len > QCOW2_BACKING_NAME_MAX)
+		return fail(why, -EINVAL,
+			    "the header is damaged: the data file's name has "
+			    "%u bytes",
+			    len);
+	memcpy(h->data_file, data, len);
+	h->data_file[len] = '\0';
+	if (!printable(h->data_file, len))
+		return fail(why, -EINVAL,
+			    "the header is damaged: the data file's name holds "
+			    "control characters");
 	return 0;
 }
 
@@ -324,6 +341,8 @@ static int parse_extensions(const uint8_t *bytes, size_t end,
 			err = parse_bitmaps(data, len, h, why);
 		} else if (type == EXT_LUKS) {
 			err = parse_luks(data, len, h, why);
+		} else if (type == EXT_DATA_FILE) {
+			err = parse_data_file(data, len, h, why);
 		} else if (type == EXT_BACKING_FORMAT) {
 			size_t n = len < sizeof(h->backing_format) - 1
 					   ? len

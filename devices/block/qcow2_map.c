@@ -77,17 +77,41 @@ int qcow2_l2_decode(const struct qcow2 *q, const uint8_t *at,
 		    struct qcow2_entry *entry)
 {
 	unsigned bits = q->header.cluster_bits;
+	uint64_t raw = get_be64(at);
+	bool external = qcow2_is_external(q);
+	int err;
 
+	/* Of a data file the first cluster's offset is 0, and COPIED says that
+	 * it is there: a cluster is added while it is decoded. */
+	if (external && raw & (QCOW2_OFFSET_MASK | QCOW2_COPIED))
+		raw += q->cluster_size;
+	if (external && raw & QCOW2_COMPRESSED)
+		return -EIO;
 	if (q->extended)
-		return qcow2_extended_decode(get_be64(at), get_be64(at + 8),
-					     bits, entry);
-	return qcow2_entry_decode(get_be64(at), bits, q->header.version, entry);
+		err = qcow2_extended_decode(raw, get_be64(at + 8), bits, entry);
+	else
+		err = qcow2_entry_decode(raw, bits, q->header.version, entry);
+	if (!err && external && entry->host) {
+		entry->host += QCOW2_DATA_BASE - q->cluster_size;
+		entry->copied = true;
+	}
+	return err;
+}
+
+/* Of a data file a cluster's place is its own. */
+static bool misplaced(const struct qcow2 *q, const struct qcow2_entry *entry,
+		      uint64_t offset)
+{
+	return qcow2_is_external(q) && entry->host &&
+	       entry->host !=
+		       QCOW2_DATA_BASE + align_down(offset, q->cluster_size);
 }
 
 void qcow2_l2_put(const struct qcow2 *q, uint8_t *at, uint64_t raw,
 		  uint32_t data, uint32_t zeros)
 {
-	put_be64(at, raw);
+	/* That bit is a part of other images' compressed entries. */
+	put_be64(at, qcow2_is_external(q) ? raw & ~QCOW2_DATA_BASE : raw);
 	if (q->extended)
 		put_be64(at + 8, qcow2_sub_bitmap(data, zeros));
 }
@@ -120,7 +144,8 @@ static int decode(struct qcow2 *q, const struct qcow2_slice *slice,
 	int err = qcow2_l2_decode(q, at, entry);
 
 	if (!err && entry->host && entry->kind != QCOW2_KIND_COMPRESSED &&
-	    qcow2_is_fixed(q, entry->host, q->cluster_size))
+	    (qcow2_is_fixed(q, entry->host, q->cluster_size) ||
+	     misplaced(q, entry, offset)))
 		err = -EIO;
 	if (err)
 		return qcow2_corrupt(q,

@@ -87,6 +87,8 @@ static int count_l2(struct census *c, uint64_t raw_l1)
 		err = qcow2_l2_decode(q, c->table + at, &entry);
 		if (err)
 			return -EINVAL;
+		if (qcow2_is_external(q))
+			continue;
 		if (entry.kind == QCOW2_KIND_COMPRESSED)
 			err = count_range(c, entry.host, entry.bytes);
 		else if (entry.host)
@@ -163,6 +165,8 @@ static int renew_copied(struct census *c)
 			continue;
 		if (with_copied(c, raw) != raw)
 			qcow2_table_set(&q->l1, i, with_copied(c, raw));
+		if (qcow2_is_external(q))
+			continue;
 		err = read_l2(c, raw, &offset);
 		for (uint64_t at = 0; !err && at < q->cluster_size;
 		     at += q->entry_bytes) {

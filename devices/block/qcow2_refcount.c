@@ -409,7 +409,14 @@ void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
 	uint64_t first = align_down(entry->host, q->cluster_size);
 	uint64_t end;
 
-	if (entry->kind == QCOW2_KIND_COMPRESSED) {
+	if (entry->host >= QCOW2_DATA_BASE &&
+	    entry->kind != QCOW2_KIND_COMPRESSED) {
+		/* At once: a crash shows the old bytes or zeros, and the guest
+		 * gave them up. A later write needs no care then. */
+		if (punch)
+			qcow2_data_punch(q, first - QCOW2_DATA_BASE,
+					 q->cluster_size);
+	} else if (entry->kind == QCOW2_KIND_COMPRESSED) {
 		/* It holds a reference to every cluster it touches. */
 		end = align_up(entry->host + entry->bytes, q->cluster_size);
 		qcow2_free_later(q, first,

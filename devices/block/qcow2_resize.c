@@ -74,6 +74,9 @@ static int forget_entries(struct qcow2 *q, uint64_t at, uint64_t end)
 		err = qcow2_l2_decode(q, entry, &old);
 		if (err)
 			return err;
+		if (old.kind == QCOW2_KIND_UNALLOCATED && !old.host &&
+		    !old.zeros)
+			continue;
 		qcow2_free_entry(q, &old, true);
 		qcow2_l2_put(q, entry, 0, 0, 0);
 		qcow2_cache_dirty(&q->l2_cache, slice);
@@ -188,6 +191,9 @@ static int grow(struct qcow2 *q, uint64_t size)
 		err = extend_l1(q, size);
 	if (err)
 		return err;
+	err = qcow2_data_resize(q, old, size);
+	if (err)
+		return err;
 	set_size(q, size);
 	err = clear(q, old);
 	if (!err)
@@ -208,7 +214,8 @@ static int shrink(struct qcow2 *q, uint64_t size)
 	if (err)
 		return err;
 	set_size(q, size);
-	return forget(q, size);
+	err = forget(q, size);
+	return err ? err : qcow2_data_resize(q, size, size);
 }
 
 int qcow2_resize(struct block *block, uint64_t size)

@@ -179,6 +179,9 @@ static int begin(struct block *block, bool of_disk, struct list *list,
 
 	if (!q)
 		return -ENOTSUP;
+	/* There is one place for each cluster, not one for each version. */
+	if (qcow2_is_external(q))
+		return -EXDEV;
 	if (block->read_only)
 		return -EROFS;
 	err = of_disk ? qcow2_begin_writing(q) : begin_beside(q);

@@ -96,6 +96,8 @@ static int with_copied(struct qcow2_switch *s, uint64_t raw, uint64_t *out)
 static int renew_l2(struct qcow2_switch *s, bool *changed)
 {
 	*changed = false;
+	if (qcow2_is_external(s->q))
+		return 0;
 	for (uint64_t at = 0; at < s->q->cluster_size;
 	     at += s->q->entry_bytes) {
 		uint64_t old = get_be64(s->table + at), new;

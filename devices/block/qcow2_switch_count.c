@@ -159,6 +159,8 @@ static int count_l2(struct qcow2_switch *s, int sign)
 	struct qcow2 *q = s->q;
 	int err = 0;
 
+	if (qcow2_is_external(q))
+		return 0;
 	for (uint64_t at = 0; at < q->cluster_size && !err;
 	     at += q->entry_bytes) {
 		uint64_t raw = get_be64(s->table + at);

@@ -118,6 +118,9 @@ static int write_run(struct qcow2 *q, const struct run *run,
 		start = offset;
 	if (there_already(q, run, kind, end))
 		stop = end;
+	/* A data file ends where the disk does. */
+	else if (qcow2_is_external(q) && stop > q->block.size)
+		stop = q->block.size;
 	data = iov_slice(part + 1, RUN_VECTORS, iov, iovcnt, skip, end - offset,
 			 &taken);
 	if (taken == end - offset &&
@@ -171,7 +174,7 @@ static int link_run(struct qcow2 *q, const struct run *run)
 		if (q->extended)
 			link_subs(q, run, at, &old);
 		else
-			put_be64(at, raw);
+			qcow2_l2_put(q, at, raw, 0, 0);
 	}
 	qcow2_cache_dirty(&q->l2_cache, slice);
 	return 0;
@@ -189,6 +192,12 @@ static int place_run(struct qcow2 *q, const struct qcow2_entry *entry,
 	if (entry->host && entry->copied) {
 		run->host = entry->host - (offset - run->start);
 		run->fresh = false;
+		run->allocated = false;
+		return 0;
+	}
+	if (qcow2_is_external(q)) {
+		run->host = QCOW2_DATA_BASE + run->start;
+		run->fresh = false; /* who knows what it holds */
 		run->allocated = false;
 		return 0;
 	}

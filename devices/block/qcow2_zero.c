@@ -50,7 +50,8 @@ static bool zeroed(const struct qcow2 *q, const struct qcow2_entry *old,
 	if (q->header.version < 3)
 		*raw = 0;
 	else if (old->kind == QCOW2_KIND_DATA && old->copied && !discard)
-		*raw = old->host | QCOW2_COPIED | QCOW2_ZERO;
+		*raw = (old->host & ~QCOW2_DATA_BASE) | QCOW2_COPIED |
+		       QCOW2_ZERO;
 	else
 		*raw = QCOW2_ZERO;
 	return true;
@@ -78,7 +79,7 @@ static int zero_entries(struct qcow2 *q, uint64_t offset, uint64_t clusters,
 		err = qcow2_l2_decode(q, at, &old);
 		if (err || !zeroed(q, &old, offset, discard, &raw))
 			continue;
-		if (!(raw & QCOW2_OFFSET_MASK))
+		if (!(raw & (QCOW2_OFFSET_MASK | QCOW2_COPIED)))
 			qcow2_free_entry(q, &old, discard);
 		put_be64(at, raw);
 		qcow2_cache_dirty(&q->l2_cache, slice);
@@ -144,14 +145,24 @@ static int zero_range(struct qcow2 *q, uint64_t offset, uint64_t length,
 	return 0;
 }
 
+static int zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool discard)
+{
+	int err = q->error;
+
+	if (!err && qcow2_is_raw(q))
+		err = qcow2_data_zero(q, offset, length);
+	if (err)
+		return err;
+	return q->extended ? qcow2_zero_sub(q, offset, length, discard)
+			   : zero_range(q, offset, length, discard);
+}
+
 int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	return q->extended ? qcow2_zero_sub(q, offset, length, false)
-			   : zero_range(q, offset, length, false);
+	return zero(q, offset, length, false);
 }
 
 int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	return q->extended ? qcow2_zero_sub(q, offset, length, true)
-			   : zero_range(q, offset, length, true);
+	return zero(q, offset, length, true);
 }

@@ -107,6 +107,10 @@ static void announce(const struct img_creation *c)
 		print_text("backing_file", s->backing);
 	if (s->backing_fmt)
 		print_text("backing_fmt", s->backing_fmt);
+	if (s->data_name)
+		print_text("data_file", s->data_name);
+	if (s->data_raw)
+		printf(" data_file_raw=on");
 	printf(" lazy_refcounts=%s refcount_bits=%llu\n",
 	       s->lazy_refcounts ? "on" : "off",
 	       (unsigned long long)s->refcount_bits);
@@ -151,12 +155,53 @@ static int open_target(const char *path, bool *ours)
 	return fd;
 }
 
+/* Opens the file of the name, to be written anew. */
+static int make_file(const char *path, struct host_file **file, bool *ours)
+{
+	int fd = open_target(path, ours);
+
+	if (fd < 0)
+		return fd;
+	*file = host_file_create(fd);
+	if (*file)
+		return 0;
+	close(fd);
+	log_err("%s: out of memory", path);
+	return -ENOMEM;
+}
+
+static int make_image(struct img_creation *c, struct host_file *file)
+{
+	char *path = NULL;
+	bool ours = false;
+	int err;
+
+	if (c->format == BLOCK_RAW)
+		return create_raw(file, &c->shape);
+	if (c->shape.data_name) {
+		path = img_beside(c->path, c->shape.data_name);
+		err = path ? make_file(path, &c->shape.data, &ours) : -ENOMEM;
+		if (err) {
+			free(path);
+			return err;
+		}
+	}
+	err = qcow2_create(file, &c->shape);
+	if (c->shape.data)
+		c->shape.data->ops->close(c->shape.data);
+	c->shape.data = NULL;
+	if (err && ours)
+		unlink(path);
+	free(path);
+	return err;
+}
+
 int img_make(struct img_creation *c, struct host_file **result)
 {
 	struct host_file *file;
 	const char *wrong;
 	bool ours;
-	int err, fd;
+	int err;
 
 	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
 	wrong = c->format == BLOCK_QCOW2 ? qcow2_shape_wrong(&c->shape) : NULL;
@@ -164,17 +209,10 @@ int img_make(struct img_creation *c, struct host_file **result)
 		log_err("%s: %s", c->path, wrong);
 		return -EINVAL;
 	}
-	fd = open_target(c->path, &ours);
-	if (fd < 0)
-		return fd;
-	file = host_file_create(fd);
-	if (!file) {
-		close(fd);
-		err = -ENOMEM;
-	} else {
-		err = c->format == BLOCK_RAW ? create_raw(file, &c->shape)
-					     : qcow2_create(file, &c->shape);
-	}
+	err = make_file(c->path, &file, &ours);
+	if (err)
+		return err;
+	err = make_image(c, file);
 	if (err) {
 		log_err("%s: %s", c->path, strerror(-err));
 		if (ours)
@@ -182,7 +220,7 @@ int img_make(struct img_creation *c, struct host_file **result)
 	}
 	if (!err && result)
 		*result = file;
-	else if (file)
+	else
 		file->ops->close(file);
 	return err;
 }

@@ -89,6 +89,19 @@ static int set_lazy(struct img_creation *c, const char *name, const char *value)
 	return set_bool(c, name, value, &c->shape.lazy_refcounts);
 }
 
+static int set_data(struct img_creation *c, const char *name, const char *value)
+{
+	(void)name;
+	c->shape.data_name = *value ? value : NULL;
+	return 0;
+}
+
+static int set_data_raw(struct img_creation *c, const char *name,
+			const char *value)
+{
+	return set_bool(c, name, value, &c->shape.data_raw);
+}
+
 static int set_extended(struct img_creation *c, const char *name,
 			const char *value)
 {
@@ -169,6 +182,10 @@ static const struct field fields[] = {
 	  "<str>           - Compatibility level (v2 [0.10] or v3 [1.1])" },
 	{ "compression_type", false, set_compression,
 	  "<str> - How clusters are compressed: zlib or zstd" },
+	{ "data_file", false, set_data,
+	  "<str>        - File name of an external data file" },
+	{ "data_file_raw", false, set_data_raw,
+	  "<bool (on/off)> - The data file stays valid as a raw disk" },
 	{ "extended_l2", false, set_extended,
 	  "<bool (on/off)> - Extended L2 tables: 32 subclusters a cluster" },
 	{ "lazy_refcounts", false, set_lazy,

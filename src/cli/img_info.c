@@ -109,6 +109,10 @@ static void print_specific(const struct layer *layer)
 	if (layer->info.nr_bitmaps)
 		print_bitmaps(&layer->info);
 	printf("    refcount bits: %u\n", 1u << h->refcount_order);
+	if (*h->data_file && v3)
+		printf("    data file: %s\n    data file raw: %s\n",
+		       h->data_file,
+		       h->autoclear & QCOW2_AUTO_RAW ? "true" : "false");
 	if (v3)
 		printf("    corrupt: %s\n    extended l2: %s\n",
 		       has(layer, QCOW2_CORRUPT) ? "true" : "false",
@@ -211,6 +215,10 @@ static void json_specific(struct json *json, const struct layer *layer)
 	if (layer->info.nr_bitmaps)
 		json_bitmaps(json, &layer->info);
 	json_number(json, "refcount-bits", 1u << h->refcount_order);
+	if (*h->data_file && v3) {
+		json_string(json, "data-file", h->data_file);
+		json_bool(json, "data-file-raw", h->autoclear & QCOW2_AUTO_RAW);
+	}
 	if (v3) {
 		json_bool(json, "corrupt", has(layer, QCOW2_CORRUPT));
 		json_bool(json, "extended-l2", has(layer, QCOW2_EXTENDED_L2));

@@ -60,6 +60,10 @@ static void say_why(const struct action *action, int err)
 		: err == -ENOTSUP
 			? "a raw image has no snapshots; convert it with "
 			  "qemu-img convert -O qcow2"
+		: err == -EXDEV
+			? "an image with an external data file has no "
+			  "snapshots; convert it with qemu-img convert -O "
+			  "qcow2"
 		: err == -EINVAL && action->letter == 'd'
 			? "its snapshot table is damaged; repair it with "
 			  "qemu-img check -r all"

@@ -59,14 +59,55 @@ static void what_is_no_disk_is_refused_in_one_line(void **state)
 static void a_feature_that_is_not_supported_is_named(void **state)
 {
 	(void)state;
-	must("qemu-img create -q -f qcow2 -o data_file=d.raw data.qcow2 1M");
-	refused("data.qcow2", BLOCK_QCOW2, -ENOTSUP, "external data file");
 	must("qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 "
 	     "1M && printf '\\2' | dd of=zstd.qcow2 bs=1 seek=104 conv=notrunc");
 	refused("zstd.qcow2", BLOCK_QCOW2, -ENOTSUP, "compression type 2");
 	must("qemu-img create -q -f qcow2 luks.qcow2 1M && "
 	     "printf '\\1' | dd of=luks.qcow2 bs=1 seek=35 conv=notrunc");
 	refused("luks.qcow2", BLOCK_QCOW2, -ENOTSUP, "AES");
+}
+
+static void a_data_file_is_found_by_the_rules_for_backing_files(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("mkdir -p in out && cd in && qemu-img create -q -f qcow2 "
+	     "-o data_file=d.raw data.qcow2 1M && "
+	     "qemu-io -c 'write -P 7 0 64k' data.qcow2");
+	/* Its name counts from the image's folder. */
+	opens("in/data.qcow2", false);
+	opens("in/data.qcow2", true);
+	block = open_disk("in/data.qcow2");
+	assert_int_not_equal(sh("qemu-io -f raw -c 'write 0 512' in/d.raw"), 0);
+	assert_int_equal(block_close(block), 0);
+	must("mv in/d.raw out && ln -s ../out/d.raw in/d.raw");
+	refused("in/data.qcow2", BLOCK_QCOW2, -EACCES,
+		"its data file in/d.raw lies outside");
+	must("rm in/d.raw");
+	refused("in/data.qcow2", BLOCK_QCOW2, -ENOENT, "data file in/d.raw");
+	must("ln in/data.qcow2 in/d.raw");
+	refused("in/data.qcow2", BLOCK_QCOW2, -ELOOP, "comes back");
+	must("rm in/d.raw && mkfifo in/d.raw");
+	refused("in/data.qcow2", BLOCK_QCOW2, -EINVAL, "neither a regular");
+}
+
+static void an_entry_of_a_data_file_that_is_elsewhere_is_damage(void **state)
+{
+	uint8_t buf[512];
+	struct block *block;
+
+	(void)state;
+	must("qemu-img create -q -f qcow2 -o data_file=e.raw e.qcow2 1M && "
+	     "qemu-io -c 'write -P 7 0 192k' e.qcow2 && "
+	     /* The second entry of the L2 table leads to the third cluster. */
+	     "printf '\\2' | dd of=e.qcow2 bs=1 seek=$((4 * 65536 + 8 + 5)) "
+	     "conv=notrunc");
+	assert_int_equal(try_open("e.qcow2", BLOCK_QCOW2, true, &block), 0);
+	assert_int_equal(disk_read(block, buf, 0, 512), 0);
+	assert_int_equal(buf[0], 7);
+	assert_int_equal(disk_read(block, buf, 65536, 512), -EIO);
+	assert_int_equal(block_close(block), 0);
 }
 
 static void subclusters_below_a_sector_are_refused(void **state)
@@ -356,6 +397,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(what_is_no_disk_is_refused_in_one_line),
 		T(a_feature_that_is_not_supported_is_named),
+		T(a_data_file_is_found_by_the_rules_for_backing_files),
+		T(an_entry_of_a_data_file_that_is_elsewhere_is_damage),
 		T(subclusters_below_a_sector_are_refused),
 		T(a_corrupt_image_opens_read_only),
 		T(qemu_cannot_write_what_is_open_here),

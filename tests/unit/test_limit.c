@@ -139,8 +139,7 @@ static void the_largest_numbers_overflow_nothing(void **state)
 		assert_int_equal(limit_wait(&limit, SECOND), 0);
 		limit_take(&limit, UINT32_MAX, SECOND);
 	}
-	assert_int_equal(limit.bytes.full_at,
-			 (3ull * UINT32_MAX + 1) * SECOND);
+	assert_int_equal(limit.bytes.full_at, (3ull * UINT32_MAX + 1) * SECOND);
 	assert_in_range(limit_wait(&limit, SECOND), 1, UINT32_MAX * SECOND);
 }
 

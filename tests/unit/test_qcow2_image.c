@@ -87,18 +87,18 @@ static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
 		   "-c flush -c abort d.qcow2");
 		/* The end of the file is not where its clusters end. */
 		must("truncate -s 64M d.qcow2");
-		assert_int_equal(peek64("d.qcow2", 72), 1);
+		assert_int_equal(peek64("d.qcow2", 72) & 1, 1);
 		/* Reading leaves it as it is. */
 		assert_int_equal(try_open("d.qcow2", BLOCK_QCOW2, true, &block),
 				 0);
 		assert_filled(block, 3, 1 << 20, 300 << 10);
 		assert_int_equal(block_close(block), 0);
-		assert_int_equal(peek64("d.qcow2", 72), 1);
+		assert_int_equal(peek64("d.qcow2", 72) & 1, 1);
 		block = open_disk("d.qcow2");
 		assert_filled(block, 3, 1 << 20, 300 << 10);
 		assert_int_equal(fill(block, 4, 2 << 20, 100 << 10), 0);
 		assert_int_equal(block_close(block), 0);
-		assert_int_equal(peek64("d.qcow2", 72), 0);
+		assert_int_equal(peek64("d.qcow2", 72) & 1, 0);
 		must("test $(stat -c %%s d.qcow2) = 67108864");
 		must("qemu-img check d.qcow2");
 		must("qemu-io -r -c 'read -P 4 2M 100k' -c 'read -P 3 1M 300k' "

@@ -12,6 +12,7 @@ struct shape {
 	bool v2;
 	enum { ALONE, RAW_BELOW, QCOW2_BELOW, DEEP } below;
 	bool compressed, zstd, extended;
+	bool external, raw; /* data file */
 	uint64_t size, below_size;
 };
 
@@ -37,6 +38,10 @@ static void choose_shape(struct stream *s)
 	shape->below_size = 512 * (1 + rnd_below(&s->seed, 4000));
 	shape->extended = !shape->v2 && shape->cluster_bits >= 14 &&
 			  rnd_below(&s->seed, 2);
+	shape->external = !shape->v2 && rnd_below(&s->seed, 4) == 0;
+	shape->raw = shape->external && shape->below == ALONE;
+	if (shape->external)
+		shape->compressed = false;
 	/* Compressed clusters share host clusters: that takes refcounts. */
 	if (shape->refcount_bits < 8)
 		shape->compressed = false;
@@ -68,14 +73,16 @@ static void make_raw(struct stream *s, const char *path, uint64_t size)
 static void make_image(struct stream *s)
 {
 	const struct shape *shape = &s->shape;
-	char options[128];
+	char options[192];
 
 	snprintf(options, sizeof(options),
-		 "compat=%s,cluster_size=%u,refcount_bits=%u%s%s",
+		 "compat=%s,cluster_size=%u,refcount_bits=%u%s%s%s%s",
 		 shape->v2 ? "0.10" : "1.1", 1u << shape->cluster_bits,
 		 shape->refcount_bits,
 		 shape->zstd ? ",compression_type=zstd" : "",
-		 shape->extended ? ",extended_l2=on" : "");
+		 shape->extended ? ",extended_l2=on" : "",
+		 shape->external ? ",data_file=top.raw" : "",
+		 shape->raw ? ",data_file_raw=on" : "");
 	must("rm -f *.qcow2 *.raw");
 	make_raw(s, "base.raw", shape->below_size);
 	switch (shape->below) {
@@ -177,7 +184,7 @@ static void compress_some(struct stream *s)
 	assert_non_null(out);
 	memcpy(in, s->model + offset, length);
 	packed = compressor_run(c, in, size, out);
-	if (packed)
+	if (packed && !s->shape.external)
 		assert_int_equal(
 			qcow2_write_compressed(s->block, offset, out, packed),
 			0);
@@ -254,7 +261,7 @@ static void let_qemu_write(struct stream *s)
 		break;
 	case 2:
 		/* Refcounts of one bit cannot count a snapshot. */
-		if (s->shape.refcount_bits > 4)
+		if (s->shape.refcount_bits > 4 && !s->shape.external)
 			must("qemu-img snapshot -c s%llu top.qcow2",
 			     (unsigned long long)s->seed);
 		break;
@@ -277,6 +284,10 @@ static void judge(struct stream *s)
 			 s->shape.size);
 	assert_int_equal(fclose(file), 0);
 	must("qemu-img compare -f qcow2 -F raw top.qcow2 model.raw");
+	if (s->shape.raw)
+		/* QEMU writes up to the end of the last cluster. */
+		must("cmp -n %llu top.raw model.raw",
+		     (unsigned long long)s->shape.size);
 	s->block = open_disk("top.qcow2");
 	assert_disk(s->block, s->model);
 }
