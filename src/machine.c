@@ -267,6 +267,7 @@ static int machine_load(struct machine *m)
 		return EXIT_CODE_INTERNAL;
 	machine.e820 = &firmware.e820;
 	machine.rsdp = firmware.rsdp;
+	machine.unpack = !config->unpack_in_guest;
 	machine.cmdline = config->append;
 	if (!machine.cmdline)
 		machine.cmdline = !boot_is_linux(&m->boot) ? ""

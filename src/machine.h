@@ -58,6 +58,7 @@ struct machine_config {
 	bool no_reboot;
 	bool debug_exit_qemu; /* exit port: (v << 1) | 1, as QEMU does */
 	bool nested;
+	bool unpack_in_guest; /* a bzImage unpacks itself */
 };
 
 struct machine {

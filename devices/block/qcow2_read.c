@@ -1,11 +1,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "devices/block/inflate.h"
 #include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
-#include "devices/block/zstd.h"
+#include "util/inflate.h"
 #include "util/iov.h"
+#include "util/zstd.h"
 
 uint8_t *qcow2_bounce(struct qcow2 *q)
 {

@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/block/zstd.h"
-#include "devices/block/zstd_codes.h"
 #include "devices/block/zstd_pack.h"
+#include "util/zstd.h"
+#include "util/zstd_codes.h"
 
 #define ZSTD_CHAIN_LOG 17 /* matches reach back so far, at most */
 #define ZSTD_HASH_LOG  15

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/block/zstd_entropy.h"
 #include "util/bytes.h"
+#include "util/zstd_entropy.h"
 
 /* Bits to come after those before, lowest first. */
 struct zstd_writer {

@@ -13,8 +13,8 @@
  *                  would, but no firmware calls
  *
  * in this order: a vmlinux that offers PVH is entered by PVH. Files are read
- * straight into guest memory and never mapped: one that shrinks while it is
- * read is an error and not a SIGBUS.
+ * straight into guest memory, or unpacked into it (unpack.h), and never mapped:
+ * one that shrinks while it is read is an error and not a SIGBUS.
  *
  * Kernel and initrd are hostile: every offset and size is checked against the
  * file and RAM, and nothing that is placed overlaps anything else.
@@ -52,6 +52,7 @@ struct boot_machine {
 	const struct e820_map *e820; /* firmware/e820.h */
 	gpa_t rsdp;                  /* of the ACPI tables */
 	const char *cmdline;
+	bool unpack; /* what a bzImage packs, instead of having it do so */
 };
 
 /*

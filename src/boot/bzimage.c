@@ -5,6 +5,7 @@
 #include "boot/file.h"
 #include "boot/linux.h"
 #include "boot/protocol.h"
+#include "boot/unpack.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -39,6 +40,8 @@ static void set_defaults(struct setup_header *hdr)
 		hdr->relocatable_kernel = 0;
 	if (hdr->version < 0x0206)
 		hdr->cmdline_size = DEFAULT_CMDLINE_SIZE;
+	if (hdr->version < 0x0208)
+		hdr->payload_offset = hdr->payload_length = 0;
 	if (hdr->version < 0x020a) {
 		hdr->pref_address = DEFAULT_LOAD;
 		hdr->init_size = 0;
@@ -121,6 +124,26 @@ static int bzimage_place(struct placer *placer, const struct bzimage *bz,
 	return placer_claim(placer, elsewhere.what, *gpa, bz->memory);
 }
 
+/* As unpack_kernel(). */
+static int bzimage_unpack(struct placer *placer, const struct bzimage *bz,
+			  gpa_t *gpa, struct vcpu_entry *entry)
+{
+	const struct setup_header *hdr = &bz->hdr;
+	struct packed_kernel kernel = {
+		.offset = bz->offset + hdr->payload_offset,
+		.size = hdr->payload_length,
+		.linked = hdr->pref_address,
+		.memory = bz->memory,
+		.align = hdr->kernel_alignment,
+		.relocatable = hdr->relocatable_kernel,
+	};
+
+	if (!placer->machine->unpack ||
+	    !range_within(hdr->payload_offset, hdr->payload_length, bz->size))
+		return 0;
+	return unpack_kernel(placer, &kernel, gpa, entry);
+}
+
 static int bzimage_load(const struct boot *boot, struct placer *placer,
 			struct vcpu_entry *entry, bool long_mode)
 {
@@ -135,8 +158,10 @@ static int bzimage_load(const struct boot *boot, struct placer *placer,
 		return err;
 	bz.hdr.code32_start = gpa;
 	err = linux_setup(placer, &bz.hdr, long_mode, entry);
+	if (!err && long_mode)
+		err = bzimage_unpack(placer, &bz, &gpa, entry);
 	if (err)
-		return err;
+		return err < 0 ? err : 0;
 	entry->ip = long_mode ? gpa + ENTRY_64 : gpa;
 	return placer_load(placer, "its code", bz.offset, bz.size, gpa);
 }

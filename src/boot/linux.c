@@ -95,7 +95,8 @@ static int setup_params(struct placer *placer, const struct setup_header *hdr,
 	memset(params, 0, sizeof(*params));
 	params->hdr = *hdr;
 	params->hdr.type_of_loader = LOADER_UNDEFINED;
-	params->hdr.loadflags &= ~CAN_USE_HEAP; /* of the real-mode code */
+	/* One is for the real-mode code, one says what has been done. */
+	params->hdr.loadflags &= ~(CAN_USE_HEAP | KASLR_FLAG);
 	params->hdr.vid_mode = VID_MODE_NORMAL;
 	params->hdr.cmd_line_ptr = cmdline;
 	params->hdr.ramdisk_image = initrd;

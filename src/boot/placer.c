@@ -216,6 +216,48 @@ int placer_try_find(struct placer *placer, const struct placement *want,
 	return -ENOSPC;
 }
 
+/* The place number *@left of those that @want allows, or *@left less so many.
+ */
+static bool find_nth(const struct placer *placer, const struct placement *want,
+		     uint64_t lead, uint64_t *left, gpa_t *gpa)
+{
+	gpa_t at;
+
+	if (!checked_align_up(want->min, want->align, &at))
+		return false;
+	for (; range_within(at, want->size, want->end); at += want->align) {
+		if (at < lead ||
+		    !placer_fits(placer, at - lead, lead + want->size))
+			continue;
+		if (!(*left)--) {
+			*gpa = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool placer_move(struct placer *placer, gpa_t *gpa,
+		 const struct placement *want, uint64_t lead, uint64_t choice)
+{
+	struct placed *placed = placer->placed;
+	uint64_t left = UINT64_MAX, count;
+	gpa_t unused;
+
+	while (placed->start != *gpa || !placed->size)
+		placed++;
+	/* An empty piece is in nobody's way. */
+	placed->size = 0;
+	find_nth(placer, want, lead, &left, &unused);
+	count = UINT64_MAX - left;
+	if (count) {
+		left = choice % count;
+		find_nth(placer, want, lead, &left, gpa);
+	}
+	*placed = (struct placed){ placed->what, *gpa, want->size };
+	return count;
+}
+
 /* The --memory in MiB with which @want would fit above everything placed so
  * far; 0 when none would. */
 static uint64_t memory_for(const struct placer *placer,

@@ -59,6 +59,15 @@ int placer_find(struct placer *placer, const struct placement *want,
 int placer_try_find(struct placer *placer, const struct placement *want,
 		    gpa_t *gpa);
 
+/*
+ * Moves what was placed at *@gpa to any place that fits @want, whose what and
+ * high are not used, and has @lead free bytes below it: of all there are, its
+ * own included, the one that the random number @choice says. False, and not
+ * moved, when there is none.
+ */
+bool placer_move(struct placer *placer, gpa_t *gpa,
+		 const struct placement *want, uint64_t lead, uint64_t choice);
+
 /* The place for something small that the loader itself hands over (GDT, boot
  * parameters, ...): the lowest that is free, from 64 KiB on. */
 int placer_find_small(struct placer *placer, const char *what, uint64_t size,

@@ -27,6 +27,7 @@ enum {
 	OPT_DEBUG_EXIT,
 	OPT_NAME,
 	OPT_NESTED,
+	OPT_UNPACK,
 	OPT_STATS,
 	OPT_LOG,
 	OPT_HELP,
@@ -60,6 +61,9 @@ static const struct arg_option run_flags[] = {
 	[OPT_NAME] = { "name", 'N', "NAME",
 		       "name of the machine; MAC addresses derive from it" },
 	[OPT_NESTED] = { "nested", 'x', NULL, "let the guest see VMX or SVM" },
+	[OPT_UNPACK] = { "unpack", 'u', "host|guest",
+			 "who unpacks a bzImage, and moves the kernel to a\n"
+			 "random place [host]" },
 	[OPT_STATS] = { "stats", 'S', NULL,
 			"print at the end the exits by reason, and what\n"
 			"each queue of a device has carried" },
@@ -142,16 +146,22 @@ static int run_choice(struct machine_config *config, int option,
 {
 	static const char *const transports[] = { "pci", "mmio" };
 	static const char *const exits[] = { "code", "qemu" };
+	static const char *const unpackers[] = { "host", "guest" };
 	int choice;
 
 	choice = parse_choice(option, value,
-			      option == OPT_TRANSPORT ? transports : exits, 2);
+			      option == OPT_TRANSPORT    ? transports
+			      : option == OPT_DEBUG_EXIT ? exits
+							 : unpackers,
+			      2);
 	if (choice < 0)
 		return choice;
 	if (option == OPT_TRANSPORT)
 		config->transport = choice ? TRANSPORT_MMIO : TRANSPORT_PCI;
-	else
+	else if (option == OPT_DEBUG_EXIT)
 		config->debug_exit_qemu = choice;
+	else
+		config->unpack_in_guest = choice;
 	return 0;
 }
 
@@ -182,6 +192,7 @@ static int run_option(struct run_options *options, int option, char *value)
 					  : net_options_parse(config, value);
 	case OPT_TRANSPORT:
 	case OPT_DEBUG_EXIT:
+	case OPT_UNPACK:
 		return run_choice(config, option, value);
 	case OPT_SERIAL:
 		if (!console_parse(value, &config->console))

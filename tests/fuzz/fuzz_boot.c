@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct boot_machine machine = { .memory = &t->memory,
 					.e820 = &t->e820,
 					.rsdp = 0xe0000,
-					.cmdline = "" };
+					.cmdline = "",
+					.unpack = true };
 	struct vcpu_entry entry;
 	struct boot boot;
 

@@ -1,8 +1,8 @@
 /* A hostile deflate stream: the first two bytes choose the output's length. */
 #include <stdlib.h>
 
-#include "devices/block/inflate.h"
 #include "util/bytes.h"
+#include "util/inflate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -1,8 +1,8 @@
 /* Hostile zstd frames: the first two bytes choose the output's length. */
 #include <stdlib.h>
 
-#include "devices/block/zstd.h"
 #include "util/bytes.h"
+#include "util/zstd.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

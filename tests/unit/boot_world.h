@@ -42,6 +42,7 @@ struct input {
 	const char *cmdline;
 	uint64_t memory; /* bytes; 0: 64 MiB */
 	bool dirty;      /* RAM was used before */
+	bool unpack;     /* a bzImage's payload, by the host */
 };
 
 static inline int temp_file(const void *bytes, size_t size, char path[32])
@@ -93,7 +94,8 @@ static inline void boot_paths(struct world *w, const struct input *in,
 					.e820 = &w->e820,
 					.rsdp = 0xe0000,
 					.cmdline = in->cmdline ? in->cmdline
-							       : "" };
+							       : "",
+					.unpack = in->unpack };
 	struct boot boot;
 	int saved, fd = capture_begin(&saved);
 

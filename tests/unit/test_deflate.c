@@ -1,7 +1,7 @@
 /* Deflate: what it makes is read by our inflate and by zlib. */
 #include "devices/block/deflate.h"
-#include "devices/block/inflate.h"
 #include "disk_test.h"
+#include "util/inflate.h"
 
 static struct deflate scratch;
 

@@ -1,8 +1,8 @@
 /* Inflate, against hand-made streams and what gzip makes. */
 #include <errno.h>
 
-#include "devices/block/inflate.h"
 #include "disk_test.h"
+#include "util/inflate.h"
 
 struct vector {
 	const char *what;

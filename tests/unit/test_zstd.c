@@ -1,8 +1,8 @@
 /* Zstd frames, made by hand and by zstd and qemu-img. */
 #include <errno.h>
 
-#include "devices/block/zstd.h"
 #include "disk_test.h"
+#include "util/zstd.h"
 
 #define MAGIC 0x28, 0xb5, 0x2f, 0xfd
 

@@ -1,10 +1,10 @@
-#include "devices/block/zstd.h"
+#include "util/zstd.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "devices/block/zstd_codes.h"
+#include "util/zstd_codes.h"
 
 #define FRAME_MAGIC     0xfd2fb528u
 #define SKIPPABLE_MAGIC 0x184d2a50u /* and the 15 that follow it */

@@ -6,8 +6,8 @@
  * within their bounds, and a stream that is read past its start gives zeros
  * and remembers it. Pure functions, any thread.
  */
-#ifndef KVIST_BLOCK_ZSTD_ENTROPY_H
-#define KVIST_BLOCK_ZSTD_ENTROPY_H
+#ifndef KVIST_UTIL_ZSTD_ENTROPY_H
+#define KVIST_UTIL_ZSTD_ENTROPY_H
 
 #include <stdbool.h>
 #include <stddef.h>

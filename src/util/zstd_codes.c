@@ -1,4 +1,4 @@
-#include "devices/block/zstd_codes.h"
+#include "util/zstd_codes.h"
 
 const struct zstd_length_code zstd_literal_codes[ZSTD_LITERAL_CODES] = {
 	{ 0, 0 },      { 1, 0 },     { 2, 0 },     { 3, 0 },      { 4, 0 },

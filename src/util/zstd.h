@@ -1,16 +1,17 @@
 /*
- * Zstandard frames (RFC 8878), as qcow2's compressed clusters of type 1 hold
- * them. Input is hostile: nothing is read or written outside the buffers,
- * whatever it says, and the work is bounded by their lengths. Pure functions;
- * all memory is the caller's scratch, which one thread uses at a time.
+ * Zstandard frames (RFC 8878), as qcow2's compressed clusters of type 1 and
+ * packed kernels hold them. Input is hostile: nothing is read or written outside
+ * the buffers, whatever it says, and the work is bounded by their lengths. Pure
+ * functions; all memory is the caller's scratch, which one thread uses at a
+ * time.
  */
-#ifndef KVIST_BLOCK_ZSTD_H
-#define KVIST_BLOCK_ZSTD_H
+#ifndef KVIST_UTIL_ZSTD_H
+#define KVIST_UTIL_ZSTD_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/block/zstd_entropy.h"
+#include "util/zstd_entropy.h"
 
 #define ZSTD_BLOCK_MAX (128u << 10)
 

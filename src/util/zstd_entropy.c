@@ -1,4 +1,4 @@
-#include "devices/block/zstd_entropy.h"
+#include "util/zstd_entropy.h"
 
 #include <string.h>
 

@@ -1,10 +1,11 @@
 /*
- * Inflate: raw deflate streams (RFC 1951), as qcow2's compressed clusters hold
- * them. Input is hostile: nothing is read or written outside the buffers,
- * whatever it says. Pure functions, any thread, no memory of their own.
+ * Inflate: raw deflate streams (RFC 1951), as qcow2's compressed clusters and
+ * packed kernels hold them. Input is hostile: nothing is read or written outside
+ * the buffers, whatever it says. Pure functions, any thread, no memory of their
+ * own.
  */
-#ifndef KVIST_BLOCK_INFLATE_H
-#define KVIST_BLOCK_INFLATE_H
+#ifndef KVIST_UTIL_INFLATE_H
+#define KVIST_UTIL_INFLATE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "devices/block/inflate.h"
+#include "util/inflate.h"
 
 #include <errno.h>
 #include <stdbool.h>

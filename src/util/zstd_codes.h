@@ -2,8 +2,8 @@
  * The codes of zstd's sequences (RFC 8878, 3.1.1.3.2), for those who read and
  * those who write them. Tables only.
  */
-#ifndef KVIST_BLOCK_ZSTD_CODES_H
-#define KVIST_BLOCK_ZSTD_CODES_H
+#ifndef KVIST_UTIL_ZSTD_CODES_H
+#define KVIST_UTIL_ZSTD_CODES_H
 
 #include <stdint.h>
 
