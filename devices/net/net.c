@@ -1,6 +1,7 @@
 #include "devices/net/net.h"
 
 #include "devices/net/bridge.h"
+#include "devices/net/hook.h"
 #include "devices/net/netif.h"
 #include "devices/net/tap.h"
 #include "util/log.h"
@@ -88,12 +89,40 @@ static void tap_explain(const char *tap, int err)
 			advice ? advice : strerror(-err));
 }
 
+/* A tap that is not there: made, for as long as the process lives. */
+static int make_tap(const struct net_options *options, struct net_backend **net)
+{
+	const char *tap = options->ifname;
+	int err = tap_open(tap, queues_wanted(options), net);
+
+	if (err == -EPERM) {
+		log_err("net tap %s: no right to make it (CAP_NET_ADMIN): run "
+			"as root, or once: ip tuntap add dev %s mode tap user "
+			"$USER && ip link set %s up",
+			tap, tap, tap);
+		return err;
+	}
+	if (err) {
+		tap_explain(tap, err);
+		return err;
+	}
+	err = netif_set_up(tap);
+	if (err) {
+		log_err("net tap %s: cannot bring it up: %s", tap,
+			strerror(-err));
+		net_close(*net);
+	}
+	return err;
+}
+
 static int open_tap(const struct net_options *options, struct net_backend **net)
 {
 	unsigned queues = queues_wanted(options);
 	const char *tap = options->ifname;
 	int err = netif_exists(tap);
 
+	if (err == -ENODEV && options->create && strlen(tap) < IFNAMSIZ)
+		return make_tap(options, net);
 	if (err) {
 		log_err("net tap %s: %s: make it with: ip tuntap add dev %s "
 			"mode tap user $USER && ip link set %s up",
@@ -132,6 +161,51 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 	return 0;
 }
 
+static int open_fd(const struct net_options *options, struct net_backend **net)
+{
+	int err = tap_adopt(options->fd, net);
+
+	switch (err) {
+	case 0:
+		return 0;
+	case -EBADF:
+		log_err("net fd=%s: no such descriptor is open",
+			options->ifname);
+		break;
+	case -ENOTTY:
+		log_err("net fd=%s: the descriptor is not a tap: open "
+			"/dev/net/tun and choose one with TUNSETIFF",
+			options->ifname);
+		break;
+	case -EINVAL:
+		log_err("net fd=%s: the tap was opened without IFF_NO_PI or "
+			"IFF_VNET_HDR: choose it with both in TUNSETIFF",
+			options->ifname);
+		break;
+	default:
+		log_err("net fd=%s: %s", options->ifname, strerror(-err));
+	}
+	return err;
+}
+
+/* The cable is there: the user's commands for its coming and going. */
+static int run_hooks(const struct net_options *options, struct net_backend *net)
+{
+	struct hook_event event = {
+		.tap = net->name,
+		.bridge = options->kind == NET_BRIDGE ? options->ifname : NULL,
+	};
+	struct hook *down;
+	int err = options->up ? hook_run(options->up, &event) : 0;
+
+	if (err || !options->down)
+		return err;
+	err = hook_prepare(options->down, &event, &down);
+	if (!err)
+		tap_set_down(net, down);
+	return err;
+}
+
 /* A guest that is told of less than the cable carries loses nothing, but more
  * would be lost on the way. */
 static int mtu_choose(const struct net_options *options,
@@ -161,14 +235,29 @@ void net_close(struct net_backend *net)
 	}
 }
 
+static int open_kind(const struct net_options *options,
+		     struct net_backend **net)
+{
+	switch (options->kind) {
+	case NET_BRIDGE:
+		return open_bridge(options, net);
+	case NET_TAP:
+		return open_tap(options, net);
+	case NET_FD:
+		return open_fd(options, net);
+	}
+	return -EINVAL;
+}
+
 int net_open(const struct net_options *options, struct net_backend **net)
 {
-	int err = options->kind == NET_BRIDGE ? open_bridge(options, net)
-					      : open_tap(options, net);
+	int err = open_kind(options, net);
 
 	if (err)
 		return err;
 	err = mtu_choose(options, *net);
+	if (!err)
+		err = run_hooks(options, *net);
 	if (err)
 		net_close(*net);
 	return err;

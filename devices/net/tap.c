@@ -25,6 +25,7 @@ struct tap {
 	bool many;     /* one of several queues */
 	bool attached; /* takes part */
 	bool visible;  /* the interface is in our network namespace */
+	struct hook *down;
 };
 
 static ssize_t tap_send(struct net_backend *net, const struct iovec *iov,
@@ -74,8 +75,11 @@ static bool tap_link(struct net_backend *net)
 
 static void tap_close(struct net_backend *net)
 {
+	struct tap *tap = container_of(net, struct tap, net);
+
+	hook_finish(tap->down);
 	close(net->fd);
-	free(container_of(net, struct tap, net));
+	free(tap);
 }
 
 static const struct net_ops tap_ops = {
@@ -132,42 +136,75 @@ bool tap_is_multi_queue(const char *name)
 	return true;
 }
 
-static int tap_open_queue(const char *name, short flags,
-			  struct net_backend **net)
+/* A tap whose descriptor is open; that is the caller's while this fails. */
+static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 {
-	int err, header = NET_HEADER;
-	struct ifreq ifr, mtu;
-	struct tap *tap;
+	struct tap *tap = calloc(1, sizeof(*tap));
+	struct ifreq mtu = { .ifr_mtu = 1500 };
+	int err = 0, header = NET_HEADER;
 
-	tap = calloc(1, sizeof(*tap));
 	if (!tap)
 		return -ENOMEM;
 	tap->net.ops = &tap_ops;
-	tap->net.fd = tap_attach(name, TAP_FLAGS | flags, &ifr);
-	if (tap->net.fd < 0) {
-		err = tap->net.fd;
+	tap->net.is_tap = true;
+	tap->net.fd = fd;
+	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
+	tap->attached = true;
+	memcpy(tap->net.name, ifr->ifr_name, sizeof(tap->net.name));
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header)) {
+		err = -errno;
+	} else {
+		tap->net.offloads = tap_offloads(fd);
+		err = tap_set_offloads(&tap->net, 0);
+	}
+	tap->visible = netif_is(tap->net.name, "tap");
+	if (!err && tap->visible)
+		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
+	if (err) {
 		free(tap);
 		return err;
 	}
-	tap->net.is_tap = true;
-	tap->many = flags & IFF_MULTI_QUEUE;
-	tap->attached = true;
-	memcpy(tap->net.name, ifr.ifr_name, sizeof(tap->net.name));
-	err = ioctl(tap->net.fd, TUNSETVNETHDRSZ, &header) ? -errno : 0;
-	if (!err) {
-		tap->net.offloads = tap_offloads(tap->net.fd);
-		err = tap_set_offloads(&tap->net, 0);
-	}
-	if (!err)
-		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
-	if (err) {
-		tap_close(&tap->net);
-		return err;
-	}
-	tap->visible = true;
 	tap->net.mtu = mtu.ifr_mtu;
 	*net = &tap->net;
 	return 0;
+}
+
+static int tap_open_queue(const char *name, short flags,
+			  struct net_backend **net)
+{
+	struct ifreq ifr;
+	int err, fd = tap_attach(name, TAP_FLAGS | flags, &ifr);
+
+	if (fd < 0)
+		return fd;
+	ifr.ifr_flags = flags;
+	err = tap_create(fd, &ifr, net);
+	if (err)
+		close(fd);
+	return err;
+}
+
+int tap_adopt(int fd, struct net_backend **net)
+{
+	struct ifreq ifr = { 0 };
+	int flags;
+
+	if (ioctl(fd, TUNGETIFF, &ifr))
+		return errno == EBADF ? -EBADF : -ENOTTY;
+	if (!(ifr.ifr_flags & IFF_TAP))
+		return -ENOTTY;
+	if ((ifr.ifr_flags & TAP_FLAGS) != TAP_FLAGS)
+		return -EINVAL;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC))
+		return -errno;
+	return tap_create(fd, &ifr, net);
+}
+
+void tap_set_down(struct net_backend *net, struct hook *hook)
+{
+	container_of(net, struct tap, net)->down = hook;
 }
 
 int tap_open(const char *name, unsigned queues, struct net_backend **net)

@@ -6,6 +6,7 @@
 #ifndef KVIST_NET_TAP_H
 #define KVIST_NET_TAP_H
 
+#include "devices/net/hook.h"
 #include "devices/net/net.h"
 
 /*
@@ -14,6 +15,16 @@
  * silent: the caller knows what it was for.
  */
 int tap_open(const char *name, unsigned queues, struct net_backend **net);
+
+/*
+ * The tap that the open descriptor @fd is; it belongs to the backend from now
+ * on if this succeeds. 0 or -errno, silent: -ENOTTY if it is no tap, -EINVAL
+ * if one without IFF_NO_PI or IFF_VNET_HDR.
+ */
+int tap_adopt(int fd, struct net_backend **net);
+
+/* What runs when the tap @net is closed, just before: @hook is its own then. */
+void tap_set_down(struct net_backend *net, struct hook *hook);
 
 /* Whether the existing tap @name was made with several queues. */
 bool tap_is_multi_queue(const char *name);

@@ -5,7 +5,9 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 /* Where the frames go: one of these for each card. */
@@ -15,6 +17,7 @@ static const struct {
 } kinds[] = {
 	{ "bridge", NET_BRIDGE },
 	{ "tap", NET_TAP },
+	{ "fd", NET_FD },
 };
 
 static int wrong(const char *key, const char *value, const char *why)
@@ -26,7 +29,9 @@ static int wrong(const char *key, const char *value, const char *why)
 static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
-		"tap=IF (one of the two), mac=MAC, mtu=N, queues=N, vhost=on|off|auto",
+		"tap=IF[,create], fd=N (one of these), mac=MAC, mtu=N, "
+		"queues=N, vhost=on|off|auto, up=CMD, down=CMD (a comma in a command is written "
+		"twice)",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -96,6 +101,14 @@ static int parse_field(struct net_options *net, const char *key,
 	err = parse_kind(net, key, value);
 	if (err != -ENOENT)
 		return err;
+	if (!strcmp(key, "up") && *value) {
+		net->up = value;
+		return 0;
+	}
+	if (!strcmp(key, "down") && *value) {
+		net->down = value;
+		return 0;
+	}
 	if (!strcmp(key, "mac"))
 		return parse_mac(net, value);
 	if (!strcmp(key, "mtu")) {
@@ -120,18 +133,36 @@ static int parse_field(struct net_options *net, const char *key,
 }
 
 /* What goes together. */
-static int check(const struct net_options *net)
+static int check(struct net_options *net)
 {
+	uint64_t number = 0;
+	const char *why = NULL;
+
 	if (!net->ifname) {
-		log_err("--net: names no bridge=BR or tap=IF");
+		log_err("--net: names no bridge=BR, tap=IF or fd=N");
 		return -EINVAL;
 	}
-	if (net->kind != NET_BRIDGE && (net->create || net->vlan)) {
-		log_err("--net %s: create and vlan= go with bridge=BR",
-			net->ifname);
-		return -EINVAL;
-	}
-	return 0;
+	if (net->kind != NET_BRIDGE && net->vlan)
+		why = "vlan= goes with bridge=BR";
+	else if (net->kind == NET_FD && net->create)
+		why = "create goes with bridge=BR and tap=IF";
+	else if (net->kind == NET_FD && (net->up || net->down))
+		why = "up= and down= go with bridge=BR and tap=IF";
+	else if (net->kind == NET_FD && net->queues > 1)
+		why = "queues= goes with bridge=BR and tap=IF";
+	else if (net->kind == NET_FD &&
+		 parse_number(net->ifname, 3, INT_MAX, &number))
+		why = "is not the number of a descriptor, 3 or more";
+	net->fd = (int)number;
+	/* Now, before descriptors of our own have such numbers. */
+	if (!why && net->kind == NET_FD && fcntl(net->fd, F_GETFD) < 0)
+		why = "no such descriptor is open: kvist gets it from whoever "
+		      "starts it, with the number it has there";
+	if (!why)
+		return 0;
+	log_err("--net %s%s: %s", net->kind == NET_FD ? "fd=" : "", net->ifname,
+		why);
+	return -EINVAL;
 }
 
 int net_options_parse(struct machine_config *config, char *value)

@@ -8,12 +8,14 @@
 
 #include "machine.h"
 
-#define NET_OPTIONS_SYNOPSIS "none|bridge=BR|tap=IF[,KEY=VALUE]..."
+#define NET_OPTIONS_SYNOPSIS "none|bridge=BR|tap=IF|fd=N[,KEY=VALUE]..."
 #define NET_OPTIONS_HELP                                                       \
-	"virtio-net card on a bridge, or on a tap that exists;\n"              \
-	"create makes the bridge when there is none, vlan=N is\n"              \
-	"the VLAN of its port; mac=MAC, mtu=N, queues=N are the\n"             \
-	"card's; vhost=on: the kernel carries its frames"
+	"virtio-net card on a bridge, on a tap that exists, or on\n"           \
+	"one that is open; create makes what there is none of,\n"              \
+	"vlan=N is the VLAN of a bridge's port; up=CMD and\n"                  \
+	"down=CMD run with the tap's name when it comes and goes;\n"           \
+	"mac=MAC, mtu=N, queues=N are the card's; vhost=on: the\n"             \
+	"kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line
  * that says what is wrong. The caller has made sure that there is room. */

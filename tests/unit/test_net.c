@@ -414,6 +414,8 @@ static void a_tap_vanishes_when_its_process_is_killed(void **state)
 
 /* What a user may be: each is a child process, so that it can be left. */
 enum user { ROOT, STRANGER, NO_TUN, LOCKED_TUN };
+/* Descriptors that it is handed. */
+enum { FD_NONE = 60, FD_FILE, FD_TUN, FD_BARE, FD_TAP };
 
 static void tun_hide(enum user user)
 {
@@ -440,6 +442,7 @@ static int open_as(enum user user, const struct net_options *options,
 
 	if (pid == 0) {
 		struct net_backend *net;
+		int err;
 
 		if (user != ROOT)
 			tun_hide(user);
@@ -447,7 +450,10 @@ static int open_as(enum user user, const struct net_options *options,
 		    (setgid(NOBODY) || setuid(NOBODY)))
 			_exit(102);
 		dup2(fd, STDERR_FILENO);
-		_exit(-net_open(options, &net));
+		err = net_open(options, &net);
+		if (!err)
+			net_close(net);
+		_exit(-err);
 	}
 	assert_true(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	n = pread(fd, text, size - 1, 0);
@@ -460,6 +466,10 @@ static int open_as(enum user user, const struct net_options *options,
 #define ON_BRIDGE(...)                                                         \
 	{                                                                      \
 		.kind = NET_BRIDGE, .ifname = __VA_ARGS__                      \
+	}
+#define ON_FD(...)                                                             \
+	{                                                                      \
+		.kind = NET_FD, .ifname = "3", .fd = __VA_ARGS__               \
 	}
 #define ON_TAP(...)                                                            \
 	{                                                                      \
@@ -517,12 +527,37 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 		/* Its own, and up: no right is needed, nothing is said. */
 		{ STRANGER, ON_TAP("theirs"), 0, "" },
 		{ STRANGER, ON_TAP("down"), 0, "ip link set down up" },
+		/* A descriptor needs no right at all. */
+		{ STRANGER, ON_FD(FD_TAP), 0, "" },
+		{ STRANGER, ON_FD(FD_TAP, .mtu = 1501), -EMSGSIZE,
+		  "ip link set handed mtu 1501" },
+		{ ROOT, ON_FD(FD_NONE), -EBADF, "no such descriptor is open" },
+		{ ROOT, ON_FD(FD_FILE), -ENOTTY, "not a tap" },
+		{ ROOT, ON_FD(FD_TUN), -ENOTTY, "not a tap" },
+		{ ROOT, ON_FD(FD_BARE), -EINVAL, "IFF_VNET_HDR" },
+		{ ROOT, ON_TAP("made", .create = true), 0, "" },
+		{ STRANGER, ON_TAP("made", .create = true), -EPERM,
+		  "CAP_NET_ADMIN): run as root, or once: ip tuntap add dev "
+		  "made mode tap user $USER" },
+		{ ROOT, ON_TAP("a-name-too-long-for-linux", .create = true),
+		  -ENODEV, "no such interface" },
+		{ ROOT, ON_TAP("ours", .up = "exit 3;"), -ECANCELED,
+		  "net up=exit 3;: it ended with exit code 3" },
+		{ ROOT, ON_TAP("ours", .up = "kill -9 $$;"), -ECANCELED,
+		  "signal 9" },
+		{ ROOT, ON_TAP("ours", .down = "exit 4;"), 0,
+		  "net down=exit 4;: it ended with exit code 4" },
 		{ LOCKED_TUN, ON_TAP("theirs"), -EACCES,
 		  "chmod 0666 /dev/net/tun" },
 		{ LOCKED_TUN, ON_BRIDGE("br0"), -EACCES, "/dev/net/tun" },
 		{ NO_TUN, ON_TAP("ours"), -ENOENT, "modprobe tun" },
 		{ NO_TUN, ON_BRIDGE("br0"), -ENOENT, "modprobe tun" },
 	};
+	static const short flags[] = { [FD_TUN - FD_TUN] = IFF_TUN | IFF_NO_PI,
+				       [FD_BARE - FD_TUN] = IFF_TAP | IFF_NO_PI,
+				       [FD_TAP - FD_TUN] = IFF_TAP | IFF_NO_PI |
+							   IFF_VNET_HDR };
+	static const char *const names[] = { "atun2", "bare", "handed" };
 	struct net_options busy = { .kind = NET_TAP, .ifname = "busy" };
 	struct net_backend *holder;
 	char text[2048];
@@ -538,6 +573,16 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 	tap_make("down", IFF_TAP | IFF_NO_PI, NOBODY);
 	assert_int_equal(netif_set_up("theirs"), 0);
 	assert_int_equal(net_open(&busy, &holder), 0);
+	assert_int_equal(dup2(STDIN_FILENO, FD_FILE), FD_FILE);
+	for (int i = 0; i < 3; i++) {
+		struct ifreq ifr = { .ifr_flags = flags[i] };
+		int fd = open("/dev/net/tun", O_RDWR);
+
+		strncpy(ifr.ifr_name, names[i], IFNAMSIZ - 1);
+		assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+		assert_int_equal(dup2(fd, FD_TUN + i), FD_TUN + i);
+		close(fd);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		int err = open_as(cases[i].user, &cases[i].options, text,
 				  sizeof(text));
@@ -548,6 +593,8 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 		    (!*cases[i].says && *text))
 			fail_msg("case %zu: %d: %s", i, err, text);
 	}
+	for (int fd = FD_FILE; fd <= FD_TAP; fd++)
+		close(fd);
 	holder->ops->close(holder);
 	/* Nothing is left of the failed ones. */
 	assert_int_equal(netif_exists("kvist0"), -ENODEV);

@@ -1,0 +1,34 @@
+/*
+ * Commands of the user's that are run when a tap comes and goes (--net up=,
+ * down=).
+ *
+ * A command is a line for sh(1), to which the tap's name is added as its last
+ * argument. Its standard input is empty, and its environment is kvist's own
+ * and KVIST_HOOK (up or down), KVIST_TAP, and KVIST_BRIDGE, empty when there
+ * is none. Main thread.
+ */
+#ifndef KVIST_NET_HOOK_H
+#define KVIST_NET_HOOK_H
+
+struct hook_event {
+	const char *tap;
+	const char *bridge; /* or NULL */
+};
+
+/* Runs it and waits for its end. 0; or -errno, logged, also when it ends with
+ * anything but 0 (-ECANCELED). */
+int hook_run(const char *command, const struct hook_event *event);
+
+/*
+ * Starts what will run @command when hook_finish() is called, or when this
+ * process ends without that, in whatever way: a process of its own, that waits
+ * for its standard input to end. 0 or -errno, logged.
+ */
+struct hook;
+int hook_prepare(const char *command, const struct hook_event *event,
+		 struct hook **hook);
+/* Lets it run, waits for its end, and frees @hook. What goes wrong is logged.
+ * NULL is none. */
+void hook_finish(struct hook *hook);
+
+#endif
