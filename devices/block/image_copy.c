@@ -1,17 +1,32 @@
+/*
+ * Reading, compressing and writing go on at the same time (copy_pipe.h). The
+ * reader asks the tables of the source for what need not be read at all; what
+ * was read is looked at for zeros.
+ */
 #include "devices/block/image_copy.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/compress.h"
+#include "devices/block/copy_pipe.h"
+#include "devices/block/image_map.h"
 #include "devices/block/layers.h"
-#include "devices/block/qcow2.h"
 #include "util/checked.h"
 #include "util/log.h"
 
-/* Read at once; and the pieces of it that are written or left out. */
-#define COPY_CHUNK (2u << 20)
-#define COPY_PIECE 4096u
+#define PIECE      (1u << 20)
+#define PIECE_PACK (256u << 10) /* of clusters that are compressed */
+
+struct job {
+	const struct image_copy *copy;
+	uint64_t at;   /* what is read next */
+	uint64_t room; /* bytes of a piece */
+	/* Of compressing: */
+	unsigned type;
+	uint64_t cluster;
+};
 
 static bool is_zero(const uint8_t *bytes, size_t len)
 {
@@ -26,109 +41,268 @@ static int transfer(struct block *block, enum block_op op, uint8_t *bytes,
 	return block_transfer(block, op, &iov, 1, 0, length, offset);
 }
 
-/* Writes those pieces of the chunk that are not zeros, as few times as can
- * be. */
-static int write_data(struct block *to, uint8_t *bytes, uint64_t length,
-		      uint64_t offset, bool zeroed)
+static int failed(const struct block *block, const char *what, uint64_t at,
+		  int err)
 {
-	uint64_t begin = 0, at = 0;
+	log_err("%s: error while %s at byte %llu: %s", block->name, what,
+		(unsigned long long)at, strerror(-err));
+	return err;
+}
+
+/* What is to be done with a part of the disk. */
+enum deed { COPY, CLEAR, LEAVE };
+
+static enum deed deed_of(const struct image_copy *copy,
+			 const struct block_extent *e, uint64_t offset)
+{
+	if (copy->backed && !e->allocated)
+		return LEAVE;
+	if (copy->backed && e->zero)
+		return offset >= copy->backing_size ? LEAVE : CLEAR;
+	if (!e->zero || !copy->sparse)
+		return COPY;
+	return copy->zeroed ? LEAVE : CLEAR;
+}
+
+/* What is to be done at @offset, and for how many bytes. */
+static int decide(const struct image_copy *copy, uint64_t offset, uint64_t end,
+		  enum deed *deed, uint64_t *length)
+{
+	struct image_extent extent = { 0 };
+	uint64_t at = offset;
 	int err = 0;
 
-	while (at < length && !err) {
-		uint64_t n = length - at < COPY_PIECE ? length - at
-						      : COPY_PIECE;
+	for (*length = 0; at < end && !err; *length = at - offset) {
+		enum deed next;
 
-		if (zeroed && is_zero(bytes + at, n)) {
+		err = copy->backed
+			      ? image_map_layer(copy->from, at, end - at,
+						&extent.at)
+			      : image_map(copy->from, at, end - at, &extent);
+		next = deed_of(copy, &extent.at, at);
+		if (at > offset && next != *deed)
+			break;
+		*deed = next;
+		at += extent.at.length;
+	}
+	return err;
+}
+
+/*
+ * The same in whole clusters of the target: what is compressed is written as a
+ * whole, so that anything to be copied in a cluster is reason to copy it all.
+ */
+static int decide_clusters(const struct job *job, enum deed *deed,
+			   uint64_t *length)
+{
+	const struct image_copy *copy = job->copy;
+	uint64_t size = copy->from->size, end, at = job->at, n;
+	int err = decide(copy, at, size, deed, length);
+
+	end = align_down(at + *length, job->cluster);
+	if (err || at + *length == size || end > at) {
+		if (!err && at + *length != size)
+			*length = end - at;
+		return err;
+	}
+	end = at + job->cluster < size ? at + job->cluster : size;
+	for (at += *length; at < end && !err; at += n) {
+		enum deed next;
+
+		err = decide(copy, at, end, &next, &n);
+		if (next != *deed)
+			*deed = COPY;
+	}
+	*length = end - job->at;
+	return err;
+}
+
+/* The reader: of the copy_plan. */
+static int read_piece(void *opaque, struct copy_piece *piece)
+{
+	struct job *job = opaque;
+	const struct image_copy *copy = job->copy;
+	enum deed deed = COPY;
+	uint64_t length;
+	int err;
+
+	if (job->at == copy->from->size)
+		return 0;
+	err = job->cluster ? decide_clusters(job, &deed, &length)
+			   : decide(copy, job->at,
+				    copy->from->size - job->at > job->room
+					    ? job->at + job->room
+					    : copy->from->size,
+				    &deed, &length);
+	if (!err && deed == COPY) {
+		if (length > job->room)
+			length = job->room;
+		err = transfer(copy->from, BLOCK_READ, piece->bytes, length,
+			       job->at);
+	}
+	if (err)
+		return failed(copy->from, "reading", job->at, err);
+	piece->offset = job->at;
+	piece->length = length;
+	piece->empty = deed != COPY;
+	piece->clear = deed == CLEAR;
+	job->at += length;
+	return 1;
+}
+
+/* Writes the piece but for its zeros, as few times as can be. */
+static int write_data(const struct image_copy *copy,
+		      const struct copy_piece *piece)
+{
+	uint64_t begin = 0, at = 0, step = copy->sparse;
+	int err = 0;
+
+	if (!step)
+		step = piece->length;
+	while (at < piece->length && !err) {
+		uint64_t n = piece->length - at < step ? piece->length - at
+						       : step;
+
+		if (copy->sparse && is_zero(piece->bytes + at, n)) {
 			if (begin < at)
-				err = transfer(to, BLOCK_WRITE, bytes + begin,
-					       at - begin, offset + begin);
+				err = transfer(copy->to, BLOCK_WRITE,
+					       piece->bytes + begin, at - begin,
+					       piece->offset + begin);
+			if (!err && (!copy->zeroed || copy->backed))
+				err = transfer(copy->to, BLOCK_ZERO, NULL, n,
+					       piece->offset + at);
 			begin = at + n;
 		}
 		at += n;
 	}
-	if (!err && begin < length)
-		err = transfer(to, BLOCK_WRITE, bytes + begin, length - begin,
-			       offset + begin);
+	if (!err && begin < piece->length)
+		err = transfer(copy->to, BLOCK_WRITE, piece->bytes + begin,
+			       piece->length - begin, piece->offset + begin);
 	return err;
 }
 
-/* How many bytes from @offset on need no look, as their table says that they
- * are zeros; 0 when they have to be read. */
-static int known_zeros(const struct image_copy *copy, uint64_t offset,
-		       uint64_t *length)
+static void *compressor_make(void *opaque)
 {
-	struct qcow2_extent extent;
-	struct qcow2 *q;
-	int err;
+	const struct job *job = opaque;
 
-	*length = 0;
-	if (copy->from_format != BLOCK_QCOW2 || !copy->zeroed)
-		return 0;
-	q = container_of(copy->from, struct qcow2, block);
-	err = qcow2_map(q, offset, q->block.size - offset, &extent);
-	if (err)
-		return err;
-	if (extent.entry.kind == QCOW2_KIND_ZERO ||
-	    extent.entry.kind == QCOW2_KIND_ZERO_ALLOCATED ||
-	    (extent.entry.kind == QCOW2_KIND_UNALLOCATED && !q->backing))
-		*length = extent.length;
-	return 0;
+	return compressor_create(job->type);
 }
 
-static int copy_all(const struct image_copy *copy, struct block *to,
-		    uint8_t *bytes)
+static void compressor_free(void *scratch)
 {
-	uint64_t size = copy->from->size, at = 0, length;
+	compressor_destroy(scratch);
+}
 
-	while (at < size) {
-		const char *what = "reading";
-		int err = known_zeros(copy, at, &length);
+#define IS_ZERO SIZE_MAX /* in place of a length */
 
-		if (!err && !length) {
-			length = size - at < COPY_CHUNK ? size - at
-							: COPY_CHUNK;
-			err = transfer(copy->from, BLOCK_READ, bytes, length,
-				       at);
-			if (!err) {
-				what = "writing";
-				err = write_data(to, bytes, length, at,
-						 copy->zeroed);
-			}
-		}
-		if (err) {
-			log_err("%s: error while %s at byte %llu: %s",
-				copy->name, what, (unsigned long long)at,
-				strerror(-err));
-			return err;
-		}
-		at += length;
-		if (copy->progress)
-			copy->progress(copy->opaque, at);
+/* A worker: of the copy_plan. */
+static void compress_piece(void *opaque, void *scratch,
+			   struct copy_piece *piece)
+{
+	const struct job *job = opaque;
+	uint64_t size = job->cluster;
+
+	for (uint64_t at = 0; at < piece->length; at += size) {
+		size_t *len = &piece->packed_len[at / size];
+
+		/* The last cluster of a disk ends in zeros. */
+		if (piece->length - at < size)
+			memset(piece->bytes + piece->length, 0,
+			       at + size - piece->length);
+		if (job->copy->sparse && is_zero(piece->bytes + at, size))
+			*len = IS_ZERO;
+		else if (!scratch) /* no memory to compress in */
+			*len = 0;
+		else
+			*len = compressor_run(scratch, piece->bytes + at, size,
+					      piece->packed + at);
 	}
-	return 0;
+}
+
+static int write_cluster(const struct job *job, const struct copy_piece *piece,
+			 uint64_t at)
+{
+	const struct image_copy *copy = job->copy;
+	uint64_t n = piece->length - at < job->cluster ? piece->length - at
+						       : job->cluster;
+	size_t len = piece->packed_len[at / job->cluster];
+
+	if (len == IS_ZERO && (!copy->zeroed || copy->backed))
+		return transfer(copy->to, BLOCK_ZERO, NULL, n,
+				piece->offset + at);
+	if (len == IS_ZERO)
+		return 0;
+	if (!len)
+		return transfer(copy->to, BLOCK_WRITE, piece->bytes + at, n,
+				piece->offset + at);
+	return qcow2_write_compressed(copy->to, piece->offset + at,
+				      piece->packed + at, len);
+}
+
+static int write_piece(const struct job *job, const struct copy_piece *piece)
+{
+	const struct image_copy *copy = job->copy;
+	int err = 0;
+
+	if (piece->empty)
+		return piece->clear ? transfer(copy->to, BLOCK_ZERO, NULL,
+					       piece->length, piece->offset)
+				    : 0;
+	if (!job->cluster)
+		return write_data(copy, piece);
+	for (uint64_t at = 0; at < piece->length && !err; at += job->cluster)
+		err = write_cluster(job, piece, at);
+	return err;
+}
+
+static int write_all(const struct job *job, struct copy_pipe *pipe)
+{
+	const struct image_copy *copy = job->copy;
+	struct copy_piece *piece;
+	int ret;
+
+	while ((ret = copy_pipe_get(pipe, &piece)) > 0) {
+		int err = write_piece(job, piece);
+
+		if (err)
+			return failed(copy->to, "writing", piece->offset, err);
+		if (copy->progress)
+			copy->progress(copy->opaque,
+				       piece->offset + piece->length);
+		copy_pipe_put(pipe);
+	}
+	return ret;
 }
 
 int image_copy(const struct image_copy *copy)
 {
-	struct block_options options = { .path = copy->name,
-					 .format = copy->format };
-	uint8_t *bytes = malloc(COPY_CHUNK);
-	struct block *to;
-	int err, close_err;
+	struct job job = { .copy = copy, .room = PIECE };
+	struct copy_plan plan = { .opaque = &job, .read = read_piece };
+	struct copy_pipe *pipe;
+	int err;
 
-	if (!bytes) {
-		log_err("%s: out of memory", copy->name);
-		err = -ENOMEM;
-	} else {
-		err = block_open_file(&options, copy->to, &to);
+	if (copy->compress) {
+		err = qcow2_compression(copy->to, &job.type, &job.cluster);
+		if (err) {
+			log_err("%s: this image cannot hold compressed data",
+				copy->to->name);
+			return err;
+		}
+		job.room = job.cluster > PIECE_PACK ? job.cluster : PIECE_PACK;
+		plan.parts = job.room / job.cluster;
+		plan.workers = copy->workers;
+		plan.work = compress_piece;
+		plan.scratch_create = compressor_make;
+		plan.scratch_destroy = compressor_free;
 	}
+	plan.room = job.room;
+	err = copy_pipe_start(&plan, &pipe);
 	if (err) {
-		copy->to->ops->close(copy->to);
-		free(bytes);
+		log_err("%s: cannot start copying: %s", copy->to->name,
+			strerror(-err));
 		return err;
 	}
-	err = copy_all(copy, to, bytes);
-	close_err = block_close(to); /* makes it durable */
-	free(bytes);
-	return err ? err : close_err;
+	err = write_all(&job, pipe);
+	copy_pipe_stop(pipe);
+	return err;
 }

@@ -1,5 +1,5 @@
 /*
- * Copies a disk to a new image.
+ * Copies a disk to another image.
  */
 #ifndef KVIST_BLOCK_IMAGE_COPY_H
 #define KVIST_BLOCK_IMAGE_COPY_H
@@ -8,25 +8,29 @@
 #include <stdint.h>
 
 #include "devices/block/block.h"
-#include "devices/block/host_file.h"
 
 struct image_copy {
-	struct block *from;
-	enum block_format from_format;
-	/* The new image's file, opened for writing and locked. */
-	struct host_file *to;
-	const char *name;
-	enum block_format format;
+	/* Both are open, and used by nobody else; @to is at least as large. */
+	struct block *from, *to;
 	bool zeroed; /* the new image reads as zeros: write none */
+	/* The new image has the same backing file as @from: what that one has
+	 * not allocated is left out, and so are zeros behind the backing file's
+	 * end. */
+	bool backed;
+	uint64_t backing_size;
+	/* Zeros among data are left out from so many bytes on, a multiple of
+	 * a sector; 0: all is written, and nothing is left out. */
+	uint64_t sparse;
+	bool compress;    /* where a cluster gets smaller by it */
+	unsigned workers; /* threads that compress */
 	/* Told how far it is, in bytes of the disk; or NULL. */
 	void (*progress)(void *opaque, uint64_t done);
 	void *opaque;
 };
 
-/*
- * Copies all of @from; the new image is at least as large. Takes @to over and
- * closes it in every case. Durable when it returns 0; or -errno, logged.
- */
+#define IMAGE_COPY_SPARSE 4096
+
+/* Copies all of @from. 0 or -errno, logged; durable after a flush. */
 int image_copy(const struct image_copy *copy);
 
 #endif

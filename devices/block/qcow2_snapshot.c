@@ -360,6 +360,46 @@ int qcow2_snapshot_goto(struct block *block, const char *which)
 	return err;
 }
 
+/* True when an L1 table is long enough for a disk of that size. */
+static bool maps(const struct qcow2 *q, const struct qcow2_table *l1,
+		 uint64_t size)
+{
+	unsigned bits = q->header.cluster_bits + qcow2_l2_bits(&q->header);
+
+	return size <= INT64_MAX && (!size || (size - 1) >> bits < l1->entries);
+}
+
+int qcow2_snapshot_view(struct block *block, const char *which)
+{
+	struct qcow2 *q = qcow2_of(block);
+	struct qcow2_table l1 = { 0 };
+	struct entry *entry;
+	struct list list;
+	int err = q ? list_read(q, &list) : -ENOTSUP;
+
+	if (err)
+		return err;
+	entry = by_id(&list, which);
+	if (!entry)
+		entry = by_name(&list, which);
+	err = entry ? qcow2_table_load(q, &l1, entry->at.l1_offset,
+				       entry->at.l1_entries)
+		    : -ENOENT;
+	if (!err && !maps(q, &l1, entry->at.disk_size))
+		err = -EINVAL;
+	if (!err) {
+		qcow2_table_fini(&q->l1);
+		q->l1 = l1;
+		q->header.size = align_down(entry->at.disk_size, BLOCK_SECTOR);
+		block->size = q->header.size;
+		qcow2_cache_forget(&q->l2_cache);
+	} else {
+		qcow2_table_fini(&l1);
+	}
+	list_free(&list);
+	return err;
+}
+
 int qcow2_snapshot_delete(struct block *block, const char *which)
 {
 	struct qcow2_switch s;

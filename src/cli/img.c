@@ -31,7 +31,9 @@ static const struct img_command {
 	{ "compare", img_compare,
 	  "[-q] [-f FMT] [-F FMT] [--backing-dir DIR] FILE1 FILE2" },
 	{ "convert", img_convert,
-	  "[-pq] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
+	  "[-cnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
+	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT] [-m THREADS]\n"
+	  "         [-S SPARSE_SIZE] [-t CACHE] [-T CACHE] [--target-is-zero]\n"
 	  "         [--backing-dir DIR] FILE OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
@@ -165,6 +167,20 @@ int img_output(const char *text, bool *json)
 		return 0;
 	log_err("--output must be used with human or json as argument.");
 	return -EINVAL;
+}
+
+bool img_cache_known(const char *mode)
+{
+	static const char *const modes[] = { "none",       "off",
+					     "writeback",  "writethrough",
+					     "directsync", "unsafe" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (!strcmp(mode, modes[i]))
+			return true;
+	}
+	log_err("Invalid cache option: %s", mode);
+	return false;
 }
 
 int img_help(void)

@@ -50,6 +50,10 @@ int img_find_format(const char *path, const char *name, bool share,
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);
 
+/* True for a mode of a cache as QEMU's tools take it, else a message and
+ * false. */
+bool img_cache_known(const char *mode);
+
 /* The list of an image's snapshots, if it has any. */
 struct image_info;
 void img_print_snapshots(const struct image_info *info);

@@ -1,21 +1,33 @@
 /*
  * `kvist img convert`.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/img_create.h"
 #include "devices/block/image_copy.h"
+#include "devices/block/image_map.h"
+#include "devices/block/layers.h"
+#include "devices/block/qcow2_snapshot.h"
+#include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
+
+#define SPARSE_MAX 2147483136u
+#define PARALLEL   16 /* -m, at most */
 
 struct conversion {
 	struct block_options from;
 	const char *from_format; /* NULL: as it looks */
+	const char *snapshot;    /* of the source, or NULL */
 	struct img_creation to;
-	uint64_t size; /* of the disk */
-	bool progress;
+	struct image_copy copy;
+	bool in_place; /* -n: the target is there */
+	bool progress, quiet;
 	double shown; /* percent, when last told */
 };
 
@@ -29,9 +41,10 @@ static void show(struct conversion *c, double percent)
 static void tell(void *opaque, uint64_t done)
 {
 	struct conversion *c = opaque;
-	double percent = (double)done * 100 / (double)c->size;
+	uint64_t size = c->copy.from->size;
+	double percent = (double)done * 100 / (double)size;
 
-	if (percent >= c->shown + 1 || done == c->size)
+	if (percent >= c->shown + 1 || done == size)
 		show(c, percent);
 }
 
@@ -44,91 +57,252 @@ static bool is_zeroed(const struct conversion *c)
 	       (!stat(c->to.path, &st) && S_ISREG(st.st_mode));
 }
 
+static int open_source(struct conversion *c)
+{
+	int err = img_find_format(c->from.path, c->from_format,
+				  c->from.unlocked, &c->from.format);
+
+	if (!err)
+		err = block_open(&c->from, &c->copy.from);
+	if (err || !c->snapshot)
+		return err;
+	err = qcow2_snapshot_view(c->copy.from, c->snapshot);
+	if (!err)
+		return 0;
+	log_err("%s: Failed to load snapshot '%s': %s", c->from.path,
+		c->snapshot,
+		err == -ENOENT ? "there is none of that name"
+		: err == -ENOTSUP
+			? "the image has no snapshots; snapshot -l lists them"
+			: strerror(-err));
+	block_close(c->copy.from);
+	return err;
+}
+
+/* -n */
+static int open_in_place(struct conversion *c)
+{
+	struct block_options options = { .path = c->to.path,
+					 .format = c->to.format,
+					 .backing_dir = c->from.backing_dir };
+	int err = block_open(&options, &c->copy.to);
+
+	if (err || c->copy.to->size >= c->copy.from->size)
+		return err;
+	log_err("%s: Output file is smaller than input file; resize it",
+		c->to.path);
+	block_close(c->copy.to);
+	return -EINVAL;
+}
+
+static int make_target(struct conversion *c)
+{
+	struct block_options options = { .path = c->to.path,
+					 .format = c->to.format,
+					 .backing_dir = c->from.backing_dir };
+	struct host_file *file;
+	int err;
+
+	c->to.shape.size = c->copy.from->size;
+	err = img_make(&c->to, &file);
+	if (err)
+		return err;
+	c->copy.zeroed = is_zeroed(c);
+	err = block_open_file(&options, file, &c->copy.to);
+	if (err)
+		file->ops->close(file);
+	return err;
+}
+
 static int convert(struct conversion *c)
 {
-	struct image_copy copy = { .name = c->to.path,
-				   .from_format = c->from.format,
-				   .format = c->to.format,
-				   .opaque = c };
-	int err = block_open(&c->from, &copy.from);
+	int closed, err = c->in_place ? open_in_place(c) : make_target(c);
 
 	if (err)
 		return err;
-	c->size = copy.from->size;
-	if (!c->to.sized)
-		c->to.shape.size = c->size;
-	if (c->progress) {
-		copy.progress = tell;
-		show(c, 0);
-	}
-	err = img_make(&c->to, &copy.to);
-	if (!err) {
-		copy.zeroed = is_zeroed(c);
-		err = image_copy(&copy);
-	}
-	if (!err && c->progress)
-		show(c, 100);
-	if (c->progress)
-		putchar('\n');
-	block_close(copy.from);
-	return err;
+	if (c->copy.backed)
+		c->copy.backing_size = image_backing(c->copy.to)->size;
+	err = image_copy(&c->copy);
+	closed = block_close(c->copy.to); /* makes it durable */
+	return err ? err : closed;
 }
 
 static int run(struct conversion *c)
 {
-	if (c->to.shape.backing || c->to.shape.backing_fmt) {
-		log_err("%s: convert makes images without a backing file; "
-			"leave out backing_file and backing_fmt",
-			c->to.path);
+	int err = open_source(c);
+
+	if (err)
 		return IMG_ERROR;
+	if (c->progress) {
+		c->copy.progress = tell;
+		c->copy.opaque = c;
+		show(c, 0);
 	}
-	if (c->to.sized) {
-		log_err("%s: the size is that of the source; leave out size=",
-			c->to.path);
-		return IMG_ERROR;
+	err = convert(c);
+	if (!err && c->progress)
+		show(c, 100);
+	if (c->progress)
+		putchar('\n');
+	block_close(c->copy.from);
+	return err ? IMG_ERROR : 0;
+}
+
+/* What does not go together: a message and -EINVAL. */
+static int check(struct conversion *c)
+{
+	const struct qcow2_shape *shape = &c->to.shape;
+	const char *wrong = NULL;
+
+	c->copy.backed = shape->backing;
+	if (c->to.sized)
+		wrong = "the size is that of the source; leave out size=";
+	else if (c->copy.compress && c->to.format == BLOCK_RAW)
+		wrong = "Compression not supported for this file format";
+	else if (c->copy.compress && shape->preallocation != QCOW2_PREALLOC_OFF)
+		wrong = "Compression and preallocation not supported at the "
+			"same time";
+	else if (shape->backing_fmt && !shape->backing)
+		wrong = "a backing format without a backing file: -B FILE";
+	else if (shape->backing && !shape->backing_fmt)
+		wrong = "backing format must be specified: -F FMT";
+	else if (shape->backing && c->in_place)
+		wrong = "-n takes the target as it is, without -B";
+	else if (c->copy.zeroed && !c->in_place)
+		wrong = "--target-is-zero requires use of -n flag";
+	else if (shape->backing && !c->copy.sparse)
+		wrong = "-S 0 and -B: all would be copied; leave out one";
+	if (wrong)
+		log_err("%s: %s", c->to.path, wrong);
+	return wrong ? -EINVAL : 0;
+}
+
+static int parse_sparse(struct conversion *c, const char *text)
+{
+	if (!img_parse_size(text, &c->copy.sparse) &&
+	    c->copy.sparse % BLOCK_SECTOR == 0 && c->copy.sparse <= SPARSE_MAX)
+		return 0;
+	log_err("Invalid buffer size for sparse output specified. Valid sizes "
+		"are multiples of 512 up to %u. Select 0 to disable sparse "
+		"detection (fully allocates output).",
+		SPARSE_MAX);
+	return -EINVAL;
+}
+
+static int parse_parallel(struct conversion *c, const char *text)
+{
+	uint64_t n;
+
+	if (parse_number(text, 1, PARALLEL, &n)) {
+		log_err("Invalid number of coroutines. Allowed number of "
+			"coroutines is between 1 and %d",
+			PARALLEL);
+		return -EINVAL;
 	}
-	if (img_find_format(c->from.path, c->from_format, false,
-			    &c->from.format))
-		return IMG_ERROR;
-	return convert(c) ? IMG_ERROR : 0;
+	c->copy.workers = n;
+	return 0;
+}
+
+/* -l ID, NAME, snapshot.id=ID or snapshot.name=NAME. */
+static const char *snapshot_of(const char *text)
+{
+	if (!strncmp(text, "snapshot.id=", 12))
+		return text + 12;
+	return strncmp(text, "snapshot.name=", 14) ? text : text + 14;
+}
+
+/* Options that say how it is done. 0 or -EINVAL, logged. */
+static int take(struct conversion *c, int option, char *value)
+{
+	switch (option) {
+	case 'f':
+		c->from_format = value;
+		return 0;
+	case 'D':
+		c->from.backing_dir = value;
+		return 0;
+	case 'l':
+		c->snapshot = snapshot_of(value);
+		return 0;
+	case 'B':
+		c->to.shape.backing = value;
+		return 0;
+	case 'F':
+		c->to.shape.backing_fmt = value;
+		return 0;
+	case 'S':
+		return parse_sparse(c, value);
+	case 'm':
+		return parse_parallel(c, value);
+	case 't':
+	case 'T':
+		return img_cache_known(value) ? 0 : -EINVAL;
+	case 'c':
+		c->copy.compress = true;
+		return 0;
+	case 'n':
+		c->in_place = true;
+		return 0;
+	case 'Z':
+		c->copy.zeroed = true;
+		return 0;
+	case 'p':
+		c->progress = true;
+		return 0;
+	case 'q':
+		c->quiet = true;
+		return 0;
+	case 'U':
+		c->from.unlocked = true;
+		return 0;
+	default: /* -W: pieces are compressed in any order anyway */
+		return 0;
+	}
+}
+
+static void prepare(struct conversion *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	*c = (struct conversion){ .from.read_only = true,
+				  .to.shape = qcow2_shape_default,
+				  .copy.sparse = IMAGE_COPY_SPARSE };
+	c->copy.workers = cores < 1 ? 1 : cores > PARALLEL ? PARALLEL : cores;
 }
 
 int img_convert(int argc, char **argv)
 {
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "backing-dir", 1, 0, 'D' },
+					       { "force-share", 0, 0, 'U' },
+					       { "source-format", 1, 0, 'f' },
+					       { "target-format", 1, 0, 'O' },
+					       { "target-is-zero", 0, 0, 'Z' },
 					       { 0 } };
-	struct conversion c = { .from.read_only = true,
-				.to.shape = qcow2_shape_default };
+	struct conversion c;
 	const char *format = "raw";
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
-	bool quiet = false;
 
-	while ((option = img_option(argc, argv, ":hf:O:o:pq", names)) >= 0) {
+	prepare(&c);
+	while ((option = img_option(argc, argv, ":hf:O:B:F:co:l:S:pt:T:qnm:WU",
+				    names)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
-		if (option == 'f')
-			c.from_format = optarg;
-		else if (option == 'O')
+		if (option == 'O')
 			format = optarg;
-		else if (option == 'D')
-			c.from.backing_dir = optarg;
-		else if (option == 'p')
-			c.progress = true;
-		else if (option == 'q')
-			quiet = true;
-		else if (nr_lists == (int)ARRAY_SIZE(lists))
+		else if (option == 'o' && nr_lists == (int)ARRAY_SIZE(lists))
 			return img_usage("too many options -o");
-		else
+		else if (option == 'o')
 			lists[nr_lists++] = optarg;
+		else if (take(&c, option, optarg))
+			return IMG_ERROR;
 	}
 	if (optind != argc - 2)
 		return img_usage("Must specify one image file name and the "
 				 "name of the new image");
 	c.from.path = argv[optind];
 	c.to.path = argv[optind + 1];
-	c.progress = c.progress && !quiet;
+	c.progress = c.progress && !c.quiet;
 	if (img_format(c.to.path, format, &c.to.format))
 		return IMG_ERROR;
 	for (int i = 0; i < nr_lists && !err; i++)
@@ -137,5 +311,7 @@ int img_convert(int argc, char **argv)
 		img_print_fields(&c.to);
 		return 0;
 	}
+	if (!err)
+		err = check(&c);
 	return err ? IMG_ERROR : run(&c);
 }

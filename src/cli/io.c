@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/img.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -263,7 +264,7 @@ static bool take(struct io *io, struct invocation *in, int letter, char *value)
 	case 'n':
 		return true;
 	case 't':
-		return io_cache_known(value);
+		return img_cache_known(value);
 	case 'i':
 		return one_of("AIO", value, "threads", "native", "io_uring");
 	case 'd':

@@ -50,9 +50,6 @@ io_run io_read, io_readv, io_write, io_writev, io_aio_read, io_aio_write,
 int io_open_image(struct io *io, const char *path, const char *format,
 		  bool read_only, bool unlocked);
 
-/* True for a mode of --cache, else a message and false. */
-bool io_cache_known(const char *mode);
-
 /* True, with a message, when the disk cannot be written to. */
 bool io_read_only(const struct io *io);
 

@@ -16,20 +16,6 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-bool io_cache_known(const char *mode)
-{
-	static const char *const modes[] = { "none",       "off",
-					     "writeback",  "writethrough",
-					     "directsync", "unsafe" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		if (!strcmp(mode, modes[i]))
-			return true;
-	}
-	log_err("Invalid cache option: %s", mode);
-	return false;
-}
-
 bool io_read_only(const struct io *io)
 {
 	if (io->disk->read_only)
@@ -102,7 +88,7 @@ int io_open(struct io *io, int argc, char **argv)
 	while ((option = getopt(argc, argv, "rnUt:i:d:o:")) >= 0) {
 		if (option == '?')
 			return io_usage(argv);
-		if (option == 't' && !io_cache_known(optarg))
+		if (option == 't' && !img_cache_known(optarg))
 			return -1;
 		if (option == 'o' && open_options(optarg, &format))
 			return -1;
@@ -132,7 +118,7 @@ int io_reopen(struct io *io, int argc, char **argv)
 	while ((option = getopt(argc, argv, "c:rw")) >= 0) {
 		if (option == '?')
 			return io_usage(argv);
-		if (option == 'c' && !io_cache_known(optarg))
+		if (option == 'c' && !img_cache_known(optarg))
 			return -1;
 		if (option == 'c')
 			continue;
