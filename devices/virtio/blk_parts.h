@@ -28,7 +28,7 @@ struct blk_queue {
 	struct blk_request *requests;
 	struct iovec *iov; /* RING_CHAIN_IOV() for each request */
 	struct blk_request *free;
-	bool starved; /* chains wait for a free request, or for the limit */
+	bool starved; /* chains wait for what is in flight, or for the limit */
 };
 
 struct virtio_blk {
@@ -40,6 +40,7 @@ struct virtio_blk {
 	 * false a write is safe when it completes (5.2.6.2). */
 	bool writeback;
 	unsigned in_flight;
+	uint64_t bytes_in_flight;
 	/* What the host could not do. As long as there is something, nothing
 	 * more is taken off the rings. */
 	struct blk_request *held;

@@ -14,6 +14,11 @@
 
 #define BLK_BUDGET 256 /* requests between two interrupts */
 
+/* So many bytes may be in flight before no further request begins: a reset
+ * waits for all of them, and so does the end of the process; and a host that
+ * has to copy them needs as much memory. */
+#define BLK_IN_FLIGHT_MAX (64u << 20)
+
 /* Called once for every chain that was popped (B1 of block.h). The last byte
  * says how it went; @written bytes from the first writable one on are filled,
  * and the status counts only if it comes right behind them. */
@@ -94,6 +99,7 @@ static void request_done(struct block_request *io, int err)
 	if (!err && request_goes_on(request))
 		return;
 	blk->in_flight--;
+	blk->bytes_in_flight -= io->length;
 	if (blk->options.stop_on_error && host_failed(err)) {
 		request_hold(request, err);
 		return;
@@ -104,6 +110,15 @@ static void request_done(struct block_request *io, int err)
 		request_finish(request, VIRTIO_BLK_S_UNSUPP, 0);
 	else
 		request_finish(request, VIRTIO_BLK_S_IOERR, 0);
+}
+
+static void request_begin(struct blk_request *request)
+{
+	struct virtio_blk *blk = request->blk;
+
+	blk->in_flight++;
+	blk->bytes_in_flight += request->io.length;
+	block_submit(blk->block, &request->io);
 }
 
 static uint64_t now_ns(void)
@@ -134,8 +149,7 @@ static void request_submit(struct blk_request *request,
 	if (limit_exists(&blk->limit) &&
 	    (command->op == BLOCK_READ || command->op == BLOCK_WRITE))
 		limit_take(&blk->limit, command->length, now_ns());
-	blk->in_flight++;
-	block_submit(blk->block, &request->io);
+	request_begin(request);
 }
 
 static void request_identify(struct blk_request *request,
@@ -215,8 +229,7 @@ static void retry_held(struct virtio_blk *blk)
 		struct blk_request *request = held;
 
 		held = request->next;
-		blk->in_flight++;
-		block_submit(blk->block, &request->io);
+		request_begin(request);
 	}
 }
 
@@ -262,7 +275,8 @@ bool blk_serve(struct virtio_blk *blk, unsigned number)
 
 		if (blk->held)
 			return false; /* a new worker looks again */
-		if (!request || limited(blk)) {
+		if (!request || blk->bytes_in_flight >= BLK_IN_FLIGHT_MAX ||
+		    limited(blk)) {
 			queue->starved = true; /* blk_ready() comes back */
 			return false;
 		}

@@ -391,6 +391,36 @@ static void a_reset_waits_for_one_request_not_for_the_queue(void **state)
 	bench_end(&bench);
 }
 
+/* Four requests of 60 MiB, all of it the same memory of the guest's. */
+static void the_bytes_in_flight_are_bounded(void **state)
+{
+	struct segment segments[62] = { { HEADER, 16, false } };
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	disk.block.size = 1ull << 40;
+	disk.err = -EIO; /* nothing is copied */
+	__atomic_store_n(&disk.hold, true, __ATOMIC_SEQ_CST);
+	bench_up(&bench, FEATURES, 256);
+	for (int i = 1; i < 61; i++)
+		segments[i] = (struct segment){ DATA, 1 << 20, true };
+	segments[61] = (struct segment){ STATUS, 1, true };
+	set_header(&bench, HEADER, VIRTIO_BLK_T_IN, 0);
+	for (int i = 0; i < 4; i++)
+		driver_add(&bench.queues[0], segments, 62);
+	virtio_notify(bench.virtio, 0);
+	assert_true(bench_reaches(&disk.submitted, 2));
+	usleep(2000);
+	assert_int_equal(__atomic_load_n(&disk.submitted, __ATOMIC_SEQ_CST), 2);
+	disk_release(&disk);
+	for (int i = 0; i < 4; i++)
+		assert_true(driver_wait(&bench.queues[0], &elem));
+	bench_end(&bench);
+}
+
 static void the_configuration_describes_the_disk(void **state)
 {
 	struct virtio_blk_config config;
@@ -428,6 +458,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(more_requests_than_slots_are_all_served),
 	cmocka_unit_test(a_reset_drains_the_disk_and_then_is_silent),
 	cmocka_unit_test(a_reset_waits_for_one_request_not_for_the_queue),
+	cmocka_unit_test(the_bytes_in_flight_are_bounded),
 	cmocka_unit_test(the_configuration_describes_the_disk),
 };
 
