@@ -23,15 +23,20 @@ static struct qcow2 *to_qcow2(struct block *block)
 
 int qcow2_begin_writing(struct qcow2 *q)
 {
-	uint64_t keep = qcow2_is_raw(q) ? QCOW2_AUTO_RAW : 0;
+	const struct qcow2_header *h = &q->header;
+	uint64_t autoclear = qcow2_is_raw(q) ? QCOW2_AUTO_RAW : 0;
+	uint64_t incompatible = h->incompatible;
 
-	if (q->error || q->header.autoclear == keep)
+	if (h->compatible & QCOW2_LAZY_REFCOUNTS)
+		incompatible |= QCOW2_DIRTY;
+	if (q->error ||
+	    (h->autoclear == autoclear && h->incompatible == incompatible))
 		return q->error;
-	if (q->header.has_bitmaps && q->header.autoclear & QCOW2_AUTO_BITMAPS)
+	if (h->has_bitmaps && h->autoclear & QCOW2_AUTO_BITMAPS)
 		log_warn("disk %s: its bitmaps are not kept up to date and "
 			 "become invalid",
 			 q->block.name);
-	return qcow2_put_features(q, q->header.incompatible, keep);
+	return qcow2_put_features(q, incompatible, autoclear);
 }
 
 static int change(struct qcow2 *q, const struct block_request *request)
@@ -92,15 +97,9 @@ static int qcow2_close(struct block *block)
 	struct qcow2 *q = to_qcow2(block);
 	int err = 0;
 
-	/* Nothing of this writes anything when all is clean. */
+	/* Writes nothing when all is clean. */
 	if (!q->block.read_only)
-		err = qcow2_commit(q);
-	/* The references that the commit dropped: without this second round
-	 * their clusters would leak. */
-	if (!err)
-		err = qcow2_cache_write(q, &q->ref_cache);
-	if (!err)
-		err = qcow2_barrier(q);
+		err = qcow2_settle(q);
 	if (err && !q->error)
 		log_err("disk %s: cannot write it out: %s; what was not "
 			"flushed is lost",

@@ -289,6 +289,11 @@ void qcow2_will_write(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_barrier(struct qcow2 *q);
 /* Everything accepted so far becomes durable, in the order that keeps Q1. */
 int qcow2_commit(struct qcow2 *q);
+/* Writes out the refcounts; not durable yet. */
+int qcow2_put_refcounts(struct qcow2 *q);
+/* A commit, and then the refcounts that went with it, so that nothing is left
+ * to be written; the image is not dirty any more. */
+int qcow2_settle(struct qcow2 *q);
 /* Changes the header's feature bits, durably. */
 int qcow2_put_features(struct qcow2 *q, uint64_t incompatible,
 		       uint64_t autoclear);

@@ -9,6 +9,10 @@
  *   L1 table (new L2 tables) --------- sync   only if dirty
  *   references that are gone are dropped, in memory: the next commit or the
  *   close writes the lower refcounts, and a crash before that leaks them
+ *
+ * With lazy refcounts the image is marked dirty, durably, before the first
+ * change; refcounts and their table are then left out of this until the image
+ * is closed (qcow2_settle()), and the mark goes after them.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -62,7 +66,7 @@ int qcow2_barrier(struct qcow2 *q)
 	return 0;
 }
 
-int qcow2_commit(struct qcow2 *q)
+int qcow2_put_refcounts(struct qcow2 *q)
 {
 	int err = q->error;
 
@@ -73,6 +77,17 @@ int qcow2_commit(struct qcow2 *q)
 		if (!err)
 			err = qcow2_table_write(q, &q->reftable);
 	}
+	return err;
+}
+
+int qcow2_commit(struct qcow2 *q)
+{
+	int err = q->error;
+
+	/* An image that is marked dirty gets its refcounts when it is closed,
+	 * or from whoever opens it after a crash. */
+	if (!err && !(q->header.incompatible & QCOW2_DIRTY))
+		err = qcow2_put_refcounts(q);
 	if (!err && q->l2_cache.any_dirty) {
 		err = qcow2_barrier(q);
 		if (!err)
@@ -87,6 +102,23 @@ int qcow2_commit(struct qcow2 *q)
 		err = qcow2_barrier(q);
 	if (!err)
 		qcow2_apply_freed(q);
+	return err;
+}
+
+int qcow2_settle(struct qcow2 *q)
+{
+	int err = qcow2_commit(q);
+
+	/* The references that the commit dropped: without this second round
+	 * their clusters would leak. */
+	if (!err)
+		err = qcow2_put_refcounts(q);
+	if (!err)
+		err = qcow2_barrier(q);
+	if (!err && q->header.incompatible & QCOW2_DIRTY)
+		err = qcow2_put_features(q,
+					 q->header.incompatible & ~QCOW2_DIRTY,
+					 q->header.autoclear);
 	return err;
 }
 

@@ -40,6 +40,9 @@
 #define QCOW2_COMPRESSION (1ull << 3)
 #define QCOW2_EXTENDED_L2 (1ull << 4)
 
+/* Compatible features, by bit. */
+#define QCOW2_LAZY_REFCOUNTS (1ull << 0)
+
 /* Methods of encryption; 1 is an old one, which is refused. */
 #define QCOW2_PLAIN 0
 #define QCOW2_LUKS  2

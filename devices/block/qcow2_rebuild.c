@@ -3,8 +3,9 @@
  * off writing refcounts (lazy refcounts) and did not get to it.
  *
  * Every reference is counted: the header, the L1 tables of the disk and of its
- * snapshots, all that they lead to, and the snapshot table. The new counts are
- * built as a whole after the last cluster in use, old refcounts included,
+ * snapshots, all that they lead to, the snapshot table, and bitmaps. The new
+ * counts are built as a whole after the last cluster in use, old refcounts
+ * included,
  *
  *   | refcount table | blocks for everything up to and with this area |
  *
@@ -121,6 +122,30 @@ static int count_snapshot(void *opaque, const struct qcow2_snapshot *snapshot)
 	return count_l1(opaque, snapshot->l1_offset, snapshot->l1_entries);
 }
 
+static int count_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
+{
+	struct census *c = opaque;
+	struct qcow2_table table;
+	int err = count_entries(c, bitmap->table_entries);
+
+	if (!err)
+		err = count_range(c, bitmap->table_offset,
+				  bitmap->table_entries * 8ull);
+	if (!err)
+		err = qcow2_table_load(c->q, &table, bitmap->table_offset,
+				       bitmap->table_entries);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < table.entries && !err; i++) {
+		uint64_t host = table.entry[i] & QCOW2_OFFSET_MASK;
+
+		if (host)
+			err = count_range(c, host, c->q->cluster_size);
+	}
+	qcow2_table_fini(&table);
+	return err;
+}
+
 static int count_all(struct census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
@@ -136,6 +161,12 @@ static int count_all(struct census *c)
 					  &table_bytes);
 	if (!err)
 		err = count_range(c, h->snapshots_offset, table_bytes);
+	/* Those without the bit are void, and so is their space. */
+	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS)
+		err = count_range(c, h->bitmap_directory,
+				  h->bitmap_directory_bytes);
+	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS)
+		err = qcow2_each_bitmap(c->q, count_bitmap, c);
 	return err;
 }
 
@@ -273,12 +304,6 @@ int qcow2_rebuild(struct qcow2 *q)
 	struct census c = { .q = q };
 	int err = -EFBIG;
 
-	if (q->header.has_bitmaps) {
-		log_err("disk %s: it was not closed properly and has bitmaps; "
-			"repair it with qemu-img check -r all",
-			q->block.name);
-		return -ENOTSUP;
-	}
 	c.clusters = (q->file_end + q->cluster_size - 1) >>
 		     q->header.cluster_bits;
 	if (c.clusters <= CLUSTERS_MAX) {

@@ -207,6 +207,8 @@ static int grow_reftable(struct qcow2 *q)
 	if (!err)
 		err = qcow2_commit(q);
 	if (!err)
+		err = qcow2_put_refcounts(q);
+	if (!err)
 		err = write_full_blocks(q, offset + (clusters << bits), blocks,
 					clusters + blocks);
 	if (!err)

@@ -22,10 +22,7 @@ int qcow2_switch_begin(struct qcow2_switch *s, struct qcow2 *q)
 
 	memset(s, 0, sizeof(*s));
 	s->q = q;
-	err = qcow2_commit(q);
-	/* The references that the commit dropped. */
-	if (!err)
-		err = qcow2_cache_write(q, &q->ref_cache);
+	err = qcow2_settle(q);
 	if (err)
 		return err;
 	s->size = q->header.size;

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <sys/stat.h>
 
+#include "devices/block/qcow2_snapshot.h"
 #include "disk_test.h"
 #include "util/bytes.h"
 
@@ -107,6 +108,82 @@ static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
 		must("qemu-img snapshot -a one d.qcow2 && "
 		     "qemu-img compare -f qcow2 -F raw d.qcow2 d.raw");
 	}
+}
+
+static void a_dirty_image_keeps_its_bitmaps_when_repaired(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("rm -f d.qcow2; qemu-img create -q -f qcow2 -o lazy_refcounts=on "
+	     "d.qcow2 4M && qemu-img bitmap --add -g 512 d.qcow2 map && "
+	     "qemu-io -c 'write -P 3 1M 300k' d.qcow2");
+	sh("qemu-io -c 'write -P 4 2M 300k' -c flush -c abort d.qcow2");
+	assert_int_equal(peek64("d.qcow2", 72) & 1, 1);
+	block = open_disk("d.qcow2");
+	assert_filled(block, 4, 2 << 20, 300 << 10);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check d.qcow2 && "
+	     "qemu-img info d.qcow2 | grep -q 'name: map'");
+}
+
+static void refcounts_may_be_put_off_until_the_end(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	must("rm -f d.qcow2; qemu-img create -q -f qcow2 -o lazy_refcounts=on,"
+	     "cluster_size=4k d.qcow2 64M");
+	block = open_disk("d.qcow2");
+	/* To read is not to change. */
+	assert_filled(block, 0, 0, 4096);
+	assert_int_equal(peek64("d.qcow2", 72), 0);
+	for (unsigned i = 1; i < 60; i++) {
+		assert_int_equal(fill(block, i, i << 20, 5000 / 512 * 512), 0);
+		if (i % 7 == 0)
+			assert_int_equal(disk_flush(block), 0);
+	}
+	assert_int_equal(disk_flush(block), 0);
+	assert_int_equal(peek64("d.qcow2", 72), 1);
+	/* What a crash would leave now. */
+	must("cp d.qcow2 e.qcow2 && "
+	     "test \"$(qemu-img check -U e.qcow2 2>&1 | grep -c ^ERROR)\" -gt 50");
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(peek64("d.qcow2", 72), 0);
+	must("qemu-img check d.qcow2");
+	block = open_disk("e.qcow2");
+	for (unsigned i = 1; i < 60; i++)
+		assert_filled(block, i, i << 20, 5000 / 512 * 512);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check e.qcow2");
+}
+
+static void what_the_header_holds_and_nobody_knows_stays(void **state)
+{
+	static const struct timespec now;
+	/* After the names of features, in place of the end. */
+	static const uint8_t unknown[32] = { 0x12, 0x34, 0x56, 0x78, 0,   0,  0,
+					     9,    'k',  'e',  'e',  'p', '!' };
+	uint8_t before[512], after[512];
+	struct block *block;
+
+	(void)state;
+	must("rm -f d.qcow2; qemu-img create -q -f qcow2 -o lazy_refcounts=on "
+	     "d.qcow2 4M");
+	poke("d.qcow2", unknown, sizeof(unknown), 504);
+	peek("d.qcow2", before, sizeof(before), 104);
+	block = open_disk("d.qcow2");
+	assert_int_equal(fill(block, 1, 0, 70000 / 512 * 512), 0);
+	assert_int_equal(qcow2_snapshot_create(block, "one", &now), 0);
+	assert_int_equal(fill(block, 2, 0, 70000 / 512 * 512), 0);
+	assert_int_equal(block->ops->resize(block, 8 << 20), 0);
+	assert_int_equal(qcow2_snapshot_goto(block, "one"), 0);
+	assert_int_equal(qcow2_snapshot_delete(block, "one"), 0);
+	assert_int_equal(block_close(block), 0);
+	must("qemu-img check d.qcow2");
+	peek("d.qcow2", after, sizeof(after), 104);
+	assert_memory_equal(before, after, sizeof(before));
+	assert_memory_equal(before + 400, unknown, sizeof(unknown));
 }
 
 /* Four million L1 entries, which all lead to the same L2 table: to follow them
@@ -435,6 +512,9 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_dirty_image_is_repaired_when_opened_for_writing),
+		T(a_dirty_image_keeps_its_bitmaps_when_repaired),
+		T(refcounts_may_be_put_off_until_the_end),
+		T(what_the_header_holds_and_nobody_knows_stays),
 		T(a_dirty_image_that_would_take_hours_is_refused),
 		T(what_a_snapshot_shows_does_not_change),
 		T(the_refcount_table_grows_as_the_file_does),
