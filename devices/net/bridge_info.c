@@ -54,7 +54,7 @@ static void take_kind(struct bridge_link *link, const struct nlattr *linkinfo)
 static int take_link(const struct nlmsghdr *hdr, void *arg)
 {
 	const struct nlattr *attrs[IFLA_LINKINFO + 1];
-	const struct ifinfomsg *ifi = NLMSG_DATA(hdr);
+	const struct ifinfomsg *ifi = netlink_payload(hdr);
 	struct bridge_info *info = arg;
 	struct bridge_link *link, read = { 0 };
 
@@ -102,7 +102,7 @@ static void take_vlan(struct bridge_link *link, const struct nlattr *attr)
 static int take_vlans(const struct nlmsghdr *hdr, void *arg)
 {
 	const struct nlattr *attrs[IFLA_AF_SPEC + 1], *spec;
-	const struct ifinfomsg *ifi = NLMSG_DATA(hdr);
+	const struct ifinfomsg *ifi = netlink_payload(hdr);
 	struct bridge_info *info = arg;
 	size_t at = 0;
 
@@ -132,7 +132,7 @@ static int take_vlans(const struct nlmsghdr *hdr, void *arg)
 static int take_address(const struct nlmsghdr *hdr, void *arg)
 {
 	const struct nlattr *attrs[NDA_MASTER + 1];
-	const struct ndmsg *nd = NLMSG_DATA(hdr);
+	const struct ndmsg *nd = netlink_payload(hdr);
 	struct bridge_info *info = arg;
 	struct nda_cacheinfo cache = { 0 };
 	struct bridge_address *address;

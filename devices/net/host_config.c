@@ -58,7 +58,7 @@ static void reverse(struct host_item *items, size_t count)
 
 static int take_address(const struct nlmsghdr *hdr, void *arg)
 {
-	const struct ifaddrmsg *ifa = NLMSG_DATA(hdr);
+	const struct ifaddrmsg *ifa = netlink_payload(hdr);
 	struct reader *reader = arg;
 
 	if (hdr->nlmsg_type != RTM_NEWADDR ||
@@ -81,7 +81,8 @@ static bool hops_over(const struct nlattr *multipath, int index)
 		if (hop->rtnh_ifindex == index)
 			return true;
 		left -= (int)RTNH_ALIGN(hop->rtnh_len);
-		hop = RTNH_NEXT(hop);
+		hop = (const void *)((const char *)hop +
+				     RTNH_ALIGN(hop->rtnh_len));
 	}
 	return false;
 }
@@ -89,7 +90,7 @@ static bool hops_over(const struct nlattr *multipath, int index)
 static int take_route(const struct nlmsghdr *hdr, void *arg)
 {
 	const struct nlattr *attrs[ROUTE_ATTRS];
-	const struct rtmsg *route = NLMSG_DATA(hdr);
+	const struct rtmsg *route = netlink_payload(hdr);
 	struct reader *reader = arg;
 	bool gateway;
 
@@ -212,7 +213,7 @@ static int address_order(struct netlink *nl, const struct host_config *config,
 	struct netlink_msg msg;
 	uint32_t flags;
 
-	memcpy(&ifa, NLMSG_DATA(item), sizeof(ifa));
+	memcpy(&ifa, netlink_payload(item), sizeof(ifa));
 	netlink_sort(item, sizeof(ifa), attrs, ADDRESS_ATTRS);
 	flags = attrs[IFA_FLAGS] ? netlink_number(attrs[IFA_FLAGS])
 				 : ifa.ifa_flags;
@@ -241,7 +242,7 @@ static int address_order(struct netlink *nl, const struct host_config *config,
 static int address_add(struct netlink *nl, const struct host_config *config,
 		       const struct nlmsghdr *item, int index, const char *name)
 {
-	const struct ifaddrmsg *ifa = NLMSG_DATA(item);
+	const struct ifaddrmsg *ifa = netlink_payload(item);
 	bool ipv6 = ifa->ifa_family == AF_INET6;
 	int err = address_order(nl, config, item, RTM_NEWADDR,
 				NLM_F_CREATE | NLM_F_EXCL, index, name,
@@ -274,7 +275,7 @@ static int route_order(struct netlink *nl, const struct nlmsghdr *item,
 	struct netlink_msg msg;
 	struct rtmsg route;
 
-	memcpy(&route, NLMSG_DATA(item), sizeof(route));
+	memcpy(&route, netlink_payload(item), sizeof(route));
 	netlink_sort(item, sizeof(route), attrs, ROUTE_ATTRS);
 	route.rtm_flags &= RTNH_F_ONLINK;
 	netlink_begin(&msg, type, how, &route, sizeof(route));
@@ -317,7 +318,7 @@ const char *host_item_text(const struct host_config *config, size_t item,
 	const struct nlmsghdr *hdr = config->items[item].hdr;
 	const struct nlattr *attrs[ROUTE_ATTRS], *to;
 	/* Family and prefix are the first two bytes of both. */
-	const struct ifaddrmsg *fixed = NLMSG_DATA(hdr);
+	const struct ifaddrmsg *fixed = netlink_payload(hdr);
 	bool address = hdr->nlmsg_type == RTM_NEWADDR;
 	char name[INET6_ADDRSTRLEN] = "default";
 

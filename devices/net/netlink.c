@@ -127,7 +127,7 @@ struct reply {
 
 static int error_of(const struct nlmsghdr *hdr)
 {
-	const struct nlmsgerr *error = NLMSG_DATA(hdr);
+	const struct nlmsgerr *error = netlink_payload(hdr);
 
 	return hdr->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ? -EPROTO
 							  : error->error;

@@ -81,4 +81,10 @@ uint32_t netlink_number(const struct nlattr *attr);
 /* Its text, or "" when it is none. */
 const char *netlink_text(const struct nlattr *attr);
 
+/* What follows the header of a message; NLMSG_DATA() without its cast. */
+static inline const void *netlink_payload(const struct nlmsghdr *hdr)
+{
+	return (const char *)hdr + NLMSG_HDRLEN;
+}
+
 #endif
