@@ -15,13 +15,14 @@ static int vhost_ioctl(int fd, unsigned long request, void *arg)
 
 static int share_memory(int fd, const struct memory *memory)
 {
-	struct {
+	union {
 		struct vhost_memory table;
-		struct vhost_memory_region regions[MEMORY_REGIONS];
+		char room[sizeof(struct vhost_memory) +
+			  MEMORY_REGIONS * sizeof(struct vhost_memory_region)];
 	} all = { .table.nregions = memory->nr_regions };
 
 	for (int i = 0; i < memory->nr_regions; i++)
-		all.regions[i] = (struct vhost_memory_region){
+		all.table.regions[i] = (struct vhost_memory_region){
 			.guest_phys_addr = memory->regions[i].start,
 			.memory_size = memory->regions[i].size,
 			.userspace_addr = (uintptr_t)memory->regions[i].host,
