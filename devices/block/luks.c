@@ -148,6 +148,19 @@ void luks_merge(const uint8_t material[LUKS_MATERIAL], uint8_t key[XTS_KEY_LEN])
 	}
 }
 
+void luks_split(const uint8_t key[XTS_KEY_LEN], uint8_t material[LUKS_MATERIAL])
+{
+	uint8_t *last = material + LUKS_MATERIAL - XTS_KEY_LEN;
+	uint8_t before[XTS_KEY_LEN];
+
+	/* What the merge has by then, so that it ends with the key. */
+	memset(last, 0, XTS_KEY_LEN);
+	luks_merge(material, before);
+	for (unsigned j = 0; j < XTS_KEY_LEN; j++)
+		last[j] = before[j] ^ key[j];
+	explicit_bzero(before, sizeof(before));
+}
+
 /* All that is secret while a passphrase is tried. */
 struct attempt {
 	struct hmac_sha256 passphrase, candidate;

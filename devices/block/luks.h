@@ -62,4 +62,20 @@ int luks_open(struct host_file *file, uint64_t offset, uint64_t area,
 void luks_merge(const uint8_t material[LUKS_MATERIAL],
 		uint8_t key[XTS_KEY_LEN]);
 
+/* The opposite: all stripes but the last are there and random; makes that. */
+void luks_split(const uint8_t key[XTS_KEY_LEN],
+		uint8_t material[LUKS_MATERIAL]);
+
+/* luks_create.c */
+#define LUKS_AREA    2068480 /* bytes: the header and eight key slots */
+#define LUKS_TIME_MS 2000    /* of work for whoever tries a passphrase */
+
+/*
+ * Makes a header with a new random key, which the passphrase opens, in
+ * @area[0..LUKS_AREA). The passphrase is hashed as often as takes this host @ms
+ * of one CPU. 0 or -errno (-ENOMEM, or no random bytes), not logged.
+ */
+int luks_create(uint8_t *area, const uint8_t *passphrase, size_t len,
+		uint64_t ms);
+
 #endif

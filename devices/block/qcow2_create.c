@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/luks.h"
 #include "devices/block/qcow2_format.h"
 #include "util/bytes.h"
 #include "util/checked.h"
@@ -24,6 +25,7 @@
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_DATA_FILE      0x44415441u
+#define EXT_LUKS           0x0537be77u
 
 /* For a program that does not know a feature, to say what it lacks. */
 static const struct {
@@ -51,7 +53,7 @@ struct layout {
 	unsigned bits, order; /* of a cluster, of a refcount */
 	unsigned entry_bytes; /* of an L2 table */
 	uint64_t l1_entries;  /* that the disk needs */
-	struct part reftable, refblocks, l1, l2, data;
+	struct part reftable, refblocks, l1, luks, l2, data;
 	uint64_t mapped;   /* clusters that the L2 tables name */
 	uint64_t clusters; /* of the file */
 	bool zeroed;       /* the file is new: what is not written is zeros */
@@ -93,6 +95,7 @@ static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 	l->l1_entries =
 		div_up(shape->size, 2 * bits - (shape->extended_l2 ? 4 : 3));
 	l->l1.count = div_up(l->l1_entries * 8, bits);
+	l->luks.count = shape->luks ? div_up(LUKS_AREA, bits) : 0;
 	l->l2.count = all ? l->l1_entries : 0;
 	l->mapped = all ? div_up(shape->size, bits) : 0;
 	l->data.count = shape->data_name ? 0 : l->mapped;
@@ -102,7 +105,8 @@ static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 		before = l->clusters;
 		l->refblocks.first = l->reftable.first + l->reftable.count;
 		l->l1.first = l->refblocks.first + l->refblocks.count;
-		l->l2.first = l->l1.first + l->l1.count;
+		l->luks.first = l->l1.first + l->l1.count;
+		l->l2.first = l->luks.first + l->luks.count;
 		l->data.first = l->l2.first + l->l2.count;
 		l->clusters = l->data.first + l->data.count;
 		l->refblocks.count = div_up(l->clusters, bits + 3 - order);
@@ -120,6 +124,8 @@ static size_t header_bytes(const struct qcow2_shape *shape, bool names)
 		n += 8 + align_up(strlen(shape->backing_fmt), 8);
 	if (shape->data_name)
 		n += 8 + align_up(strlen(shape->data_name), 8);
+	if (shape->luks)
+		n += 8 + 16;
 	if (names)
 		n += 8 + FEATURE_NAMES * FEATURE_NAME;
 	return n + 8 + (shape->backing ? strlen(shape->backing) : 0);
@@ -200,6 +206,11 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 	    l.reftable.count << l.bits > QCOW2_REFTABLE_MAX)
 		return "The image size is too large for file format 'qcow2' "
 		       "(try using a larger cluster size)";
+	/* Zeros that are decrypted are none, and version 2 cannot say so. */
+	if (shape->luks && shape->version == 2 &&
+	    shape->preallocation != QCOW2_PREALLOC_OFF)
+		return "Encryption and preallocation need compatibility level "
+		       "1.1 and above (use version=v3 or greater)";
 	return data_wrong(shape) ? data_wrong(shape) : backing_wrong(shape);
 }
 
@@ -230,6 +241,8 @@ static void fill_fields(const struct layout *l, uint8_t *header)
 	put_be64(header + 40, l->l1_entries ? l->l1.first << l->bits : 0);
 	put_be64(header + QCOW2_AT_REFTABLE, l->reftable.first << l->bits);
 	put_be32(header + QCOW2_AT_REFTABLE + 8, l->reftable.count);
+	if (l->shape->luks)
+		put_be32(header + 32, QCOW2_LUKS);
 	if (l->shape->version == 2)
 		return;
 	put_be64(header + QCOW2_AT_INCOMPATIBLE,
@@ -264,6 +277,12 @@ static void fill_header(const struct layout *l, uint8_t *header)
 		to = put_text(to, EXT_BACKING_FORMAT, shape->backing_fmt);
 	if (shape->data_name)
 		to = put_text(to, EXT_DATA_FILE, shape->data_name);
+	if (shape->luks) {
+		to = put_extension(to, EXT_LUKS, 16);
+		put_be64(to, l->luks.first << l->bits);
+		put_be64(to + 8, LUKS_AREA);
+		to += 16;
+	}
 	/* Names are a courtesy, left out where there is no room. */
 	if (shape->version == 3 &&
 	    header_bytes(shape, true) <= shape->cluster_size) {
@@ -331,6 +350,20 @@ static int put_refblocks(struct layout *l)
 	return err;
 }
 
+static int put_luks(struct layout *l)
+{
+	uint64_t offset = l->luks.first << l->bits;
+	uint64_t space = l->luks.count << l->bits;
+	int err;
+
+	if (!l->shape->luks)
+		return 0;
+	err = host_write(l->file, l->shape->luks, LUKS_AREA, offset);
+	return err ? err
+		   : host_write_zeros(l->file, offset + LUKS_AREA,
+				      space - LUKS_AREA);
+}
+
 static int put_data(struct layout *l)
 {
 	uint64_t offset = l->data.first << l->bits;
@@ -378,9 +411,14 @@ static int put_image(struct layout *l)
 		err = put_table(l, l->l1, 8, l->l2.first, l->l2.count,
 				QCOW2_COPIED);
 	if (!err)
-		err = put_table(l, l->l2, l->entry_bytes,
-				l->shape->data_name ? 0 : l->data.first,
-				l->mapped, QCOW2_COPIED);
+		err = put_table(
+			l, l->l2, l->entry_bytes,
+			l->shape->data_name ? 0 : l->data.first, l->mapped,
+			QCOW2_COPIED | (l->shape->luks && !l->shape->extended_l2
+						? QCOW2_ZERO
+						: 0));
+	if (!err)
+		err = put_luks(l);
 	if (!err)
 		err = put_data(l);
 	if (!err && l->shape->data)

@@ -32,6 +32,8 @@ struct qcow2_shape {
 	const char *data_name;
 	bool data_raw;
 	struct host_file *data;
+	/* The header that luks_create() made, of an encrypted image, or NULL. */
+	const uint8_t *luks;
 	const char *backing;     /* its name as the image keeps it, or NULL */
 	const char *backing_fmt; /* "qcow2", "raw"; NULL: not stated */
 	enum qcow2_preallocation preallocation;

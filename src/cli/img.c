@@ -37,7 +37,7 @@ static const struct img_command {
 	  "         [--backing-dir DIR] FILE OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
-	  "         [-o OPTIONS] FILE [SIZE]" },
+	  "         [--object SECRET] [-o OPTIONS] FILE [SIZE]" },
 	{ "info", img_info,
 	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
 	  "         [-U|--force-share] FILE" },

@@ -99,7 +99,8 @@ static int make_target(struct conversion *c)
 {
 	struct block_options options = { .path = c->to.path,
 					 .format = c->to.format,
-					 .backing_dir = c->from.backing_dir };
+					 .backing_dir = c->from.backing_dir,
+					 .key_file = c->to.key_file };
 	struct host_file *file;
 	int err;
 

@@ -94,6 +94,7 @@ static void announce(const struct img_creation *c)
 		putchar('\n');
 		return;
 	}
+	img_print_encryption(c);
 	printf(" cluster_size=%llu extended_l2=%s",
 	       (unsigned long long)s->cluster_size,
 	       s->extended_l2 ? "on" : "off");
@@ -196,32 +197,51 @@ static int make_image(struct img_creation *c, struct host_file *file)
 	return err;
 }
 
+static int check_shape(const struct img_creation *c)
+{
+	const char *wrong = NULL;
+
+	if (c->format == BLOCK_QCOW2)
+		wrong = qcow2_shape_wrong(&c->shape);
+	if (wrong)
+		log_err("%s: %s", c->path, wrong);
+	return wrong ? -EINVAL : 0;
+}
+
+/* The key takes a while: what is wrong without one is said before. */
+static int make_key(struct img_creation *c)
+{
+	int err = check_shape(c);
+
+	if (!err && c->format == BLOCK_QCOW2)
+		err = img_make_key(c);
+	return err ? err : check_shape(c);
+}
+
 int img_make(struct img_creation *c, struct host_file **result)
 {
-	struct host_file *file;
-	const char *wrong;
-	bool ours;
+	struct host_file *file = NULL;
+	bool ours = false;
 	int err;
 
 	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
-	wrong = c->format == BLOCK_QCOW2 ? qcow2_shape_wrong(&c->shape) : NULL;
-	if (wrong) {
-		log_err("%s: %s", c->path, wrong);
-		return -EINVAL;
+	err = make_key(c);
+	if (!err)
+		err = make_file(c->path, &file, &ours);
+	if (!err) {
+		err = make_image(c, file);
+		if (err)
+			log_err("%s: %s", c->path, strerror(-err));
 	}
-	err = make_file(c->path, &file, &ours);
-	if (err)
-		return err;
-	err = make_image(c, file);
-	if (err) {
-		log_err("%s: %s", c->path, strerror(-err));
-		if (ours)
-			unlink(c->path);
-	}
+	if (err && ours)
+		unlink(c->path);
 	if (!err && result)
 		*result = file;
-	else
+	else if (file)
 		file->ops->close(file);
+	free(c->luks);
+	c->luks = NULL;
+	c->shape.luks = NULL;
 	return err;
 }
 
@@ -262,6 +282,7 @@ int img_create(int argc, char **argv)
 {
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "quiet", 0, 0, 'q' },
+					       { "object", 1, 0, 'O' },
 					       { 0 } };
 	struct img_creation c = { .shape = qcow2_shape_default };
 	const char *format = "raw", *backing = NULL, *backing_fmt = NULL;
@@ -283,6 +304,10 @@ int img_create(int argc, char **argv)
 			c.quiet = true;
 		else if (option == 'u')
 			c.unchecked = true;
+		else if (option == 'O' && c.nr_secrets == IMG_SECRETS)
+			return img_usage("too many options --object");
+		else if (option == 'O')
+			c.secrets[c.nr_secrets++] = optarg;
 		else if (nr_lists == (int)ARRAY_SIZE(lists))
 			return img_usage("too many options -o");
 		else

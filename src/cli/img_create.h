@@ -8,6 +8,8 @@
 #include "cli/img.h"
 #include "devices/block/qcow2_create.h"
 
+#define IMG_SECRETS 8
+
 struct img_creation {
 	const char *path;
 	enum block_format format;
@@ -17,7 +19,25 @@ struct img_creation {
 	const char *compat; /* as given, or NULL */
 	const char *preallocation;
 	struct qcow2_shape shape;
+
+	/* Of --object secret,...: their lists. */
+	char *secrets[IMG_SECRETS];
+	int nr_secrets;
+	const char *encryption; /* encrypt.format=, or NULL */
+	const char *key_secret; /* the id of one of them */
+	const char *key_file;   /* or the file itself */
+	uint64_t iter_ms;       /* 0: as is usual */
+	uint8_t *luks;          /* shape.luks, while img_make() runs */
 };
+
+/* img_encrypt.c: takes an option encrypt.*, or key-file. 0 or -EINVAL, logged. */
+int img_set_encryption(struct img_creation *c, const char *name,
+		       const char *value);
+/* Finds the passphrase and makes the key of an image that is to be encrypted:
+ * c->luks, owned by the caller, and shape.luks; and c->key_file, if it is in one. */
+int img_make_key(struct img_creation *c);
+/* What was asked of it, as it is announced. */
+void img_print_encryption(const struct img_creation *c);
 
 /* img_fields.c: names of qcow2's types of compression. */
 #define IMG_COMPRESSIONS 2

@@ -1,7 +1,9 @@
 /* LUKS: headers by table, and images that QEMU's tools made or judge. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "devices/block/luks.h"
+#include "devices/block/secret.h"
 #include "disk_test.h"
 #include "util/bytes.h"
 
@@ -43,6 +45,65 @@ static struct block *unlocked(const char *path)
 
 	assert_int_equal(open_with(path, "key", BLOCK_QCOW2, &block), 0);
 	return block;
+}
+
+static void a_key_that_is_split_merges_to_itself(void **state)
+{
+	uint8_t *material = malloc(LUKS_MATERIAL);
+	uint8_t key[XTS_KEY_LEN], merged[XTS_KEY_LEN];
+	uint64_t seed = 5;
+
+	(void)state;
+	assert_non_null(material);
+	for (unsigned i = 0; i < sizeof(key); i++)
+		key[i] = rnd(&seed);
+	for (unsigned i = 0; i < LUKS_MATERIAL; i++)
+		material[i] = rnd(&seed);
+	luks_split(key, material);
+	luks_merge(material, merged);
+	assert_memory_equal(key, merged, sizeof(key));
+	/* Any bit of it is needed. */
+	material[rnd_below(&seed, LUKS_MATERIAL - XTS_KEY_LEN)] ^= 4;
+	luks_merge(material, merged);
+	assert_memory_not_equal(key, merged, sizeof(key));
+	free(material);
+}
+
+static void a_new_header_is_opened_by_its_passphrase(void **state)
+{
+	static uint8_t area[LUKS_AREA];
+	struct luks_header header;
+	char why[160] = "";
+	struct xts *xts;
+	struct host_file *file;
+	FILE *out;
+
+	(void)state;
+	assert_int_equal(luks_create(area, (const uint8_t *)"abc", 3, 1), 0);
+	assert_int_equal(luks_header_parse(area, sizeof(area), &header, why,
+					   sizeof(why)),
+			 0);
+	assert_true(header.slot[0].active && !header.slot[7].active);
+	assert_in_range(header.slot[0].iterations, 1000, 10000000);
+	assert_int_equal(header.slot[7].material, LUKS_AREA - 258048);
+	out = fopen("area", "w");
+	assert_non_null(out);
+	assert_int_equal(fwrite(area, 1, sizeof(area), out), sizeof(area));
+	assert_int_equal(fclose(out), 0);
+	file = host_file_create(open("area", O_RDONLY));
+	assert_non_null(file);
+	assert_int_equal(luks_open(file, 0, sizeof(area), "area",
+				   (const uint8_t *)"abd", 3, &xts),
+			 -EACCES);
+	assert_int_equal(luks_open(file, 0, sizeof(area), "area",
+				   (const uint8_t *)"abc", 3, &xts),
+			 0);
+	secret_free(xts, sizeof(*xts));
+	file->ops->close(file);
+	if (sh("cryptsetup --version"))
+		return;
+	must("cryptsetup luksDump area | grep -q 'Key Slot 0: ENABLED' && "
+	     "printf abc | cryptsetup luksOpen --test-passphrase area");
 }
 
 static void only_the_passphrase_opens_the_image(void **state)
@@ -260,6 +321,8 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_key_that_is_split_merges_to_itself),
+		cmocka_unit_test(a_new_header_is_opened_by_its_passphrase),
 		cmocka_unit_test(only_the_passphrase_opens_the_image),
 		cmocka_unit_test(
 			a_key_for_an_image_that_is_not_encrypted_is_refused),

@@ -1,0 +1,168 @@
+/*
+ * A new LUKS header, as qemu-img makes it: one key slot of eight in use.
+ *
+ *   | header | pad | slot 0 | slot 1 | ... | slot 7 |
+ *   0        592   4096     + 258048 each           LUKS_AREA
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "devices/block/luks.h"
+#include "devices/block/secret.h"
+#include "devices/block/sha256.h"
+#include "util/bytes.h"
+
+#define SLOT_ACTIVE 0x00ac71f3u
+#define SLOT_FREE   0x0000deadu
+
+#define FIRST_SLOT 4096
+#define SLOT_SPACE 258048
+#define AT_SLOTS   208
+#define SLOT_LEN   48
+
+#define ITERATIONS_MIN 1000
+
+/* All that is secret while a header is made. */
+struct making {
+	struct hmac_sha256 passphrase, master;
+	struct xts slot;
+	uint8_t key[XTS_KEY_LEN];
+	uint8_t derived[XTS_KEY_LEN];
+};
+
+static int random_bytes(uint8_t *to, size_t len)
+{
+	while (len) {
+		ssize_t n = getrandom(to, len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		to += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* The rounds that take @ms of this thread's time, to derive a key. */
+static uint32_t rounds_for(struct making *m, uint64_t ms)
+{
+	static const uint8_t salt[LUKS_SALT_LEN];
+	uint64_t rounds = ITERATIONS_MIN, ns, wanted;
+
+	for (;;) {
+		ns = cpu_ns();
+		pbkdf2_sha256(&m->passphrase, salt, sizeof(salt), rounds,
+			      m->derived, sizeof(m->derived));
+		ns = cpu_ns() - ns;
+		/* Long enough to be measured. */
+		if (ns >= 5000000 || rounds >= LUKS_ITERATIONS_MAX)
+			break;
+		rounds *= 4;
+	}
+	wanted = ns ? rounds * ms * 1000000 / ns : rounds;
+	if (wanted < ITERATIONS_MIN)
+		return ITERATIONS_MIN;
+	return wanted < LUKS_ITERATIONS_MAX ? wanted : LUKS_ITERATIONS_MAX;
+}
+
+static int put_fields(uint8_t *area)
+{
+	uint8_t id[16];
+	int err = random_bytes(id, sizeof(id));
+
+	memcpy(area, "LUKS\xba\xbe", 6);
+	put_be16(area + 6, 1);
+	strcpy((char *)area + 8, "aes");
+	strcpy((char *)area + 40, "xts-plain64");
+	strcpy((char *)area + 72, "sha256");
+	put_be32(area + 104, LUKS_AREA / XTS_SECTOR);
+	put_be32(area + 108, XTS_KEY_LEN);
+	/* A random UUID (RFC 4122, 4.4). */
+	id[6] = (id[6] & 0x0f) | 0x40;
+	id[8] = (id[8] & 0x3f) | 0x80;
+	for (unsigned i = 0, at = 168; i < sizeof(id); i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			area[at++] = '-';
+		at += sprintf((char *)area + at, "%02x", id[i]);
+	}
+	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
+		uint8_t *slot = area + AT_SLOTS + i * SLOT_LEN;
+
+		put_be32(slot, SLOT_FREE);
+		put_be32(slot + 40, (FIRST_SLOT + i * SLOT_SPACE) / XTS_SECTOR);
+		put_be32(slot + 44, LUKS_STRIPES);
+	}
+	return err;
+}
+
+/* What tells a right key from a wrong one. */
+static int put_digest(struct making *m, uint8_t *area, uint32_t rounds)
+{
+	uint8_t *salt = area + 132;
+	int err = random_bytes(salt, LUKS_SALT_LEN);
+
+	hmac_sha256_init(&m->master, m->key, sizeof(m->key));
+	put_be32(area + 164, rounds);
+	pbkdf2_sha256(&m->master, salt, LUKS_SALT_LEN, rounds, area + 112,
+		      LUKS_DIGEST_LEN);
+	return err;
+}
+
+/* The key, split and encrypted by the passphrase. */
+static int put_slot(struct making *m, uint8_t *area, uint32_t rounds)
+{
+	uint8_t *slot = area + AT_SLOTS, *material = area + FIRST_SLOT;
+	int err = random_bytes(slot + 8, LUKS_SALT_LEN);
+
+	if (!err)
+		err = random_bytes(material, LUKS_MATERIAL - XTS_KEY_LEN);
+	if (err)
+		return err;
+	put_be32(slot, SLOT_ACTIVE);
+	put_be32(slot + 4, rounds);
+	luks_split(m->key, material);
+	pbkdf2_sha256(&m->passphrase, slot + 8, LUKS_SALT_LEN, rounds,
+		      m->derived, sizeof(m->derived));
+	xts_init(&m->slot, m->derived);
+	xts_encrypt(&m->slot, 0, material, LUKS_MATERIAL);
+	return 0;
+}
+
+int luks_create(uint8_t *area, const uint8_t *passphrase, size_t len,
+		uint64_t ms)
+{
+	struct making *m = secret_alloc(sizeof(*m));
+	uint32_t rounds;
+	int err = m ? random_bytes(m->key, sizeof(m->key)) : -ENOMEM;
+
+	memset(area, 0, LUKS_AREA);
+	if (!err)
+		err = put_fields(area);
+	if (!err) {
+		hmac_sha256_init(&m->passphrase, passphrase, len);
+		rounds = rounds_for(m, ms);
+		/* Guessing at the key itself is hopeless as it is. */
+		err = put_digest(m, area,
+				 rounds / 8 < ITERATIONS_MIN ? ITERATIONS_MIN
+							     : rounds / 8);
+	}
+	if (!err)
+		err = put_slot(m, area, rounds);
+	secret_free(m, sizeof(*m));
+	if (err)
+		explicit_bzero(area, LUKS_AREA);
+	return err;
+}

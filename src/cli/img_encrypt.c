@@ -1,0 +1,191 @@
+/*
+ * Making encrypted images: -o encrypt.*, as qemu-img takes it, or key-file=.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/img_create.h"
+#include "devices/block/luks.h"
+#include "devices/block/secret.h"
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+/* What there is no choice of. */
+static const struct {
+	const char *name, *value;
+} fixed[] = {
+	{ "encrypt.cipher-alg", "aes-256" },
+	{ "encrypt.cipher-mode", "xts" },
+	{ "encrypt.hash-alg", "sha256" },
+	{ "encrypt.ivgen-alg", "plain64" },
+};
+
+int img_set_encryption(struct img_creation *c, const char *name,
+		       const char *value)
+{
+	if (!strcmp(name, "key-file")) {
+		c->key_file = value;
+		return 0;
+	}
+	if (!strcmp(name, "encrypt.format")) {
+		c->encryption = value;
+		return 0;
+	}
+	if (!strcmp(name, "encrypt.key-secret")) {
+		c->key_secret = value;
+		return 0;
+	}
+	if (!strcmp(name, "encrypt.iter-time") &&
+	    !parse_number(value, 1, 1000000, &c->iter_ms))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
+		if (!strcmp(name, fixed[i].name) &&
+		    !strcmp(value, fixed[i].value))
+			return 0;
+	}
+	log_err("%s: Parameter '%s' does not accept value '%s'", c->path, name,
+		value);
+	return -EINVAL;
+}
+
+void img_print_encryption(const struct img_creation *c)
+{
+	if (c->encryption)
+		printf(" encrypt.format=%s", c->encryption);
+	if (c->key_secret)
+		printf(" encrypt.key-secret=%s", c->key_secret);
+	if (c->iter_ms)
+		printf(" encrypt.iter-time=%llu",
+		       (unsigned long long)c->iter_ms);
+}
+
+/* One --object secret,id=ID,file=FILE or data=TEXT, if it has the @id wanted;
+ * -ENOENT when it has another. */
+static int read_secret(const struct img_creation *c, char *list,
+		       const char *wanted, const char **file, const char **data)
+{
+	const char *id = "";
+	char *name, *value;
+
+	*file = *data = NULL;
+	while ((name = list_next(&list, &value))) {
+		if (!strcmp(name, "secret") && !value)
+			continue;
+		if (value && !strcmp(name, "qom-type") &&
+		    !strcmp(value, "secret"))
+			continue;
+		if (value && !strcmp(name, "id")) {
+			id = value;
+		} else if (value && !strcmp(name, "file")) {
+			*file = value;
+		} else if (value && !strcmp(name, "data")) {
+			*data = value;
+		} else if (!value || strcmp(name, "format") ||
+			   strcmp(value, "raw")) {
+			log_err("%s: --object: %s%s%s is not known; say "
+				"secret,id=ID,file=FILE",
+				c->path, name, value ? "=" : "",
+				value ? value : "");
+			return -EINVAL;
+		}
+	}
+	return strcmp(id, wanted) ? -ENOENT : 0;
+}
+
+/* Where the passphrase is. */
+static int find_secret(struct img_creation *c, const char **data)
+{
+	int err = -ENOENT;
+
+	*data = NULL;
+	if (c->key_file)
+		return 0;
+	if (!c->key_secret) {
+		log_err("%s: Parameter 'encrypt.key-secret' is required for "
+			"cipher",
+			c->path);
+		return -EINVAL;
+	}
+	for (int i = 0; i < c->nr_secrets && err == -ENOENT; i++)
+		err = read_secret(c, c->secrets[i], c->key_secret, &c->key_file,
+				  data);
+	if (err == -ENOENT)
+		log_err("%s: No secret with id '%s'", c->path, c->key_secret);
+	else if (!err && !c->key_file == !*data)
+		log_err("%s: --object: a secret has one of file= and data=",
+			c->path);
+	return err || !c->key_file != !*data ? err : -EINVAL;
+}
+
+static int check_encryption(const struct img_creation *c)
+{
+	if (c->encryption && strcmp(c->encryption, "luks")) {
+		log_err("%s: Parameter 'format' does not accept value '%s'; "
+			"only luks can be made",
+			c->path, c->encryption);
+		return -EINVAL;
+	}
+	if (!c->encryption && (c->key_secret || c->iter_ms) && !c->key_file) {
+		log_err("%s: Parameter 'encrypt.format' is missing", c->path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int make_area(struct img_creation *c, const uint8_t *passphrase,
+		     size_t len)
+{
+	uint8_t *area = malloc(LUKS_AREA);
+	int err = area ? luks_create(area, passphrase, len,
+				     c->iter_ms ? c->iter_ms : LUKS_TIME_MS)
+		       : -ENOMEM;
+
+	if (err) {
+		log_err("%s: cannot make its key: %s", c->path, strerror(-err));
+		free(area);
+		return err;
+	}
+	c->luks = area;
+	c->shape.luks = area;
+	return 0;
+}
+
+int img_make_key(struct img_creation *c)
+{
+	uint8_t *passphrase;
+	const char *data;
+	long len;
+	int err = check_encryption(c);
+
+	if (err || !(c->encryption || c->key_file))
+		return err;
+	err = find_secret(c, &data);
+	if (err)
+		return err;
+	passphrase = secret_alloc(SECRET_FILE_MAX);
+	if (!passphrase) {
+		log_err("%s: out of memory", c->path);
+		return -ENOMEM;
+	}
+	if (data) {
+		len = strlen(data) < SECRET_FILE_MAX ? (long)strlen(data)
+						     : -EFBIG;
+		if (len > 0)
+			memcpy(passphrase, data, len);
+	} else {
+		len = secret_read_file(c->key_file, passphrase);
+	}
+	if (len > 0) {
+		err = make_area(c, passphrase, len);
+	} else {
+		err = len ? (int)len : -EINVAL;
+		log_err("%s: cannot read the passphrase%s%s: %s", c->path,
+			data ? "" : " from ", data ? "" : c->key_file,
+			len ? strerror(-err) : "it is empty");
+	}
+	secret_free(passphrase, SECRET_FILE_MAX);
+	return err;
+}
