@@ -160,6 +160,8 @@ static void attack(struct target *target)
 	run(target, register_attacks);
 	if (target->type == VIRTIO_BLOCK)
 		run(target, blk_attacks);
+	if (target->type == VIRTIO_NET)
+		run(target, target->queue ? net_tx_attacks : net_rx_attacks);
 	if (target->dev.pci)
 		run(target, pci_attacks);
 	run(target, random_attacks);

@@ -38,7 +38,8 @@ struct attack {
 
 /* Tables that end with a row without a name. */
 extern const struct attack ring_attacks[], chain_attacks[], queue_attacks[],
-	register_attacks[], blk_attacks[], pci_attacks[], random_attacks[];
+	register_attacks[], blk_attacks[], net_tx_attacks[], net_rx_attacks[],
+	pci_attacks[], random_attacks[];
 /* Not on a device: ports and addresses of the machine. */
 void machine_attacks(void);
 

@@ -249,13 +249,18 @@ trap_common:
 	addq	$16, %rsp
 	iretq
 
-	.section .rodata
+	.data				/* the processor marks the TSS */
 	.balign	8
+	.globl	gdt_tss
 gdt:
 	.quad	0
 	.quad	0x00cf9b000000ffff	/* 0x08: code, 32-bit */
 	.quad	0x00af9b000000ffff	/* 0x10: code, 64-bit */
 	.quad	0x00cf93000000ffff	/* 0x18: data */
+	.quad	0x00cff3000000ffff	/* 0x20: data, ring 3 */
+	.quad	0x00affb000000ffff	/* 0x28: code, 64-bit, ring 3 */
+gdt_tss:
+	.quad	0, 0			/* 0x30: made by user_enter() */
 gdt_end:
 gdtr:
 	.word	gdt_end - gdt - 1
