@@ -103,10 +103,11 @@ struct qcow2 {
 	struct qcow2_table l1, reftable;
 	struct qcow2_cache l2_cache, ref_cache;
 
-	uint64_t free_hint; /* no cluster below this one is free */
-	uint64_t pack_at;   /* where the next compressed cluster may go */
-	uint64_t bogus;     /* refcounts found set past the end of the file */
-	uint64_t file_end;  /* bytes from here on were never written: zeros */
+	uint64_t free_hint;   /* no cluster below this one is free */
+	uint64_t pack_at;     /* where the next compressed cluster may go */
+	bool blocks_distinct; /* of refcounts: looked at, all are */
+	uint64_t bogus;       /* refcounts found set past the end of the file */
+	uint64_t file_end;    /* bytes from here on were never written: zeros */
 	struct qcow2_freed *freed;
 	size_t freed_count, freed_space;
 
@@ -171,6 +172,8 @@ int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
 		     uint64_t offset, uint32_t entries);
 void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value);
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
+/* True when no two entries are the same, but zeros; or -ENOMEM. */
+int qcow2_table_distinct(const struct qcow2_table *table);
 void qcow2_table_fini(struct qcow2_table *table);
 
 /* qcow2_cache.c */

@@ -102,6 +102,23 @@ static int refuse_metadata(struct qcow2 *q, uint64_t offset, uint64_t length)
 			     (unsigned long long)offset);
 }
 
+/* Once: a table that names one full block again and again, for a file that is
+ * one great hole, would make the search for a free cluster an endless one. */
+static int check_blocks(struct qcow2 *q)
+{
+	int distinct = q->blocks_distinct;
+
+	if (!distinct)
+		distinct = qcow2_table_distinct(&q->reftable);
+	if (distinct < 0)
+		return distinct;
+	if (!distinct)
+		return qcow2_corrupt(q, "the refcount table names a block "
+					"twice");
+	q->blocks_distinct = true;
+	return 0;
+}
+
 static bool unref(struct qcow2 *q, uint64_t cluster);
 
 int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters)
@@ -248,34 +265,49 @@ static int add_block(struct qcow2 *q, uint64_t cluster)
 	return err;
 }
 
+/* Moves *cluster on, within its slice, to a free one: *found. */
+static int skip_used(struct qcow2 *q, uint64_t *cluster, bool *found)
+{
+	unsigned order = q->header.refcount_order;
+	uint64_t end = align_up(q->file_end, q->cluster_size) >>
+		       q->header.cluster_bits;
+	uint64_t index;
+	struct qcow2_slice *slice;
+	int err = refcount_slice(q, *cluster, &slice, &index);
+
+	if (err)
+		return err;
+	for (; index >> (q->slice_bits + 3 - order) == 0; index++, ++*cluster) {
+		*found = !qcow2_refcount_get(slice->data, order, index);
+		if (*found)
+			return 0;
+		if (*cluster >= end && ++q->bogus > BOGUS_MAX)
+			return qcow2_corrupt(q, "more clusters are in use than "
+						"the file has");
+	}
+	return 0;
+}
+
 /* Moves *cluster on to a free one whose refcount block exists. */
 static int find_free(struct qcow2 *q, uint64_t *cluster)
 {
-	unsigned bits = q->header.cluster_bits;
+	bool found = false;
+	int err = 0;
 
-	for (;;) {
-		uint64_t block, value;
-		int err;
+	while (!err && !found) {
+		uint64_t block;
 
-		if (*cluster >= QCOW2_OFFSET_END >> bits)
+		if (*cluster >= QCOW2_OFFSET_END >> q->header.cluster_bits)
 			return -ENOSPC;
 		err = block_offset(q, *cluster, &block);
-		if (!err && !block) {
+		if (!err && block)
+			err = skip_used(q, cluster, &found);
+		else if (!err)
 			err = *cluster >> q->refblock_bits < q->reftable.entries
 				      ? add_block(q, *cluster)
 				      : grow_reftable(q);
-			if (!err)
-				continue;
-		}
-		if (!err)
-			err = qcow2_refcount_read(q, *cluster, &value);
-		if (err || !value)
-			return err;
-		if (*cluster << bits >= q->file_end && ++q->bogus > BOGUS_MAX)
-			return qcow2_corrupt(q, "more clusters are in use than "
-						"the file has");
-		++*cluster;
 	}
+	return err;
 }
 
 /* True when the cluster is free and has a block that says so. */
@@ -292,7 +324,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset, uint64_t *got)
 {
 	unsigned bits = q->header.cluster_bits;
 	uint64_t first = q->free_hint, n = 0;
-	int err = q->error;
+	int err = q->error ? q->error : check_blocks(q);
 
 	if (!err)
 		err = find_free(q, &first);

@@ -1,6 +1,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "devices/block/qcow2.h"
 
@@ -71,6 +72,46 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table)
 	}
 	table->any_dirty = false;
 	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* That they rise, as they do when a file has grown, is the usual. */
+static bool rises(const uint64_t *entry, uint32_t entries)
+{
+	uint64_t last = 0;
+
+	for (uint32_t i = 0; i < entries; i++) {
+		if (entry[i] && entry[i] <= last)
+			return false;
+		if (entry[i])
+			last = entry[i];
+	}
+	return true;
+}
+
+int qcow2_table_distinct(const struct qcow2_table *table)
+{
+	uint64_t *sorted;
+	int distinct;
+
+	if (rises(table->entry, table->entries))
+		return true;
+	sorted = malloc(table->entries * sizeof(*sorted));
+	if (!sorted)
+		return -ENOMEM;
+	memcpy(sorted, table->entry, table->entries * sizeof(*sorted));
+	qsort(sorted, table->entries, sizeof(*sorted), compare);
+	distinct = true;
+	for (uint32_t i = 1; i < table->entries; i++)
+		distinct &= !sorted[i] || sorted[i] != sorted[i - 1];
+	free(sorted);
+	return distinct;
 }
 
 void qcow2_table_fini(struct qcow2_table *table)

@@ -446,26 +446,49 @@ static void tables_that_lead_to_each_other_are_refused(void **state)
 	}
 }
 
-/* Blocks of refcounts that call clusters used which the file does not have,
- * the same block for all of them: the search for a free one ends. */
-static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
+/* Refcounts that call all clusters used: four times 32768, in @blocks blocks. */
+static void call_all_used(const char *name, unsigned blocks)
 {
 	uint64_t reftable, block_at;
-	struct block *block;
 	uint8_t ones[65536];
 
-	(void)state;
 	memset(ones, 1, sizeof(ones));
-	must("qemu-img create -q -f qcow2 o.qcow2 1M");
-	reftable = peek64("o.qcow2", 48);
-	block_at = peek64("o.qcow2", reftable);
-	poke("o.qcow2", ones, sizeof(ones), block_at);
-	for (unsigned i = 1; i < 4; i++)
-		poke64("o.qcow2", block_at, reftable + 8 * i);
+	must("rm -f %s; qemu-img create -q -f qcow2 %s 1M", name, name);
+	reftable = peek64(name, 48);
+	block_at = peek64(name, reftable);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t at = i % blocks ? (i + 64) << 16 : block_at;
+
+		poke(name, ones, sizeof(ones), at);
+		poke64(name, at, reftable + 8 * i);
+	}
+}
+
+static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	/* The file does not have so many clusters. */
+	call_all_used("o.qcow2", 4);
 	block = open_disk("o.qcow2");
 	assert_int_equal(fill(block, 1, 0, 512), -EIO);
 	block_close(block);
 	assert_int_equal(peek64("o.qcow2", 72), 2);
+	/* It has, and takes no space for them, nor for their refcounts. */
+	call_all_used("o.qcow2", 1);
+	must("truncate -s 8G o.qcow2");
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), -EIO);
+	block_close(block);
+	assert_int_equal(peek64("o.qcow2", 72), 2);
+	/* And when it is full of what it has, it grows. */
+	call_all_used("o.qcow2", 4);
+	must("truncate -s 8G o.qcow2");
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), 0);
+	assert_int_equal(block_close(block), 0);
+	must("test $(stat -c %%s o.qcow2) -gt 8589934592");
 }
 
 static void damaged_compressed_data_fail_their_request_only(void **state)
