@@ -13,10 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #define QUEUE_SIZE 256
+
+/* A sleep shorter than this is not worth it; and after so much at a stretch the
+ * worker looks at everything. */
+#define SPIN_NS     50000
+#define SPIN_MAX_NS 2000000
 
 /* What the worker waits for. */
 enum { BACKEND_BLOCK, BACKEND_LIMIT };
@@ -39,12 +45,29 @@ static void blk_settle(struct virtio_blk *blk)
 	}
 }
 
+static bool blk_dead(const struct virtio_blk *blk)
+{
+	return virtio_status_read(&blk->virtio) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* The worker has slept, or not: how long tells whether to spin next time. */
+static void blk_awake(struct virtio_blk *blk)
+{
+	if (!blk->asleep_since)
+		return;
+	blk->spin = blk->may_spin && blk_now() - blk->asleep_since < SPIN_NS;
+	blk->asleep_since = 0;
+}
+
 static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
-	bool more = blk_serve(blk, queue);
-	unsigned in_flight = blk->in_flight;
+	unsigned in_flight;
+	bool more;
 
+	blk_awake(blk);
+	more = blk_serve(blk, queue);
+	in_flight = blk->in_flight;
 	/* All of them at once: one system call below, one interrupt above. */
 	block_kick(blk->block);
 	if (blk->in_flight == in_flight) {
@@ -61,12 +84,83 @@ static bool blk_ready(struct virtio_device *virtio, unsigned backend,
 	struct virtio_blk *blk = from_virtio(virtio);
 
 	(void)events;
+	blk_awake(blk);
 	if (backend == BACKEND_BLOCK)
 		block_reap(blk->block);
 	else
 		blk_limit_over(blk);
 	blk_settle(blk);
 	return false;
+}
+
+/* Serves what has come meanwhile; false if nothing has. */
+static bool blk_look(struct virtio_blk *blk)
+{
+	struct virtio_device *virtio = &blk->virtio;
+	unsigned in_flight = blk->in_flight;
+	bool found = false;
+
+	if (in_flight) {
+		block_reap(blk->block);
+		found = blk->in_flight != in_flight;
+		if (found)
+			blk_settle(blk);
+	}
+	for (unsigned i = 0; i < virtio->nr_queues; i++) {
+		struct virtio_queue *queue = &virtio->queues[i];
+
+		if (blk->held || (blk->queues[i].starved && !queue->again) ||
+		    (!queue->again && !ring_waiting(&queue->ring)))
+			continue;
+		queue->again = blk_queue(virtio, i);
+		found = true;
+	}
+	return found;
+}
+
+/* Stays awake as long as something comes at least every SPIN_NS. The driver
+ * need not notify meanwhile, which costs it more than all the rest. */
+static void blk_spin(struct virtio_blk *blk)
+{
+	uint64_t start = blk_now(), last = start, now = start;
+
+	while (now - last < SPIN_NS && now - start < SPIN_MAX_NS &&
+	       !blk_dead(blk) &&
+	       !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE)) {
+		bool found = blk_look(blk);
+
+		now = blk_now();
+		if (found)
+			last = now;
+		else
+			__builtin_ia32_pause();
+	}
+}
+
+/*
+ * Before the worker sleeps. Until then drivers need not notify; so each pass
+ * over the queues must end here, and does: a queue has no more entries than the
+ * budget, and the driver can only refill it after virtio_publish().
+ */
+static bool blk_idle(struct virtio_device *virtio)
+{
+	struct virtio_blk *blk = from_virtio(virtio);
+	bool again = false;
+
+	if (blk->spin)
+		blk_spin(blk);
+	if (blk->held || blk_dead(blk))
+		return false;
+	for (unsigned i = 0; i < virtio->nr_queues; i++) {
+		struct virtio_queue *queue = &virtio->queues[i];
+
+		if (!blk->queues[i].starved && ring_notify_on(&queue->ring))
+			queue->again = true;
+		again |= queue->again;
+	}
+	if (!again)
+		blk->asleep_since = blk_now();
+	return again;
 }
 
 static void blk_drain(struct virtio_device *virtio)
@@ -243,6 +337,7 @@ static const struct virtio_device_ops blk_ops = {
 	.config_write = blk_config_write,
 	.queue = blk_queue,
 	.ready = blk_ready,
+	.idle = blk_idle,
 	.drain = blk_drain,
 };
 
@@ -284,6 +379,8 @@ int virtio_blk_create(const char *name, struct block *block,
 	if (err)
 		goto end_limit;
 	blk->virtio.ops = &blk_ops;
+	/* On a single CPU it would only keep the guest from running. */
+	blk->may_spin = get_nprocs() > 1;
 	blk->block = block;
 	memcpy(blk->serial, options->serial,
 	       strnlen(options->serial, sizeof(blk->serial)));

@@ -46,6 +46,10 @@ struct virtio_blk {
 	struct blk_request *held;
 	bool holds; /* atomic: held, for the main thread */
 	bool retry;
+	/* The last sleep was so short that it would have paid to stay awake,
+	 * and since when the worker sleeps (0: it does not). */
+	bool spin, may_spin;
+	uint64_t asleep_since;
 	struct limit limit;
 	int limit_fd; /* timerfd: a request may begin again; or -1 */
 	struct blk_queue queues[VIRTIO_BLK_QUEUES_MAX];
@@ -57,6 +61,9 @@ struct virtio_blk {
  * each of them.
  */
 bool blk_serve(struct virtio_blk *blk, unsigned number);
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t blk_now(void);
 
 /* The timer of the limit has run out. */
 void blk_limit_over(struct virtio_blk *blk);

@@ -121,7 +121,7 @@ static void request_begin(struct blk_request *request)
 	block_submit(blk->block, &request->io);
 }
 
-static uint64_t now_ns(void)
+uint64_t blk_now(void)
 {
 	struct timespec now;
 
@@ -148,7 +148,7 @@ static void request_submit(struct blk_request *request,
 					      .done = request_done };
 	if (limit_exists(&blk->limit) &&
 	    (command->op == BLOCK_READ || command->op == BLOCK_WRITE))
-		limit_take(&blk->limit, command->length, now_ns());
+		limit_take(&blk->limit, command->length, blk_now());
 	request_begin(request);
 }
 
@@ -241,7 +241,7 @@ static bool limited(struct virtio_blk *blk)
 
 	if (!limit_exists(&blk->limit))
 		return false;
-	wait = limit_wait(&blk->limit, now_ns());
+	wait = limit_wait(&blk->limit, blk_now());
 	if (!wait)
 		return false;
 	at.it_value.tv_sec = wait / 1000000000;
@@ -283,10 +283,8 @@ bool blk_serve(struct virtio_blk *blk, unsigned number)
 		n = ring_pop(ring, &request->chain);
 		if (n < 0)
 			virtio_needs_reset(&blk->virtio);
-		if (n < 0 || (n == 0 && !ring_notify_on(ring)))
-			return false;
-		if (n == 0)
-			continue;
+		if (n <= 0)
+			return false; /* blk_idle() asks for notifications */
 		queue->free = request->next;
 		if (!request_start(request)) {
 			driver_error(blk);

@@ -259,6 +259,13 @@ bool ring_publish(struct ring *ring)
 	return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+bool ring_waiting(const struct ring *ring)
+{
+	return !ring->broken &&
+	       __atomic_load_n(&ring->avail->idx, __ATOMIC_RELAXED) !=
+		       ring->next_avail;
+}
+
 void ring_notify_off(struct ring *ring)
 {
 	/* With event indexes an old avail_event does the same. */

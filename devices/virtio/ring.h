@@ -95,6 +95,9 @@ void ring_push(struct ring *ring, const struct ring_chain *chain,
 /* Shows the driver all that was pushed. True if it wants an interrupt. */
 bool ring_publish(struct ring *ring);
 
+/* Whether ring_pop() would find something. */
+bool ring_waiting(const struct ring *ring);
+
 /* While the worker pops anyway, the driver need not notify; and before it
  * sleeps, the driver must: true when chains have come meanwhile, so that the
  * worker must look again. */

@@ -64,13 +64,16 @@ struct virtio_device_ops {
 	 * On the worker. queue() serves a queue that was kicked, ready() a
 	 * descriptor of the backend's; both do a bounded amount of work (a
 	 * budget) and return true when more is left: they are called again
-	 * after the worker has looked whether it must stop. drain() is the
-	 * worker's last act: it returns when nothing is in flight any more and
-	 * the rings hold all there is to know. ready() and drain() may be NULL.
+	 * after the worker has looked whether it must stop. idle() comes before
+	 * it sleeps: it may look for a while whether more comes, and returns
+	 * true if the worker is not to sleep. drain() is the worker's last act:
+	 * it returns when nothing is in flight any more and the rings hold all
+	 * there is to know. ready(), idle() and drain() may be NULL.
 	 */
 	bool (*queue)(struct virtio_device *virtio, unsigned queue);
 	bool (*ready)(struct virtio_device *virtio, unsigned backend,
 		      short events);
+	bool (*idle)(struct virtio_device *virtio);
 	void (*drain)(struct virtio_device *virtio);
 
 	/* The transport's answer to call_fd() has changed. vCPU threads, under

@@ -94,11 +94,13 @@ static void *worker_main(void *arg)
 		virtio->queues[i].again = true;
 	while (!worker_stopped(virtio)) {
 		bool again = worker_watch(virtio, fds);
-		int n = poll(fds,
-			     WAIT_QUEUES + virtio->nr_queues +
-				     virtio->nr_backends,
-			     again ? 0 : -1);
+		int n;
 
+		if (!again && virtio->ops->idle)
+			again = virtio->ops->idle(virtio);
+		n = poll(fds,
+			 WAIT_QUEUES + virtio->nr_queues + virtio->nr_backends,
+			 again ? 0 : -1);
 		if (n < 0 && errno != EINTR)
 			virtio_needs_reset(virtio);
 		if (n >= 0 && !worker_stopped(virtio))

@@ -270,6 +270,12 @@ static void every_queue_serves_requests(void **state)
 	bench_end(&bench);
 }
 
+static uint16_t used_index(struct driver *driver)
+{
+	return __atomic_load_n(&driver_ring_used(driver)->idx,
+			       __ATOMIC_ACQUIRE);
+}
+
 static void a_batch_makes_one_interrupt(void **state)
 {
 	struct segment segments[] = { { HEADER, 16, false },
@@ -291,12 +297,6 @@ static void a_batch_makes_one_interrupt(void **state)
 	virtio_status_write(bench.virtio, 0);
 	assert_int_equal(bench.interrupts[0], 1);
 	bench_end(&bench);
-}
-
-static uint16_t used_index(struct driver *driver)
-{
-	return __atomic_load_n(&driver_ring_used(driver)->idx,
-			       __ATOMIC_ACQUIRE);
 }
 
 static void more_requests_than_slots_are_all_served(void **state)
