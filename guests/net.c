@@ -1,9 +1,10 @@
 /*
  * virtio-net as a driver uses it. Options: nics=N how many there are, nic=N
  * which one (0), mac=48-bit number it must have; role=ping sends frames until
- * a peer has answered count=N of them (10), role=pong is that peer; ip=A
- * (0xc0000202) answers ARP and echo requests until it has answered count=N;
- * merge negotiates mergeable buffers.
+ * a peer has answered count=N of them (10), role=pong is that peer; role=arp
+ * asks who has the address ip=A; ip=A without a role (0xc0000202) answers ARP
+ * and echo requests until it has answered count=N; merge negotiates mergeable
+ * buffers.
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"
@@ -193,6 +194,40 @@ static void role_host(uint32_t address, uint32_t count)
 	print("%u echo requests answered\n", answered);
 }
 
+/* Asks who has the address @ip until someone answers. */
+static void role_arp(uint32_t address)
+{
+	uint32_t ip = __builtin_bswap32(address);
+	uint64_t end = patience(), again = 0;
+	struct arp ask, *got = (void *)frame;
+
+	memset(&ask, 0, sizeof(ask));
+	memset(ask.eth.to, 0xff, 6);
+	memcpy(ask.eth.from, nic.mac, 6);
+	ask.eth.type = swap16(ETH_ARP);
+	ask.hardware = swap16(1);
+	ask.protocol = swap16(ETH_IP);
+	ask.hardware_size = 6;
+	ask.protocol_size = 4;
+	ask.operation = swap16(1);
+	memcpy(ask.from_mac, nic.mac, 6);
+	ask.from_ip = __builtin_bswap32((address & 0xffffff00) | 77);
+	ask.to_ip = ip;
+	while (clock_now() < end) {
+		if (clock_now() >= again) {
+			nic_send(&nic, NULL, &ask, sizeof(ask));
+			again = clock_now() + clock_ms(200);
+		}
+		if (nic_receive(&nic, NULL, frame) &&
+		    got->eth.type == swap16(ETH_ARP) &&
+		    got->operation == swap16(2) && got->from_ip == ip) {
+			print("someone has it\n");
+			return;
+		}
+	}
+	CHECK(false, "someone has the address");
+}
+
 int guest_main(void)
 {
 	uint32_t count = (uint32_t)option_number("count", 10);
@@ -218,6 +253,8 @@ int guest_main(void)
 		role_ping(count);
 	else if (option_is("role", "pong"))
 		role_pong(count);
+	else if (option_is("role", "arp"))
+		role_arp((uint32_t)option_number("ip", 0));
 	else if (option("ip"))
 		role_host((uint32_t)option_number("ip", 0), count);
 	print("net: ok\n");

@@ -1,8 +1,11 @@
 #include "devices/net/net.h"
 
 #include "devices/net/bridge.h"
+#include "devices/net/capture.h"
 #include "devices/net/hook.h"
 #include "devices/net/netif.h"
+#include "devices/net/pair.h"
+#include "devices/net/passt.h"
 #include "devices/net/tap.h"
 #include "util/log.h"
 
@@ -188,6 +191,40 @@ static int open_fd(const struct net_options *options, struct net_backend **net)
 	return err;
 }
 
+static int open_pair(const struct net_options *options,
+		     struct net_backend **net)
+{
+	int err = net_pair_open(options->ifname, net);
+
+	if (err == -EPERM)
+		log_err("net pair %s: another user has this name: choose "
+			"another one",
+			options->ifname);
+	else if (err)
+		log_err("net pair %s: %s", options->ifname, strerror(-err));
+	/* A cable without a machine at its end carries any length. */
+	if (!err && options->mtu)
+		(*net)->mtu = options->mtu;
+	return err;
+}
+
+static int open_passt(const struct net_options *options,
+		      struct net_backend **net)
+{
+	const char *path = options->ifname;
+	int err = passt_open(path, net);
+
+	if (err == -ENOENT || err == -ECONNREFUSED)
+		log_err("net passt %s: nobody listens there: start it first: "
+			"passt -s %s",
+			path, path);
+	else if (err)
+		log_err("net passt %s: %s", path, strerror(-err));
+	if (!err && options->mtu && options->mtu <= PASST_MTU_MAX)
+		(*net)->mtu = options->mtu;
+	return err;
+}
+
 /* The cable is there: the user's commands for its coming and going. */
 static int run_hooks(const struct net_options *options, struct net_backend *net)
 {
@@ -219,9 +256,13 @@ static int mtu_choose(const struct net_options *options,
 			net->mtu = options->mtu;
 		return 0;
 	}
-	log_err("net %s: mtu=%u: it carries no more than %u until: ip link "
-		"set %s mtu %u",
-		end, options->mtu, net->mtu, end, options->mtu);
+	if (options->kind == NET_PASST)
+		log_err("net %s: mtu=%u: it carries no more than %u", end,
+			options->mtu, PASST_MTU_MAX);
+	else
+		log_err("net %s: mtu=%u: it carries no more than %u until: ip "
+			"link set %s mtu %u",
+			end, options->mtu, net->mtu, end, options->mtu);
 	return -EMSGSIZE;
 }
 
@@ -245,6 +286,10 @@ static int open_kind(const struct net_options *options,
 		return open_tap(options, net);
 	case NET_FD:
 		return open_fd(options, net);
+	case NET_PAIR:
+		return open_pair(options, net);
+	case NET_PASST:
+		return open_passt(options, net);
 	}
 	return -EINVAL;
 }
@@ -258,6 +303,8 @@ int net_open(const struct net_options *options, struct net_backend **net)
 	err = mtu_choose(options, *net);
 	if (!err)
 		err = run_hooks(options, *net);
+	if (!err && options->pcap)
+		err = capture_open(options->pcap, net);
 	if (err)
 		net_close(*net);
 	return err;

@@ -49,22 +49,23 @@ struct net_backend {
 	struct net_backend *next;
 };
 
-enum net_kind { NET_BRIDGE, NET_TAP, NET_FD };
+enum net_kind { NET_BRIDGE, NET_TAP, NET_FD, NET_PAIR, NET_PASST };
 
 /* Whether the kernel carries a card's frames: no; yes; where it can. */
 enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 struct net_options {
 	enum net_kind kind;
-	const char
-		*ifname; /* of the bridge or the tap; the descriptor's text */
-	int fd;          /* NET_FD */
+	/* Of the bridge or the tap; the pair, the socket; the descriptor. */
+	const char *ifname;
+	int fd; /* NET_FD */
 	bool has_mac;
 	uint8_t mac[NET_MAC];
 	uint32_t mtu; /* what the guest is told; 0: what the host's end has */
 	bool create;  /* a bridge that does not exist is made, and stays;
 			* a tap, and goes with the process */
 	const char *up, *down; /* commands (hook.h), or NULL */
+	const char *pcap;      /* a file for what passes (capture.h), or NULL */
 	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
 	unsigned queues;      /* that are asked for; 0: as many as are useful */
@@ -79,7 +80,8 @@ struct net_options {
  * Opens the backend that @options names. NET_BRIDGE makes a tap whose name
  * starts with "kvist" and makes it a port of the bridge; it vanishes with its
  * descriptor, however the process ends. NET_TAP takes one that exists, NET_FD
- * one that is open already, and owns its descriptor from then on. On
+ * one that is open already, and owns its descriptor from then on; NET_PAIR is
+ * one end of a cable to another guest, NET_PASST a connection to passt(1). On
  * success *net is the caller's. -errno, logged in one line that says what to
  * do (-ENODEV: no such interface; -EPERM: a right is missing; -EBUSY: the tap
  * is in use; -EMSGSIZE: the MTU is more than the host's end carries;

@@ -1,10 +1,16 @@
 #include "devices/net/pair.h"
 
+#include "util/checked.h"
+#include "util/iov.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_tun.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static ssize_t pair_send(struct net_backend *net, const struct iovec *iov,
@@ -68,5 +74,215 @@ int net_pair(struct net_backend *ends[2])
 		ends[i]->offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
 		snprintf(ends[i]->name, sizeof(ends[i]->name), "pair%d", i);
 	}
+	return 0;
+}
+
+/*
+ * An end by name. The name is that of an abstract socket, which is gone with
+ * its process. Whoever finds nobody there listens; the other connects. net.fd
+ * keeps its number and becomes in turn the socket that listens, readable when
+ * someone has come, and the cable itself.
+ */
+struct named {
+	struct net_backend net;
+	struct sockaddr_un address;
+	socklen_t length;
+	int listener; /* or -1 */
+	bool joined;  /* net.fd is the cable */
+};
+
+static struct named *from_net(struct net_backend *net)
+{
+	return container_of(net, struct named, net);
+}
+
+/* Nobody else's guest is to take the other end. */
+static bool same_user(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
+	       peer.uid == geteuid();
+}
+
+static int new_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* net.fd is another open file from now on; @fd is used up if @close_it. */
+static int become(struct named *named, int fd, bool close_it)
+{
+	int err = 0;
+
+	if (named->net.fd < 0 && close_it) {
+		named->net.fd = fd;
+		return 0;
+	}
+	if (named->net.fd < 0) {
+		named->net.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		return named->net.fd < 0 ? -errno : 0;
+	}
+	if (dup3(fd, named->net.fd, O_CLOEXEC) < 0)
+		err = -errno;
+	if (close_it)
+		close(fd);
+	return err;
+}
+
+static int listen_there(struct named *named)
+{
+	int fd = new_socket(), err;
+
+	if (fd < 0)
+		return fd;
+	if (bind(fd, (struct sockaddr *)&named->address, named->length) ||
+	    listen(fd, 4)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	named->listener = fd;
+	return 0;
+}
+
+static int connect_there(struct named *named)
+{
+	int fd = new_socket(), err = 0;
+
+	if (fd < 0)
+		return fd;
+	if (connect(fd, (struct sockaddr *)&named->address, named->length))
+		err = -errno;
+	else if (!same_user(fd))
+		err = -EPERM;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	named->joined = true;
+	return become(named, fd, true);
+}
+
+/* Connects, or listens, or the other way round if others were faster. */
+static int join(struct named *named)
+{
+	int err = -EADDRINUSE;
+
+	named->joined = false;
+	for (int i = 0; i < 10 && err == -EADDRINUSE; i++) {
+		if (named->listener < 0) {
+			err = connect_there(named);
+			if (err != -ECONNREFUSED)
+				return err;
+			err = listen_there(named);
+		} else {
+			err = 0;
+		}
+	}
+	return err ? err : become(named, named->listener, false);
+}
+
+static void take_guest(struct named *named)
+{
+	int fd = accept4(named->listener, NULL, NULL,
+			 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (!same_user(fd)) {
+		close(fd);
+		return;
+	}
+	named->joined = !become(named, fd, true);
+}
+
+/* Without another end it is as with a cable that hangs in the air. */
+static ssize_t named_send(struct net_backend *net, const struct iovec *iov,
+			  int iovcnt)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
+			      .msg_iovlen = iovcnt };
+	ssize_t n;
+
+	if (!from_net(net)->joined)
+		return (ssize_t)iov_total(iov, iovcnt);
+	n = sendmsg(net->fd, &msg, MSG_NOSIGNAL);
+	if (n >= 0)
+		return n;
+	return errno == EPIPE || errno == ECONNRESET
+		       ? (ssize_t)iov_total(iov, iovcnt)
+		       : -errno;
+}
+
+static ssize_t named_receive(struct net_backend *net, const struct iovec *iov,
+			     int iovcnt)
+{
+	struct named *named = from_net(net);
+	int err = 0;
+	ssize_t n;
+
+	if (!named->joined)
+		take_guest(named);
+	if (!named->joined)
+		return -EAGAIN;
+	n = readv(net->fd, iov, iovcnt);
+	if (n > 0)
+		return n;
+	if (n < 0 && errno != ECONNRESET)
+		return -errno;
+	err = join(named);
+	return err ? err : -EAGAIN;
+}
+
+static void named_close(struct net_backend *net)
+{
+	struct named *named = from_net(net);
+
+	if (named->listener >= 0)
+		close(named->listener);
+	if (net->fd >= 0)
+		close(net->fd);
+	free(named);
+}
+
+static const struct net_ops named_ops = {
+	.send = named_send,
+	.receive = named_receive,
+	.set_offloads = pair_set_offloads,
+	.close = named_close,
+};
+
+int net_pair_open(const char *name, struct net_backend **net)
+{
+	struct named *named = calloc(1, sizeof(*named));
+	char *path;
+	int n, err;
+
+	if (!named)
+		return -ENOMEM;
+	path = named->address.sun_path;
+	n = snprintf(path + 1, sizeof(named->address.sun_path) - 1,
+		     "kvist/%u/%s", geteuid(), name);
+	if (n >= (int)sizeof(named->address.sun_path) - 1) {
+		free(named);
+		return -ENAMETOOLONG;
+	}
+	named->address.sun_family = AF_UNIX;
+	named->length = offsetof(struct sockaddr_un, sun_path) + 1 + n;
+	named->net.ops = &named_ops;
+	named->net.fd = named->listener = -1;
+	named->net.mtu = 1500;
+	snprintf(named->net.name, sizeof(named->net.name), "%.15s", name);
+	err = join(named);
+	if (err) {
+		named_close(&named->net);
+		return err;
+	}
+	*net = &named->net;
 	return 0;
 }

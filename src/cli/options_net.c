@@ -15,9 +15,8 @@ static const struct {
 	const char *key;
 	enum net_kind kind;
 } kinds[] = {
-	{ "bridge", NET_BRIDGE },
-	{ "tap", NET_TAP },
-	{ "fd", NET_FD },
+	{ "bridge", NET_BRIDGE }, { "tap", NET_TAP },     { "fd", NET_FD },
+	{ "pair", NET_PAIR },     { "passt", NET_PASST },
 };
 
 static int wrong(const char *key, const char *value, const char *why)
@@ -29,8 +28,8 @@ static int wrong(const char *key, const char *value, const char *why)
 static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
-		"tap=IF[,create], fd=N (one of these), mac=MAC, mtu=N, "
-		"queues=N, vhost=on|off|auto, up=CMD, down=CMD (a comma in a command is written "
+		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of these), mac=MAC, mtu=N, "
+		"queues=N, vhost=on|off|auto, pcap=FILE, up=CMD, down=CMD (a comma in a value is written "
 		"twice)",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
@@ -109,6 +108,10 @@ static int parse_field(struct net_options *net, const char *key,
 		net->down = value;
 		return 0;
 	}
+	if (!strcmp(key, "pcap") && *value) {
+		net->pcap = value;
+		return 0;
+	}
 	if (!strcmp(key, "mac"))
 		return parse_mac(net, value);
 	if (!strcmp(key, "mtu")) {
@@ -137,19 +140,23 @@ static int check(struct net_options *net)
 {
 	uint64_t number = 0;
 	const char *why = NULL;
+	bool host_end = net->kind == NET_BRIDGE || net->kind == NET_TAP;
 
 	if (!net->ifname) {
-		log_err("--net: names no bridge=BR, tap=IF or fd=N");
+		log_err("--net: names no bridge=BR, tap=IF, fd=N, pair=NAME or passt=SOCKET");
 		return -EINVAL;
 	}
 	if (net->kind != NET_BRIDGE && net->vlan)
 		why = "vlan= goes with bridge=BR";
-	else if (net->kind == NET_FD && net->create)
+	else if (!host_end && net->create)
 		why = "create goes with bridge=BR and tap=IF";
-	else if (net->kind == NET_FD && (net->up || net->down))
+	else if (!host_end && (net->up || net->down))
 		why = "up= and down= go with bridge=BR and tap=IF";
-	else if (net->kind == NET_FD && net->queues > 1)
+	else if (!host_end && net->queues > 1)
 		why = "queues= goes with bridge=BR and tap=IF";
+	else if (net->vhost == NET_VHOST_ON && net->pcap)
+		why = "pcap= does not see what the kernel carries: leave out "
+		      "vhost=on";
 	else if (net->kind == NET_FD &&
 		 parse_number(net->ifname, 3, INT_MAX, &number))
 		why = "is not the number of a descriptor, 3 or more";

@@ -8,14 +8,16 @@
 
 #include "machine.h"
 
-#define NET_OPTIONS_SYNOPSIS "none|bridge=BR|tap=IF|fd=N[,KEY=VALUE]..."
+#define NET_OPTIONS_SYNOPSIS                                                   \
+	"none|bridge=BR|tap=IF|fd=N|pair=NAME|passt=SOCKET[,KEY=VALUE]..."
 #define NET_OPTIONS_HELP                                                       \
-	"virtio-net card on a bridge, on a tap that exists, or on\n"           \
-	"one that is open; create makes what there is none of,\n"              \
-	"vlan=N is the VLAN of a bridge's port; up=CMD and\n"                  \
-	"down=CMD run with the tap's name when it comes and goes;\n"           \
-	"mac=MAC, mtu=N, queues=N are the card's; vhost=on: the\n"             \
-	"kernel carries its frames"
+	"virtio-net card on a bridge, on a tap that exists or is\n"            \
+	"open, on another guest's card, or on passt(1);\n"                     \
+	"create makes what there is none of, vlan=N is the VLAN\n"             \
+	"of a bridge's port; up=CMD and down=CMD run with the\n"               \
+	"tap's name when it comes and goes; pcap=FILE writes what\n"           \
+	"passes; mac=MAC, mtu=N, queues=N are the card's;\n"                   \
+	"vhost=on: the kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line
  * that says what is wrong. The caller has made sure that there is room. */
