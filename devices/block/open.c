@@ -34,6 +34,7 @@ struct chain {
 		ino_t ino;
 	} seen[CHAIN_MAX];
 	int depth;
+	int top; /* the depth of the image that the user named */
 };
 
 static int open_layer(struct chain *chain, struct host_file *file,
@@ -381,7 +382,7 @@ static int open_layer(struct chain *chain, struct host_file *file,
 		      bool read_only, struct block **block)
 {
 	const char *key_file = chain->options->key_file;
-	bool top = chain->depth <= 1;
+	bool top = chain->depth == chain->top;
 	int err;
 
 	if (format == BLOCK_RAW)
@@ -464,6 +465,7 @@ int block_open(const struct block_options *options, struct block **block)
 		return -ENOMEM;
 	}
 	chain->options = options;
+	chain->top = 1;
 	err = make_engine(options, &chain->engine);
 	if (err)
 		close(fd);

@@ -100,7 +100,9 @@ static void see_bitmap_of(struct qcow2_census *c, const uint8_t *at)
 			"offset=%llx: Allocated cluster has corrupted "
 			"subcluster allocation bitmap",
 			LLU(host));
-	else if (!(raw & QCOW2_COMPRESSED) && !host && bitmap & UINT32_MAX)
+	else if (!(raw & QCOW2_COMPRESSED) && !host &&
+		 !(qcow2_is_external(c->q) && raw & QCOW2_COPIED) &&
+		 bitmap & UINT32_MAX)
 		damaged(c, "Unallocated cluster has non-zero subcluster "
 			   "allocation map");
 }

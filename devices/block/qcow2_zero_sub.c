@@ -17,6 +17,9 @@
 static int zero_bytes(struct qcow2 *q, uint64_t offset, uint64_t end,
 		      bool discard)
 {
+	/* The last subcluster may go on behind the end of the disk. */
+	if (end > q->block.size)
+		end = q->block.size;
 	while (offset < end && !discard) {
 		struct qcow2_extent e;
 		int err = qcow2_map(q, offset, end - offset, &e);
@@ -75,9 +78,7 @@ static int zero_subs(struct qcow2 *q, uint64_t offset, uint64_t end,
 	if (err || !mask)
 		return err;
 	if (e.entry.kind == QCOW2_KIND_COMPRESSED && mask != UINT32_MAX)
-		return zero_bytes(q, offset,
-				  end < q->block.size ? end : q->block.size,
-				  discard);
+		return zero_bytes(q, offset, end, discard);
 	if (e.entry.kind != QCOW2_KIND_COMPRESSED)
 		e.entry.host = align_down(e.entry.host, q->cluster_size);
 	/* Zeros already, by a bit or for want of a backing file. */
