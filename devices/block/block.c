@@ -70,6 +70,13 @@ static int submit_and_wait(struct block *block, struct waiter *waiter)
 	return waiter->err;
 }
 
+int block_flush(struct block *block)
+{
+	struct waiter waiter = { .request.op = BLOCK_FLUSH };
+
+	return submit_and_wait(block, &waiter);
+}
+
 int block_transfer(struct block *block, enum block_op op,
 		   const struct iovec *iov, int iovcnt, uint64_t skip,
 		   uint64_t length, uint64_t offset)

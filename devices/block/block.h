@@ -169,6 +169,10 @@ struct block_options {
 	const char *path;
 	enum block_format format;
 	bool read_only;
+	bool no_backing; /* a disk without what lies below it: for tools */
+	/* The layer below, counted from 1, that is opened for writing as well;
+	 * 0: none. */
+	unsigned writable_below;
 	bool unlocked; /* read-only: look at it though somebody writes to it */
 	enum block_io io;
 	enum block_cache cache;

@@ -52,6 +52,9 @@ int block_transfer(struct block *block, enum block_op op,
 		   const struct iovec *iov, int iovcnt, uint64_t skip,
 		   uint64_t length, uint64_t offset);
 
+/* Submits a flush and waits for it. 0 or -errno. */
+int block_flush(struct block *block);
+
 /* Frees a block whose chain could not be completed and gives its host file
  * back to the caller. Nothing has been written through it by then. */
 void qcow2_abandon(struct block *block);

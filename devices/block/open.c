@@ -284,6 +284,8 @@ static char *backing_path(const char *image, const char *name)
 static int open_backing(struct chain *chain, const char *image,
 			struct block *block)
 {
+	unsigned writable = chain->options->writable_below;
+	bool write = writable && (unsigned)chain->depth == writable;
 	const char *name = qcow2_backing_name(block);
 	enum block_format format;
 	struct block *backing;
@@ -307,8 +309,9 @@ static int open_backing(struct chain *chain, const char *image,
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
-	fd = open_allowed(chain, path, "backing file", O_RDONLY);
-	err = fd < 0 ? fd : open_fd(chain, fd, path, format, true, &backing);
+	fd = open_allowed(chain, path, "backing file",
+			  write ? O_RDWR : O_RDONLY);
+	err = fd < 0 ? fd : open_fd(chain, fd, path, format, !write, &backing);
 	if (!err)
 		qcow2_set_backing(block, backing);
 	free(path);
@@ -397,7 +400,7 @@ static int open_layer(struct chain *chain, struct host_file *file,
 		err = not_encrypted(path);
 	if (!err)
 		err = open_data(chain, path, read_only, *block);
-	if (!err)
+	if (!err && !chain->options->no_backing)
 		err = open_backing(chain, path, *block);
 	if (err)
 		qcow2_abandon(*block);

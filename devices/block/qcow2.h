@@ -19,6 +19,7 @@
  *   qcow2_switch.c    changes to the whole image, by one write of the header;
  *                     qcow2_switch_count.c counts for it
  *   qcow2_resize.c    a disk of another size
+ *   qcow2_amend.c     another header
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
@@ -243,6 +244,9 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
 /* Makes the L2 table for guest @offset exist and be this image's alone. */
 int qcow2_l2_private(struct qcow2 *q, uint64_t offset);
 
+/* Makes all that the tables say of the disk from the cluster at or behind @from
+ * on unallocated, durably. */
+int qcow2_forget(struct qcow2 *q, uint64_t from);
 /* qcow2_extent.c, qcow2_resize.c, qcow2_write.c: of struct block_ops. */
 int qcow2_allocate(struct block *block, uint64_t offset, uint64_t length,
 		   enum block_space space);

@@ -120,8 +120,7 @@ static int forget_table(struct qcow2 *q, uint64_t index)
 	return err;
 }
 
-/* Makes everything the tables say of the disk from @from on unallocated. */
-static int forget(struct qcow2 *q, uint64_t from)
+int qcow2_forget(struct qcow2 *q, uint64_t from)
 {
 	uint64_t step = (q->cluster_size << q->slice_bits) / q->entry_bytes;
 	uint64_t at = align_up(from, q->cluster_size);
@@ -185,7 +184,7 @@ static int clear(struct qcow2 *q, uint64_t old)
 static int grow(struct qcow2 *q, uint64_t size)
 {
 	uint64_t old = q->block.size;
-	int err = forget(q, old);
+	int err = qcow2_forget(q, old);
 
 	if (!err)
 		err = extend_l1(q, size);
@@ -214,7 +213,7 @@ static int shrink(struct qcow2 *q, uint64_t size)
 	if (err)
 		return err;
 	set_size(q, size);
-	err = forget(q, size);
+	err = qcow2_forget(q, size);
 	return err ? err : qcow2_data_resize(q, size, size);
 }
 

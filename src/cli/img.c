@@ -25,9 +25,13 @@ static const struct img_command {
 	int (*run)(int argc, char **argv);
 	const char *synopsis;
 } commands[] = {
+	{ "amend", img_amend,
+	  "[-pq] [-f FMT] [-t CACHE] [--backing-dir DIR] -o OPTIONS FILE" },
 	{ "check", img_check,
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
 	  "         [-U|--force-share] FILE" },
+	{ "commit", img_commit,
+	  "[-dpq] [-f FMT] [-t CACHE] [-b BASE] [--backing-dir DIR] FILE" },
 	{ "compare", img_compare,
 	  "[-q] [-f FMT] [-F FMT] [--backing-dir DIR] FILE1 FILE2" },
 	{ "convert", img_convert,
@@ -45,6 +49,13 @@ static const struct img_command {
 	  "[-f FMT] [--output=human|json] [-s OFFSET] [-l LENGTH]\n"
 	  "         [--start-offset=OFFSET] [--max-length=LENGTH]\n"
 	  "         [--backing-dir DIR] [-U|--force-share] FILE" },
+	{ "measure", img_measure,
+	  "[-U|--force-share] [--output=human|json] [-O OUTPUT_FMT]\n"
+	  "         [-o OPTIONS] [-l SNAPSHOT] [--backing-dir DIR]\n"
+	  "         (--size SIZE | [-f FMT] FILE)" },
+	{ "rebase", img_rebase,
+	  "[-pqu] [-f FMT] [-t CACHE] [-T CACHE] [-b BACKING_FILE]\n"
+	  "         [-F BACKING_FMT] [--backing-dir DIR] FILE" },
 	{ "resize", img_resize,
 	  "[-q] [-f FMT] [--preallocation=MODE] [--shrink]\n"
 	  "         [--backing-dir DIR] FILE [+|-]SIZE" },
@@ -181,6 +192,19 @@ bool img_cache_known(const char *mode)
 	}
 	log_err("Invalid cache option: %s", mode);
 	return false;
+}
+
+const char *img_snapshot_name(const char *text)
+{
+	if (!strncmp(text, "snapshot.id=", 12))
+		return text + 12;
+	return strncmp(text, "snapshot.name=", 14) ? text : text + 14;
+}
+
+void img_progress(double percent)
+{
+	printf("    (%3.2f/100%%)\r", percent);
+	fflush(stdout);
 }
 
 int img_help(void)

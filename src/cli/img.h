@@ -22,6 +22,10 @@ int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
 int img_map(int argc, char **argv);
+int img_amend(int argc, char **argv);
+int img_commit(int argc, char **argv);
+int img_measure(int argc, char **argv);
+int img_rebase(int argc, char **argv);
 int img_resize(int argc, char **argv);
 int img_snapshot(int argc, char **argv);
 
@@ -53,6 +57,13 @@ int img_output(const char *text, bool *json);
 /* True for a mode of a cache as QEMU's tools take it, else a message and
  * false. */
 bool img_cache_known(const char *mode);
+
+/* The ID or name in what -l takes: ID, NAME, snapshot.id=ID or
+ * snapshot.name=NAME. */
+const char *img_snapshot_name(const char *text);
+
+/* How far it is, in percent, on a line of its own that the next one replaces. */
+void img_progress(double percent);
 
 /* The list of an image's snapshots, if it has any. */
 struct image_info;

@@ -34,8 +34,7 @@ struct conversion {
 static void show(struct conversion *c, double percent)
 {
 	c->shown = percent;
-	printf("    (%3.2f/100%%)\r", percent);
-	fflush(stdout);
+	img_progress(percent);
 }
 
 static void tell(void *opaque, uint64_t done)
@@ -203,14 +202,6 @@ static int parse_parallel(struct conversion *c, const char *text)
 	return 0;
 }
 
-/* -l ID, NAME, snapshot.id=ID or snapshot.name=NAME. */
-static const char *snapshot_of(const char *text)
-{
-	if (!strncmp(text, "snapshot.id=", 12))
-		return text + 12;
-	return strncmp(text, "snapshot.name=", 14) ? text : text + 14;
-}
-
 /* Options that say how it is done. 0 or -EINVAL, logged. */
 static int take(struct conversion *c, int option, char *value)
 {
@@ -222,7 +213,7 @@ static int take(struct conversion *c, int option, char *value)
 		c->from.backing_dir = value;
 		return 0;
 	case 'l':
-		c->snapshot = snapshot_of(value);
+		c->snapshot = img_snapshot_name(value);
 		return 0;
 	case 'B':
 		c->to.shape.backing = value;

@@ -70,7 +70,7 @@ int io_clear(struct io *io, enum block_op op, uint64_t length, uint64_t offset)
 
 int io_sync(struct io *io)
 {
-	return move(io, BLOCK_FLUSH, NULL, 0, 0);
+	return block_flush(io->disk);
 }
 
 int io_access_compressed(struct io *io, const uint8_t *bytes, uint64_t length,

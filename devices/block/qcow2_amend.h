@@ -1,0 +1,38 @@
+/*
+ * Changes to what a qcow2 image says of itself, for tools. To be called between
+ * requests, by the thread that uses the block. Durable when they return 0.
+ *
+ * Errors, not logged: -ENOTSUP (not a qcow2 image, or one that uses what the
+ * other version lacks), -EROFS, -EFBIG (no room in the header), -EIO, -ENOSPC,
+ * -ENOMEM.
+ */
+#ifndef KVIST_BLOCK_QCOW2_AMEND_H
+#define KVIST_BLOCK_QCOW2_AMEND_H
+
+#include <stdbool.h>
+
+#include "devices/block/block.h"
+
+struct qcow2_amendment {
+	unsigned version;    /* 2 or 3 */
+	bool lazy_refcounts; /* version 3 only */
+	/* Its name as the image keeps it, and its format; NULL: none. They may
+	 * be the block's own. */
+	const char *backing, *backing_fmt;
+};
+
+/* What the image says now; the names are the block's. -ENOTSUP. */
+int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a);
+
+/*
+ * Makes it say so. The header's first sector changes last and alone, so that a
+ * crash leaves the old or the new; only in one that is crammed with extensions
+ * do others change, too. What lies below the block is not opened anew. For
+ * version 2 zeros that have no cluster get one.
+ */
+int qcow2_amend(struct block *block, const struct qcow2_amendment *a);
+
+/* Forgets all that the disk itself holds: its backing file shows. */
+int qcow2_make_empty(struct block *block);
+
+#endif

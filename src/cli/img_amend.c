@@ -1,0 +1,202 @@
+/*
+ * `kvist img amend`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/img_create.h"
+#include "devices/block/image_info.h"
+#include "devices/block/qcow2_amend.h"
+#include "util/args.h"
+#include "util/checked.h"
+#include "util/log.h"
+
+#define LISTS 16
+
+struct amending {
+	struct block_options options;
+	const char *format;
+	char *lists[LISTS]; /* of -o */
+	int count;
+	bool progress;
+	struct img_creation to; /* as the image is to be */
+	struct block *disk;
+};
+
+static const char *const amendable[] = {
+	"backing_file",   "backing_fmt",   "compat",
+	"lazy_refcounts", "refcount_bits", "size",
+};
+
+/* Refuses what can only be said of a new image. */
+static int check_names(const char *text)
+{
+	char *copy = strdup(text), *rest = copy, *name, *value;
+	int err = copy ? 0 : -ENOMEM;
+
+	while (!err && (name = list_next(&rest, &value))) {
+		err = *name ? -EINVAL : 0;
+		for (size_t i = 0; i < ARRAY_SIZE(amendable); i++) {
+			if (!strcmp(name, amendable[i]))
+				err = 0;
+		}
+		if (err)
+			log_err("Invalid parameter '%s': amend changes compat, "
+				"lazy_refcounts and size",
+				name);
+	}
+	free(copy);
+	return err;
+}
+
+/* What the image is, as options would have said it. */
+static int start_from(struct amending *a, struct qcow2_amendment *old,
+		      uint64_t *refcount_bits)
+{
+	struct image_info info;
+	int err = qcow2_amendment_of(a->disk, old);
+
+	if (err) {
+		log_err("Format driver 'raw' does not support option "
+			"amendment");
+		return err;
+	}
+	err = image_info_of(a->disk, &info);
+	if (err)
+		return err;
+	*refcount_bits = 1ull << info.header.refcount_order;
+	image_info_fini(&info);
+	a->to.path = a->options.path;
+	a->to.format = BLOCK_QCOW2;
+	a->to.shape.version = old->version;
+	a->to.shape.lazy_refcounts = old->lazy_refcounts;
+	a->to.shape.backing = old->backing;
+	a->to.shape.backing_fmt = old->backing_fmt;
+	a->to.shape.refcount_bits = *refcount_bits;
+	a->to.shape.size = a->disk->size;
+	return 0;
+}
+
+static const char *why(const struct amending *a, int err)
+{
+	if (err == -EFBIG)
+		return "it does not fit into the header";
+	if (err != -ENOTSUP)
+		return strerror(-err);
+	return a->to.shape.lazy_refcounts
+		       ? "Lazy refcounts only supported with compatibility "
+			 "level 1.1 and above (use compat=1.1 or greater)"
+		       : "compatibility level 0.10 knows no snapshots beside "
+			 "zeros, bitmaps, refcounts of other than 16 bits and "
+			 "incompatible features; convert it with convert -o "
+			 "compat=0.10";
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b ? !strcmp(a, b) : a == b;
+}
+
+static int amend(struct amending *a)
+{
+	struct qcow2_amendment old, new;
+	uint64_t refcount_bits = 0;
+	int err = start_from(a, &old, &refcount_bits);
+
+	for (int i = 0; i < a->count && !err; i++) {
+		err = check_names(a->lists[i]);
+		if (!err)
+			err = img_set_fields(&a->to, a->lists[i]);
+	}
+	if (!err && a->to.shape.refcount_bits != refcount_bits) {
+		log_err("%s: its refcounts have %llu bits; other ones need "
+			"convert -o refcount_bits=",
+			a->options.path, (unsigned long long)refcount_bits);
+		err = -ENOTSUP;
+	}
+	if (err)
+		return err;
+	if (!same(a->to.shape.backing, old.backing) ||
+	    !same(a->to.shape.backing_fmt, old.backing_fmt)) {
+		log_err("%s: Cannot amend the backing file; kvist img rebase "
+			"changes it",
+			a->options.path);
+		return -ENOTSUP;
+	}
+	new = (struct qcow2_amendment){
+		.version = a->to.shape.version,
+		.lazy_refcounts = a->to.shape.lazy_refcounts,
+		.backing = a->to.shape.backing,
+		.backing_fmt = a->to.shape.backing_fmt,
+	};
+	/* Version 2 knows no lazy refcounts; who did not ask for them loses
+	 * them. */
+	if (new.version == 2 && old.lazy_refcounts)
+		new.lazy_refcounts = false;
+	if (a->to.shape.size != a->disk->size)
+		err = a->disk->ops->resize(
+			a->disk, align_up(a->to.shape.size, BLOCK_SECTOR));
+	if (!err)
+		err = qcow2_amend(a->disk, &new);
+	if (err)
+		log_err("%s: Error while amending options: %s", a->options.path,
+			why(a, err));
+	return err;
+}
+
+static int run(struct amending *a)
+{
+	int err, closed;
+
+	if (img_find_format(a->options.path, a->format, false,
+			    &a->options.format) ||
+	    block_open(&a->options, &a->disk))
+		return IMG_ERROR;
+	if (a->progress)
+		img_progress(0);
+	err = amend(a);
+	if (!err && a->progress)
+		img_progress(100);
+	if (a->progress)
+		putchar('\n');
+	closed = block_close(a->disk);
+	return err || closed ? IMG_ERROR : 0;
+}
+
+int img_amend(int argc, char **argv)
+{
+	static const struct option names[] = { { "help", 0, 0, 'h' },
+					       { "backing-dir", 1, 0, 'D' },
+					       { 0 } };
+	struct amending a = { 0 };
+	bool quiet = false;
+	int option;
+
+	while ((option = img_option(argc, argv, ":hf:o:t:pq", names)) >= 0) {
+		if (option == '?' || option == 'h')
+			return option == '?' ? IMG_ERROR : img_help();
+		if (option == 'f')
+			a.format = optarg;
+		else if (option == 'p')
+			a.progress = true;
+		else if (option == 'q')
+			quiet = true;
+		else if (option == 'D')
+			a.options.backing_dir = optarg;
+		else if (option == 't' && !img_cache_known(optarg))
+			return IMG_ERROR;
+		else if (option == 'o' && a.count == LISTS)
+			return img_usage("too many options -o");
+		else if (option == 'o')
+			a.lists[a.count++] = optarg;
+	}
+	if (!a.count)
+		return img_usage("Must specify options (-o)");
+	if (optind != argc - 1)
+		return img_usage("Expecting one image file name");
+	a.progress = a.progress && !quiet;
+	a.options.path = argv[optind];
+	return run(&a);
+}

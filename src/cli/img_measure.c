@@ -1,0 +1,163 @@
+/*
+ * `kvist img measure`.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/img_create.h"
+#include "devices/block/image_measure.h"
+#include "devices/block/qcow2_amend.h"
+#include "devices/block/qcow2_snapshot.h"
+#include "util/checked.h"
+#include "util/json.h"
+#include "util/log.h"
+
+struct measuring {
+	struct block_options options;
+	const char *format, *snapshot;
+	struct img_creation to;
+	bool json, sized;
+	struct block *disk; /* NULL: an empty one */
+	bool bitmaps;       /* the source could have some, but they are not
+			     * copied */
+};
+
+static void tell(const struct measuring *m, const struct image_measure *size)
+{
+	struct json json;
+
+	if (!m->json) {
+		printf("required size: %" PRIu64
+		       "\nfully allocated size: %" PRIu64 "\n",
+		       size->required, size->full);
+		if (m->bitmaps)
+			puts("bitmaps size: 0");
+		return;
+	}
+	json_init(&json, stdout);
+	json_object(&json, NULL);
+	if (m->bitmaps)
+		json_number(&json, "bitmaps", 0);
+	json_number(&json, "required", size->required);
+	json_number(&json, "fully-allocated", size->full);
+	json_end(&json);
+}
+
+static int measure(struct measuring *m)
+{
+	uint64_t bytes = m->disk ? m->disk->size : m->to.shape.size;
+	struct image_measure size;
+	struct qcow2_amendment a;
+	const char *wrong;
+	int err;
+
+	m->to.shape.size = align_up(bytes, BLOCK_SECTOR);
+	size.required = size.full = m->to.shape.size;
+	if (m->to.format == BLOCK_RAW) {
+		tell(m, &size);
+		return 0;
+	}
+	wrong = qcow2_shape_wrong(&m->to.shape);
+	if (wrong) {
+		log_err("%s", wrong);
+		return -EINVAL;
+	}
+	m->bitmaps = m->to.shape.version == 3 && m->disk &&
+		     !qcow2_amendment_of(m->disk, &a) && a.version == 3;
+	err = image_measure(&m->to.shape, m->disk, &size);
+	if (err)
+		log_err("%s: %s", m->options.path, strerror(-err));
+	else
+		tell(m, &size);
+	return err;
+}
+
+static int run(struct measuring *m)
+{
+	int err = 0;
+
+	if (m->options.path) {
+		err = img_find_format(m->options.path, m->format,
+				      m->options.unlocked, &m->options.format);
+		if (!err)
+			err = block_open(&m->options, &m->disk);
+		if (err)
+			return IMG_ERROR;
+	}
+	if (m->disk && m->snapshot) {
+		err = qcow2_snapshot_view(m->disk, m->snapshot);
+		if (err)
+			log_err("%s: Failed to load snapshot '%s': %s",
+				m->options.path, m->snapshot, strerror(-err));
+	}
+	if (!err)
+		err = measure(m);
+	if (m->disk)
+		block_close(m->disk);
+	return err ? IMG_ERROR : 0;
+}
+
+static int take(struct measuring *m, int option, char *value)
+{
+	switch (option) {
+	case 'f':
+		m->format = value;
+		return 0;
+	case 'l':
+		m->snapshot = img_snapshot_name(value);
+		return 0;
+	case 'U':
+		m->options.unlocked = true;
+		return 0;
+	case 'D':
+		m->options.backing_dir = value;
+		return 0;
+	case 'J':
+		return img_output(value, &m->json);
+	case 'o':
+		return img_set_fields(&m->to, value);
+	default: /* --size */
+		m->sized = true;
+		if (!img_parse_size(value, &m->to.shape.size))
+			return 0;
+		log_err("Invalid image size specified. You may use k, M, G, T, "
+			"P or E suffixes for kilobytes, megabytes, gigabytes, "
+			"terabytes, petabytes and exabytes.");
+		return -EINVAL;
+	}
+}
+
+int img_measure(int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "help", 0, 0, 'h' },        { "output", 1, 0, 'J' },
+		{ "size", 1, 0, 's' },        { "force-share", 0, 0, 'U' },
+		{ "backing-dir", 1, 0, 'D' }, { 0 }
+	};
+	struct measuring m = { .options.read_only = true,
+			       .to = { .path = "measure",
+				       .format = BLOCK_RAW,
+				       .shape = qcow2_shape_default } };
+	int option;
+
+	while ((option = img_option(argc, argv, ":hf:O:o:l:U", names)) >= 0) {
+		if (option == '?' || option == 'h')
+			return option == '?' ? IMG_ERROR : img_help();
+		if (option == 'O' ? img_format("measure", optarg, &m.to.format)
+				  : take(&m, option, optarg))
+			return IMG_ERROR;
+	}
+	if (optind < argc - 1)
+		return img_usage("At most one filename argument is allowed.");
+	m.options.path = optind < argc ? argv[optind] : NULL;
+	if (!m.options.path == !m.sized) {
+		log_err("%s", m.sized ? "--size N cannot be used together with "
+					"a filename."
+				      : "Either --size N or one filename must "
+					"be specified.");
+		return IMG_ERROR;
+	}
+	return run(&m);
+}
