@@ -1,7 +1,7 @@
 /*
- * Host files for tests: one in memory, one that fails on purpose, and one that
- * records what is done to it, so that a crash can be replayed. No part of the
- * program uses them.
+ * Host files for tests: one in memory, one that fails on purpose, one that
+ * records what is done to it, so that a crash can be replayed, and one that
+ * takes its time. No part of the program uses them.
  *
  * Each is used by one thread at a time, like any host_file. NULL when memory
  * is out.
@@ -44,6 +44,13 @@ struct fault_plan {
 /* Owns @below from then on. */
 struct host_file *fault_file_create(struct host_file *below,
 				    struct fault_plan *plan);
+
+/*
+ * Owns @below, which does all at once. What is submitted is done in an order
+ * and at times that *seed, the caller's, decides: by reap(), some of it each
+ * time, or between two other operations and then said later.
+ */
+struct host_file *delay_file_create(struct host_file *below, uint64_t *seed);
 
 enum record_kind { RECORD_WRITE, RECORD_PUNCH, RECORD_TRUNCATE, RECORD_SYNC };
 

@@ -105,12 +105,12 @@ static int lock_layer(const char *path, int fd, bool read_only)
 
 /* Backing files go through the page cache, which their users share. */
 static struct host_file *make_file(const struct chain *chain, int fd,
-				   const char *path)
+				   const char *path, bool top)
 {
 	enum block_cache cache = chain->options->cache;
 	struct host_file_how how = {
 		.engine = chain->engine,
-		.direct = cache == BLOCK_CACHE_NONE && chain->depth == 1,
+		.direct = cache == BLOCK_CACHE_NONE && top,
 		.unsafe = cache == BLOCK_CACHE_UNSAFE,
 	};
 	bool direct;
@@ -140,7 +140,7 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 		close(fd);
 		return err;
 	}
-	file = make_file(chain, fd, path);
+	file = make_file(chain, fd, path, chain->depth == 1);
 	if (!file) {
 		close(fd);
 		return -ENOMEM;
@@ -328,10 +328,10 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 	if (!err && !chain->options->unlocked)
 		err = lock_layer(path, fd, read_only);
 	if (!err) {
-		*file = host_file_create(fd);
+		/* The image that names it was entered before it. */
+		*file = make_file(chain, fd, path, chain->depth == 2);
 		if (*file)
 			return 0;
-		log_err("disk %s: out of memory", path);
 		err = -ENOMEM;
 	}
 	close(fd);

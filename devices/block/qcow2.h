@@ -13,6 +13,7 @@
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_compress.c  compressed clusters, written
+ *   qcow2_flight.c    reads and writes that go on while others are served
  *   qcow2_zero.c      zero and discard; qcow2_zero_sub.c of subclusters
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
@@ -32,16 +33,20 @@
  *     refcount on disk is at least the number of references to it. A crash
  *     can leak clusters, never share or lose one.
  * Q2: a cluster that is no longer referenced in memory is neither reused nor
- *     punched before the commit that makes its last reference go on disk.
+ *     punched before the commit that makes its last reference go on disk, and
+ *     before the end of all I/O in flight on it.
  * Q3: COPIED is set in an entry of the active tables iff the refcount is 1.
  * Q4: guest data reach the disk before the entry that shows them.
  * Q5: after a failed sync nothing is written any more, and nothing is called
  *     durable.
+ * Q6: of two requests that change the same L2 entry, the second begins when the
+ *     first has ended.
  */
 #ifndef KVIST_BLOCK_QCOW2_H
 #define KVIST_BLOCK_QCOW2_H
 
 #include "devices/block/block.h"
+#include "devices/block/flusher.h"
 #include "devices/block/host_file.h"
 #include "devices/block/qcow2_format.h"
 #include "util/log.h"
@@ -122,14 +127,26 @@ struct qcow2 {
 
 	bool looked, preallocated; /* by qcow2_map_extent() */
 
-	bool unsynced;      /* written since the last sync */
-	bool data_unsynced; /* the same, of the data file */
-	int error;          /* latched: no more writes, no more flushes (Q5) */
-	bool corrupt;       /* said so already */
+	struct flusher flusher, data_flusher;
+
+	/* qcow2_flight.c */
+	struct qcow2_piece *flying, *free_pieces;
+	struct qcow2_op *waiting, **waiting_end, *free_ops;
+	unsigned ops; /* requests that are not done */
+
+	int error;    /* latched: no more writes, no more flushes (Q5) */
+	bool corrupt; /* said so already */
 	struct guest_error bad_data; /* compressed clusters not inflated */
 };
 
 #define QCOW2_BOUNCE (64u << 10)
+
+/* Of the host: I/O through the page cache and past it may not meet in one. */
+#define QCOW2_PAGE 4096
+
+/* Clusters up to this size are filled up in memory for a write to part of
+ * one. */
+#define QCOW2_SURROUND (256u << 10)
 
 /*
  * Offsets of the host from here on are bytes of the external data file, which
@@ -271,6 +288,42 @@ int qcow2_zero_sub(struct qcow2 *q, uint64_t offset, uint64_t length,
 /* The bounce buffer, or NULL when memory is out. */
 uint8_t *qcow2_bounce(struct qcow2 *q);
 
+/*
+ * A write to new clusters, in three steps: qcow2_run_begin() finds a run of
+ * them for the first bytes of the extent at @offset; the data are written, with
+ * old contents before and behind them (qcow2_run_around()); qcow2_run_end()
+ * makes the L2 entries name the run, or with an @err gives it back.
+ */
+struct qcow2_run {
+	uint64_t start, end; /* guest, whole (sub)clusters */
+	uint64_t host;       /* of start */
+	bool fresh;          /* the host bytes were never written: zeros */
+	bool allocated;      /* by us, to be released on an error */
+};
+
+int qcow2_run_begin(struct qcow2 *q, const struct qcow2_extent *e,
+		    uint64_t offset, struct qcow2_run *run);
+/* Guest [*start, offset) and [end, *stop) have to be written as well; what lies
+ * beside the run in its cluster has been copied. */
+int qcow2_run_around(struct qcow2 *q, const struct qcow2_run *run,
+		     const struct qcow2_entry *old, uint64_t offset,
+		     uint64_t end, uint64_t *start, uint64_t *stop);
+/* Writes guest [offset, end) to the run, and the old contents around it. */
+int qcow2_run_write(struct qcow2 *q, const struct qcow2_run *run,
+		    enum qcow2_kind kind, const struct iovec *iov, int iovcnt,
+		    uint64_t skip, uint64_t offset, uint64_t end);
+int qcow2_run_end(struct qcow2 *q, const struct qcow2_run *run, int err);
+/* What the guest's disk holds now; past its end, in the last cluster, zeros. */
+int qcow2_old_contents(struct qcow2 *q, uint64_t from, size_t len,
+		       uint8_t *buf);
+
+/* qcow2_flight.c: requests that are not done at once. */
+void qcow2_start(struct qcow2 *q, struct block_request *request);
+/* True while an I/O on these bytes of the file is in flight. */
+bool qcow2_in_flight(const struct qcow2 *q, uint64_t offset, uint64_t length);
+/* Waits until nothing is in flight; frees what was kept for it. */
+void qcow2_land(struct qcow2 *q);
+
 /* qcow2_crypt.c: moves guest data between the list and a cluster of data, as
  * host_readv() and host_writev() do; sectors of an encrypted image are
  * decrypted and encrypted on the way. */
@@ -284,6 +337,9 @@ int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 void qcow2_data_punch(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Makes a raw data file as long as the disk: zeros from @old on. */
 int qcow2_data_resize(struct qcow2 *q, uint64_t old, uint64_t size);
+/* The file that holds the bytes at host *offset, which becomes the offset
+ * there. NULL for a data file that was not opened. */
+struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset);
 /* Wipes and frees the key. */
 void qcow2_lock_up(struct qcow2 *q);
 

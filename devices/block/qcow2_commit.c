@@ -27,10 +27,10 @@
 void qcow2_will_write(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	if (offset >= QCOW2_DATA_BASE) {
-		q->data_unsynced = true;
+		flusher_wrote(&q->data_flusher);
 		return;
 	}
-	q->unsynced = true;
+	flusher_wrote(&q->flusher);
 	if (offset + length > q->file_end)
 		q->file_end = offset + length;
 }
@@ -43,27 +43,11 @@ int qcow2_put(struct qcow2 *q, const void *buf, size_t len, uint64_t offset)
 
 int qcow2_barrier(struct qcow2 *q)
 {
-	int err;
-
-	if (q->error)
-		return q->error;
-	if (!q->unsynced && !q->data_unsynced)
-		return 0;
-	err = q->data_unsynced ? q->data->ops->sync(q->data) : 0;
-	if (!err && q->unsynced)
-		err = q->file->ops->sync(q->file);
-	if (err) {
-		/* The host may have dropped the pages and call the next sync
-		 * a success: what is on disk is not known any more. */
-		q->error = err;
-		log_err("disk %s: the host could not make the data durable "
-			"(%s); no later write or flush will succeed",
-			q->block.name, strerror(-err));
-		return err;
-	}
-	q->unsynced = false;
-	q->data_unsynced = false;
-	return 0;
+	if (!q->error)
+		q->error = flusher_sync(&q->data_flusher);
+	if (!q->error)
+		q->error = flusher_sync(&q->flusher);
+	return q->error;
 }
 
 int qcow2_put_refcounts(struct qcow2 *q)

@@ -65,9 +65,7 @@ void qcow2_lock_up(struct qcow2 *q)
 	secret_free(q->crypt_buffer, QCOW2_BOUNCE);
 }
 
-/* The file that holds the bytes at host *offset, which becomes the offset
- * there. NULL for a data file that was not opened. */
-static struct host_file *file_at(const struct qcow2 *q, uint64_t *offset)
+struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset)
 {
 	if (*offset < QCOW2_DATA_BASE)
 		return q->file;
@@ -83,7 +81,7 @@ static uint64_t piece(uint64_t length)
 int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		     uint64_t skip, uint64_t length, uint64_t offset)
 {
-	struct host_file *file = file_at(q, &offset);
+	struct host_file *file = qcow2_file_at(q, &offset);
 
 	if (!file)
 		return -EIO;
@@ -108,7 +106,7 @@ int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		      uint64_t skip, uint64_t length, uint64_t offset)
 {
-	struct host_file *file = file_at(q, &offset);
+	struct host_file *file = qcow2_file_at(q, &offset);
 
 	if (!file)
 		return -EIO;

@@ -16,14 +16,17 @@ const char *qcow2_data_name(struct block *block)
 
 void qcow2_set_data(struct block *block, struct host_file *data)
 {
-	qcow2_of(block)->data = data;
+	struct qcow2 *q = qcow2_of(block);
+
+	q->data = data;
+	flusher_init(&q->data_flusher, data, q->block.name);
 }
 
 int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	if (!q->data)
 		return -EIO;
-	q->data_unsynced = true;
+	flusher_wrote(&q->data_flusher);
 	/* A hole reads as zeros, if the host has holes. */
 	return q->data->ops->punch(q->data, offset, length)
 		       ? host_write_zeros(q->data, offset, length)
@@ -34,7 +37,7 @@ void qcow2_data_punch(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	if (!q->data)
 		return;
-	q->data_unsynced = true;
+	flusher_wrote(&q->data_flusher);
 	q->data->ops->punch(q->data, offset, length);
 }
 
@@ -48,7 +51,7 @@ int qcow2_data_resize(struct qcow2 *q, uint64_t old, uint64_t size)
 	if (!q->data)
 		return -EIO;
 	err = q->data->ops->size(q->data, &is);
-	q->data_unsynced = true;
+	flusher_wrote(&q->data_flusher);
 	/* What lies behind the end of the disk would come up again. */
 	if (!err && is > old && size > old)
 		err = q->data->ops->truncate(q->data, old);

@@ -466,28 +466,41 @@ static void punch(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	if (!length)
 		return;
-	q->unsynced = true;
+	flusher_wrote(&q->flusher);
 	q->file->ops->punch(q->file, offset, length);
+}
+
+static void apply_freed(struct qcow2 *q, const struct qcow2_freed *freed)
+{
+	uint64_t at = freed->offset, hole = 0;
+
+	for (uint64_t n = 0; n < freed->clusters; n++) {
+		bool last = unref(q, at >> q->header.cluster_bits);
+
+		if (last && freed->punch) {
+			hole += q->cluster_size;
+		} else {
+			punch(q, at - hole, hole);
+			hole = 0;
+		}
+		at += q->cluster_size;
+	}
+	punch(q, at - hole, hole);
 }
 
 void qcow2_apply_freed(struct qcow2 *q)
 {
+	size_t kept = 0;
+
 	for (size_t i = 0; i < q->freed_count; i++) {
-		const struct qcow2_freed *freed = &q->freed[i];
-		uint64_t at = freed->offset, hole = 0;
+		struct qcow2_freed freed = q->freed[i];
 
-		for (uint64_t n = 0; n < freed->clusters; n++) {
-			bool last = unref(q, at >> q->header.cluster_bits);
-
-			if (last && freed->punch) {
-				hole += q->cluster_size;
-			} else {
-				punch(q, at - hole, hole);
-				hole = 0;
-			}
-			at += q->cluster_size;
-		}
-		punch(q, at - hole, hole);
+		/* The next commit will find it free of that (Q2). */
+		if (qcow2_in_flight(q, freed.offset,
+				    freed.clusters * q->cluster_size))
+			q->freed[kept++] = freed;
+		else
+			apply_freed(q, &freed);
 	}
-	q->freed_count = 0;
+	q->freed_count = kept;
 }

@@ -368,7 +368,8 @@ static void punch_freed(struct qcow2_switch *s)
 				q->file->ops->punch(q->file,
 						    (first + i - run) << bits,
 						    run << bits);
-			q->unsynced |= run > 0;
+			if (run)
+				flusher_wrote(&q->flusher);
 			run = 0;
 		}
 	}

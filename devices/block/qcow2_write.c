@@ -18,14 +18,6 @@
 /* Vectors of a request that go out in one call with what surrounds it. */
 #define RUN_VECTORS 62
 
-/* One run of new clusters: guest [start, end), aligned, at host offset. */
-struct run {
-	uint64_t start, end;
-	uint64_t host;
-	bool fresh;     /* the host clusters were never written: zeros */
-	bool allocated; /* by us, to be released on an error */
-};
-
 /* True when guest bytes of this kind at @offset read as zeros. */
 static bool is_zero(const struct qcow2 *q, enum qcow2_kind kind,
 		    uint64_t offset)
@@ -36,7 +28,7 @@ static bool is_zero(const struct qcow2 *q, enum qcow2_kind kind,
 }
 
 /* True when old contents from @from on need not be written to the run. */
-static bool there_already(const struct qcow2 *q, const struct run *run,
+static bool there_already(const struct qcow2 *q, const struct qcow2_run *run,
 			  enum qcow2_kind kind, uint64_t from)
 {
 	/* The zeros of a new cluster are no zeros once they are decrypted. */
@@ -44,9 +36,7 @@ static bool there_already(const struct qcow2 *q, const struct run *run,
 	       (is_zero(q, kind, from) || from >= q->block.size);
 }
 
-/* What the guest's disk holds now; past its end, in the last cluster, zeros. */
-static int old_contents(struct qcow2 *q, uint64_t from, size_t len,
-			uint8_t *buf)
+int qcow2_old_contents(struct qcow2 *q, uint64_t from, size_t len, uint8_t *buf)
 {
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 	size_t there = len;
@@ -60,14 +50,14 @@ static int old_contents(struct qcow2 *q, uint64_t from, size_t len,
 }
 
 /* Fills guest [from, to) of the run with the old contents. */
-static int fill(struct qcow2 *q, const struct run *run, uint64_t from,
+static int fill(struct qcow2 *q, const struct qcow2_run *run, uint64_t from,
 		uint64_t to)
 {
 	while (from < to) {
 		size_t len = to - from < QCOW2_BOUNCE ? to - from
 						      : QCOW2_BOUNCE;
 		uint8_t *buf = qcow2_bounce(q);
-		int err = buf ? old_contents(q, from, len, buf) : -ENOMEM;
+		int err = buf ? qcow2_old_contents(q, from, len, buf) : -ENOMEM;
 
 		if (!err)
 			err = qcow2_data_writev(
@@ -86,16 +76,16 @@ static int fill(struct qcow2 *q, const struct run *run, uint64_t from,
  * Writes guest [start, stop) in one system call: old contents up to @offset
  * and from @end on, and between them @data vectors, in part[1] and after.
  */
-static int write_at_once(struct qcow2 *q, const struct run *run,
+static int write_at_once(struct qcow2 *q, const struct qcow2_run *run,
 			 struct iovec *part, int data, uint64_t start,
 			 uint64_t offset, uint64_t end, uint64_t stop)
 {
 	uint64_t head = offset - start, tail = stop - end;
 	uint8_t *buf = qcow2_bounce(q);
-	int err = buf ? old_contents(q, start, head, buf) : -ENOMEM;
+	int err = buf ? qcow2_old_contents(q, start, head, buf) : -ENOMEM;
 
 	if (!err)
-		err = old_contents(q, end, tail, buf + head);
+		err = qcow2_old_contents(q, end, tail, buf + head);
 	if (err)
 		return err;
 	part[0] = (struct iovec){ .iov_base = buf, .iov_len = head };
@@ -105,10 +95,9 @@ static int write_at_once(struct qcow2 *q, const struct run *run,
 				 run->host + (start - run->start));
 }
 
-/* Writes guest [offset, end) to the run, and the old contents around it. */
-static int write_run(struct qcow2 *q, const struct run *run,
-		     enum qcow2_kind kind, const struct iovec *iov, int iovcnt,
-		     uint64_t skip, uint64_t offset, uint64_t end)
+int qcow2_run_write(struct qcow2 *q, const struct qcow2_run *run,
+		    enum qcow2_kind kind, const struct iovec *iov, int iovcnt,
+		    uint64_t skip, uint64_t offset, uint64_t end)
 {
 	uint64_t start = run->start, stop = run->end, taken;
 	struct iovec part[RUN_VECTORS + 2];
@@ -136,7 +125,7 @@ static int write_run(struct qcow2 *q, const struct run *run,
 
 /* The one entry of a run of subclusters: what was copied with them, and what
  * they were, are in @old. */
-static void link_subs(struct qcow2 *q, const struct run *run, uint8_t *at,
+static void link_subs(struct qcow2 *q, const struct qcow2_run *run, uint8_t *at,
 		      const struct qcow2_entry *old)
 {
 	uint32_t data = old->data | qcow2_sub_mask(q, run->start, run->end);
@@ -150,7 +139,7 @@ static void link_subs(struct qcow2 *q, const struct run *run, uint8_t *at,
 
 /* Makes the L2 entries of the run name its host clusters; frees what they
  * named before. In memory: qcow2_commit() writes them. */
-static int link_run(struct qcow2 *q, const struct run *run)
+static int link_run(struct qcow2 *q, const struct qcow2_run *run)
 {
 	uint64_t raw = run->host | QCOW2_COPIED;
 	struct qcow2_slice *slice;
@@ -181,7 +170,7 @@ static int link_run(struct qcow2 *q, const struct run *run)
 }
 
 static int place_run(struct qcow2 *q, const struct qcow2_entry *entry,
-		     uint64_t offset, struct run *run)
+		     uint64_t offset, struct qcow2_run *run)
 {
 	uint64_t size = q->cluster_size;
 	uint64_t in_cluster = run->start & (size - 1);
@@ -213,7 +202,7 @@ static int place_run(struct qcow2 *q, const struct qcow2_entry *entry,
 }
 
 /* The data of the run's cluster that lie outside the run go with it. */
-static int copy_rest(struct qcow2 *q, const struct run *run,
+static int copy_rest(struct qcow2 *q, const struct qcow2_run *run,
 		     const struct qcow2_entry *old)
 {
 	uint64_t cluster = align_down(run->start, q->cluster_size);
@@ -232,7 +221,7 @@ static int copy_rest(struct qcow2 *q, const struct run *run,
 }
 
 /* Takes back what place_run() did. */
-static void unplace_run(struct qcow2 *q, const struct run *run)
+static void unplace_run(struct qcow2 *q, const struct qcow2_run *run)
 {
 	uint64_t mask = q->cluster_size - 1;
 
@@ -242,38 +231,62 @@ static void unplace_run(struct qcow2 *q, const struct run *run)
 				      q->header.cluster_bits);
 }
 
+int qcow2_run_begin(struct qcow2 *q, const struct qcow2_extent *e,
+		    uint64_t offset, struct qcow2_run *run)
+{
+	int err = qcow2_l2_private(q, offset);
+
+	run->start = align_down(offset, q->sub_size);
+	run->end = align_up(offset + e->length, q->sub_size);
+	/* Extended entries are changed one by one. */
+	if (q->extended && run->end > align_up(offset + 1, q->cluster_size))
+		run->end = align_up(offset + 1, q->cluster_size);
+	if (!err)
+		err = place_run(q, &e->entry, offset, run);
+	if (!err)
+		qcow2_will_write(q, run->host, run->end - run->start);
+	return err;
+}
+
+int qcow2_run_around(struct qcow2 *q, const struct qcow2_run *run,
+		     const struct qcow2_entry *old, uint64_t offset,
+		     uint64_t end, uint64_t *start, uint64_t *stop)
+{
+	*start = there_already(q, run, old->kind, run->start) ? offset
+							      : run->start;
+	*stop = there_already(q, run, old->kind, end) ? end : run->end;
+	return q->extended && run->allocated ? copy_rest(q, run, old) : 0;
+}
+
+int qcow2_run_end(struct qcow2 *q, const struct qcow2_run *run, int err)
+{
+	if (!err)
+		err = link_run(q, run);
+	if (err)
+		unplace_run(q, run);
+	return err;
+}
+
 /* Writes the first bytes of the piece to (sub)clusters that must be new;
  * *length is what it was able to. */
 static int write_new(struct qcow2 *q, const struct qcow2_extent *e,
 		     const struct iovec *iov, int iovcnt, uint64_t skip,
 		     uint64_t offset, uint64_t *length)
 {
-	struct run run = {
-		.start = align_down(offset, q->sub_size),
-		.end = align_up(offset + e->length, q->sub_size),
-	};
 	uint64_t end = offset + e->length;
-	int err = qcow2_l2_private(q, offset);
+	struct qcow2_run run;
+	int err = qcow2_run_begin(q, e, offset, &run);
 
-	/* Extended entries are changed one by one. */
-	if (q->extended && run.end > align_up(offset + 1, q->cluster_size))
-		run.end = align_up(offset + 1, q->cluster_size);
-	if (!err)
-		err = place_run(q, &e->entry, offset, &run);
 	if (err)
 		return err;
 	if (end > run.end)
 		end = run.end;
-	qcow2_will_write(q, run.host, run.end - run.start);
-	err = write_run(q, &run, e->entry.kind, iov, iovcnt, skip, offset, end);
+	err = qcow2_run_write(q, &run, e->entry.kind, iov, iovcnt, skip, offset,
+			      end);
 	if (!err && q->extended && run.allocated)
 		err = copy_rest(q, &run, &e->entry);
-	if (!err)
-		err = link_run(q, &run);
-	if (err)
-		unplace_run(q, &run);
 	*length = end - offset;
-	return err;
+	return qcow2_run_end(q, &run, err);
 }
 
 int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
@@ -304,7 +317,7 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 }
 
 /* Makes the bytes of new clusters zeros, with the space that was asked for. */
-static int prepare_run(struct qcow2 *q, const struct run *run,
+static int prepare_run(struct qcow2 *q, const struct qcow2_run *run,
 		       enum block_space space)
 {
 	uint64_t bytes = run->end - run->start;
@@ -322,7 +335,7 @@ static int allocate_new(struct qcow2 *q, const struct qcow2_extent *e,
 			uint64_t offset, enum block_space space,
 			uint64_t *length)
 {
-	struct run run = {
+	struct qcow2_run run = {
 		.start = align_down(offset, q->sub_size),
 		.end = align_up(offset + e->length, q->sub_size),
 	};

@@ -11,6 +11,7 @@
 #include "devices/block/fault.h"
 
 #define CRASHES 12
+#define CHANGES 6
 
 /* One thing that happened to a sector. */
 struct event {
@@ -73,8 +74,10 @@ static void copy_memory(struct memory_bytes *to,
 	memcpy(to->bytes, from->bytes, from->size);
 }
 
+/* With a recording, requests are in flight together, in an order that *seed
+ * decides. */
 static struct block *open_memory(struct memory_bytes *memory, bool read_only,
-				 struct recording *recording)
+				 struct recording *recording, uint64_t *seed)
 {
 	struct block_options options = { .path = "top.qcow2",
 					 .read_only = read_only };
@@ -82,8 +85,12 @@ static struct block *open_memory(struct memory_bytes *memory, bool read_only,
 	struct block *block;
 
 	assert_non_null(file);
-	if (recording)
+	if (recording) {
 		file = record_file_create(file, recording);
+		assert_non_null(file);
+		file = delay_file_create(file, seed);
+		assert_non_null(file);
+	}
 	assert_int_equal(block_open_file(&options, file, &block), 0);
 	return block;
 }
@@ -136,32 +143,80 @@ static void happened(struct stream *s, uint64_t sector, uint64_t value)
 	s->last[sector] = event;
 }
 
+/* A change that is in flight. */
+struct change {
+	struct answer answer;
+	struct iovec iov;
+	uint64_t first, n; /* sectors */
+	uint64_t *words;
+};
+
+static void change_start(struct stream *s, struct change *change,
+			 enum block_op op)
+{
+	uint64_t length = change->n * 512;
+
+	change->words = malloc(length);
+	assert_non_null(change->words);
+	for (uint64_t i = 0; i < change->n * 64; i++)
+		change->words[i] = (s->ops + 1ull) << 32 |
+				   (change->first + i / 64);
+	change->iov.iov_base = change->words;
+	change->iov.iov_len = length;
+	change->answer = (struct answer){ .request = {
+						  .op = op,
+						  .offset = change->first * 512,
+						  .length = length,
+						  .iov = &change->iov,
+						  .iovcnt = 1,
+						  .done = answer_done,
+					  } };
+	block_submit(s->block, &change->answer.request);
+}
+
+static void change_end(struct stream *s, struct change *change)
+{
+	while (!change->answer.times)
+		block_wait(s->block);
+	assert_int_equal(change->answer.times, 1);
+	assert_int_equal(change->answer.err, 0);
+	/* What a discard leaves is open: ask. */
+	assert_int_equal(disk_read(s->block, change->words, change->first * 512,
+				   change->n * 512),
+			 0);
+	for (uint64_t i = 0; i < change->n; i++)
+		happened(s, change->first + i, change->words[i * 64]);
+	free(change->words);
+}
+
+/* Up to CHANGES neighbouring ranges change at one time: they share clusters. */
 static void change_some(struct stream *s, enum block_op op)
 {
 	uint64_t first = rnd_below(&s->seed, s->sectors);
-	uint64_t n = 1 + rnd_below(&s->seed, 100);
-	uint64_t *words;
+	struct change changes[CHANGES];
+	unsigned count = 0;
 
-	if (n > s->sectors - first)
-		n = s->sectors - first;
-	words = malloc(n * 512);
-	assert_non_null(words);
-	for (uint64_t i = 0; i < n * 64; i++)
-		words[i] = (s->ops + 1ull) << 32 | (first + i / 64);
-	assert_int_equal(
-		request(s->block, op, words, first * 512, n * 512, false), 0);
-	/* What a discard leaves is open: ask. */
-	assert_int_equal(disk_read(s->block, words, first * 512, n * 512), 0);
-	for (uint64_t i = 0; i < n; i++)
-		happened(s, first + i, words[i * 64]);
-	free(words);
+	while (count < CHANGES && first < s->sectors) {
+		uint64_t n = 1 + rnd_below(&s->seed, count ? 20 : 100);
+
+		if (n > s->sectors - first)
+			n = s->sectors - first;
+		changes[count].first = first;
+		changes[count].n = n;
+		change_start(s, &changes[count++], op);
+		op = rnd_below(&s->seed, 5) ? BLOCK_WRITE : BLOCK_ZERO;
+		first += n + rnd_below(&s->seed, 3);
+	}
+	block_kick(s->block);
+	for (unsigned i = 0; i < count; i++)
+		change_end(s, &changes[i]);
 }
 
 static void run_ops(struct stream *s)
 {
 	unsigned ops = 20 + rnd_below(&s->seed, 120);
 
-	s->block = open_memory(&s->disk, false, &s->recording);
+	s->block = open_memory(&s->disk, false, &s->recording, &s->seed);
 	for (s->ops = 0; s->ops < ops; s->ops++) {
 		s->op_starts[s->ops] = s->recording.count;
 		switch (rnd_below(&s->seed, 10)) {
@@ -236,7 +291,7 @@ static void check_sector(struct stream *s, uint64_t sector, uint64_t value,
 static void check_contents(struct stream *s, struct memory_bytes *memory,
 			   size_t crash)
 {
-	struct block *block = open_memory(memory, true, NULL);
+	struct block *block = open_memory(memory, true, NULL, NULL);
 	uint64_t *words = malloc(s->sectors * 512);
 	unsigned flushed = 0, begun = 0;
 
@@ -261,8 +316,8 @@ static void check_contents(struct stream *s, struct memory_bytes *memory,
 static void repair(struct stream *s, struct memory_bytes *memory)
 {
 	if (rnd(&s->seed) & 1) {
-		assert_int_equal(block_close(open_memory(memory, false, NULL)),
-				 0);
+		assert_int_equal(
+			block_close(open_memory(memory, false, NULL, NULL)), 0);
 	} else {
 		write_file("crash.qcow2", memory);
 		must("qemu-img check -r all -f qcow2 crash.qcow2");

@@ -15,6 +15,7 @@
 struct rig {
 	struct memory_bytes memory;
 	struct fault_plan plan;
+	uint64_t seed; /* of the delayer: what fails is in flight */
 	struct block *block;
 	/* What every sector may hold, a bit for each fill byte: one after a
 	 * request that succeeded, one more after each that failed. */
@@ -71,6 +72,9 @@ static int rig_open(struct rig *rig)
 
 	assert_non_null(file);
 	file = fault_file_create(file, &rig->plan);
+	assert_non_null(file);
+	rig->seed = 1;
+	file = delay_file_create(file, &rig->seed);
 	assert_non_null(file);
 	err = block_open_file(&options, file, &rig->block);
 	if (err)
