@@ -1,8 +1,9 @@
 /*
  * How fast a network card is, driven from ring 3 by polling, so that the guest
  * itself costs as little as can be. Options: ms=N how long each case takes
- * (1000), repeat=N how often each is done (1), peer=48-bit number, the host's
- * MAC, which has the address 192.0.2.1 and knows that 192.0.2.2 is here.
+ * (1000), repeat=N how often each is done (1), case=NAME only that one,
+ * peer=48-bit number, the host's MAC, which has the address 192.0.2.1 and
+ * knows that 192.0.2.2 is here.
  *
  * A line for each case: its name, frames sent a second, nanoseconds that each
  * took if they went one after another, and doorbells rung for a thousand. In
@@ -245,6 +246,8 @@ int guest_main(void)
 	calibrate();
 	for (uint64_t i = 0; i < repeat; i++)
 		for (int k = 0; k < (int)ARRAY_SIZE(cases); k++) {
+			if (option("case") && !option_is("case", cases[k].name))
+				continue;
 			make_packet(cases[k].size, cases[k].echo);
 			measure(k, ms * (tsc_hz / 1000));
 		}

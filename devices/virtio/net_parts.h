@@ -41,7 +41,8 @@ struct rx_window {
 	unsigned head, count;
 	uint64_t bytes; /* of all of them */
 	uint64_t wanted;
-	bool dry; /* the ring had no more to give */
+	bool dry;         /* the ring had no more to give */
+	bool long_frames; /* the last one was */
 	uint8_t spill[NET_HEADER + FRAME_MAX];
 };
 

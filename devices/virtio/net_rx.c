@@ -12,6 +12,12 @@
  * is waited for. */
 #define RX_FAILURES_MAX 64
 
+/* So many frames, and the driver is shown them. */
+#define RX_PUBLISH 16
+
+/* A frame of this many bytes, with its header, is not long. */
+#define RX_SHORT 4096
+
 _Static_assert(RX_PIECES >= RING_CHAIN_IOV(NET_QUEUE_SIZE),
 	       "a chain must fit the receive window");
 
@@ -193,6 +199,32 @@ static enum rx_result rx_error(struct virtio_net *net, unsigned pair, int err)
 	}
 }
 
+/*
+ * One frame into the window. After a short one only the window's beginning is
+ * offered, for each piece of it costs the kernel a look; what is longer than
+ * that ends in the spill and is moved to where it belongs. Bytes, or -errno.
+ */
+static ssize_t window_receive(struct net_backend *backend, struct rx_window *rx)
+{
+	struct iovec *iov = rx->iov + rx->first, kept;
+	int all = rx->end - rx->first, pieces = 0;
+	uint64_t offered = 0;
+	ssize_t n;
+
+	while (pieces < all && (rx->long_frames || offered < RX_SHORT))
+		offered += iov[pieces++].iov_len;
+	kept = iov[pieces];
+	iov[pieces] = (struct iovec){ rx->spill, sizeof(rx->spill) };
+	n = backend->ops->receive(backend, iov, pieces + 1);
+	iov[pieces] = kept;
+	if (n <= 0)
+		return n;
+	rx->long_frames = n > RX_SHORT;
+	if ((uint64_t)n > offered && (uint64_t)n <= rx->bytes)
+		iov_copy_in(iov, all, offered, rx->spill, n - offered);
+	return n;
+}
+
 static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 {
 	struct net_backend *backend = net->pairs[pair].backend;
@@ -202,9 +234,7 @@ static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 	window_fill(net, pair);
 	if (!rx->count)
 		return RX_NO_BUFFER;
-	rx->iov[rx->end] = (struct iovec){ rx->spill, sizeof(rx->spill) };
-	n = backend->ops->receive(backend, rx->iov + rx->first,
-				  rx->end - rx->first + 1);
+	n = window_receive(backend, rx);
 	if (n == 0)
 		n = -EPIPE; /* not even a header: the other end has gone */
 	if (n < 0)
@@ -257,8 +287,12 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 	if (net->pairs[pair].dead)
 		return false;
 	ring_notify_off(net_ring(net, net_rx_queue(pair)));
-	for (int budget = NET_BUDGET; budget && more; budget--)
+	for (int budget = NET_BUDGET; budget && more; budget--) {
 		more = rx_goes_on(net, pair, rx_one(net, pair));
+		/* The driver has something to do, while we have. */
+		if (budget % RX_PUBLISH == 0)
+			virtio_publish(&net->virtio, net_rx_queue(pair));
+	}
 	virtio_publish(&net->virtio, net_rx_queue(pair));
 	return more;
 }

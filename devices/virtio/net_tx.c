@@ -122,14 +122,16 @@ static int tx_send(struct virtio_net *net, unsigned pair)
 }
 
 /*
- * True if the budget ran out first. While the backend is full the frame waits
- * in its tx_state and the worker for POLLOUT: nothing is dropped.
+ * True if the budget ran out first, or if something was sent: what the driver
+ * then adds, perhaps because of an answer, needs no notification; only a look
+ * that finds nothing asks for one. While the backend is full the frame waits in
+ * its tx_state and the worker for POLLOUT: nothing is dropped.
  */
 bool net_tx_serve(struct virtio_net *net, unsigned pair)
 {
 	struct ring *ring = net_ring(net, net_tx_queue(pair));
 	struct tx_state *tx = net->pairs[pair].tx;
-	bool more = true;
+	bool more = true, idle = true;
 
 	if (tx->waiting)
 		return false;
@@ -143,8 +145,11 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 		if (n < 0)
 			virtio_needs_reset(&net->virtio);
 		if (n <= 0) {
-			more = ring_notify_on(ring);
-		} else if (!tx_prepare(net, tx)) {
+			more = idle && ring_notify_on(ring);
+			break;
+		}
+		idle = false;
+		if (!tx_prepare(net, tx)) {
 			tx_done(net, pair, -EINVAL);
 		} else if (tx_send(net, pair) == -EAGAIN) {
 			tx->waiting = true;
@@ -153,7 +158,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 		}
 	}
 	virtio_publish(&net->virtio, net_tx_queue(pair));
-	return more;
+	return more || (!idle && !tx->waiting);
 }
 
 bool net_tx_resume(struct virtio_net *net, unsigned pair)
