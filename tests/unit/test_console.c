@@ -590,13 +590,14 @@ shell_run(struct job *job, const struct stdio *stdio, bool background,
 	signal(SIGTTOU, SIG_IGN);
 	pid = fork();
 	if (pid == 0) {
+		/* By the job itself: the test knows it once it says "up". */
+		job->pid = getpid();
 		setpgid(0, 0);
 		if (!background)
 			tcsetpgrp(0, getpid());
 		signal(SIGTTOU, SIG_DFL);
 		_exit(guest_run("stdio", guest));
 	}
-	job->pid = pid;
 	waitpid(pid, &job->status, WUNTRACED);
 	__atomic_store_n(&job->ended, true, __ATOMIC_RELEASE);
 	while (true)
