@@ -177,8 +177,11 @@ struct block_options {
 	enum block_io io;
 	enum block_cache cache;
 	/* A further folder in which backing and data files are allowed, besides
-	 * the image's own folder tree; or NULL. */
+	 * the image's own folder tree; or NULL. A data file is written to only
+	 * if it lies in this one, ... */
 	const char *backing_dir;
+	/* ... or the image was made just now, by the user's words. */
+	bool data_is_ours;
 	/* The file whose bytes are the passphrase of the image and of what lies
 	 * below it, where they are encrypted; or NULL. */
 	const char *key_file;

@@ -168,13 +168,17 @@ static bool lies_below(const char *file, const char *folder)
 	return !strncmp(file, folder, len) && file[len] == '/';
 }
 
-/* An image on a block device has no folder of its own: that of the device holds
- * every disk of the host. */
-static bool allowed(const struct chain *chain, const char *real)
+/*
+ * An image on a block device has no folder of its own: that of the device holds
+ * every disk of the host. And what is to be written to needs the user's own
+ * word: other images may lie beside this one, and whoever made it chose a name.
+ */
+static bool allowed(const struct chain *chain, const char *real, int mode)
 {
 	const struct block_options *options = chain->options;
 	bool on_device = chain->depth && !chain->seen[0].dev;
-	char *own = on_device ? NULL : folder_of(options->path);
+	bool unasked = mode == O_RDONLY || options->data_is_ours;
+	char *own = on_device || !unasked ? NULL : folder_of(options->path);
 	char *extra = options->backing_dir
 			      ? realpath(options->backing_dir, NULL)
 			      : NULL;
@@ -211,11 +215,14 @@ static int open_allowed(const struct chain *chain, const char *path,
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
 	len = readlink(self, real, sizeof(real) - 1);
 	real[len < 0 ? 0 : len] = '\0';
-	if (len < 0 || !allowed(chain, real)) {
-		log_err("disk %s: its %s %s lies outside the image's own "
-			"folder; if you trust the image, allow its folder with "
-			"the disk option backing-dir=DIR",
-			chain->options->path, what, path);
+	if (len < 0 || !allowed(chain, real, mode)) {
+		log_err("disk %s: its %s %s %s; if you trust the image, allow "
+			"that file's folder by backing-dir=DIR",
+			chain->options->path, what, path,
+			len < 0 || !allowed(chain, real, O_RDONLY)
+				? "lies outside the image's own folder"
+				: "would be written to, and the image names "
+				  "it, not you");
 		fd = -EACCES;
 	} else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
 		log_err("disk %s: its %s %s is neither a regular file nor a "
@@ -338,8 +345,8 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 	return err;
 }
 
-/* The external data file, by the rules for backing files; but it is written
- * to. */
+/* The external data file, by the rules for backing files, and a stricter one
+ * where it is written to. */
 static int open_data(struct chain *chain, const char *image, bool read_only,
 		     struct block *block)
 {

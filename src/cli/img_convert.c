@@ -99,6 +99,7 @@ static int make_target(struct conversion *c)
 	struct block_options options = { .path = c->to.path,
 					 .format = c->to.format,
 					 .backing_dir = c->from.backing_dir,
+					 .data_is_ours = true,
 					 .key_file = c->to.key_file };
 	struct host_file *file;
 	int err;

@@ -117,9 +117,11 @@ static inline enum block_io disk_io(void)
 
 static inline enum block_cache disk_cache(void)
 {
-	return getenv("KVIST_CACHE") ? BLOCK_CACHE_NONE
-				     : BLOCK_CACHE_WRITEBACK;
+	return getenv("KVIST_CACHE") ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK;
 }
+
+/* Where data files may be written, for the next try_open(). */
+static const char *disk_data_dir;
 
 static inline int try_open(const char *path, enum block_format format,
 			   bool read_only, struct block **block)
@@ -128,7 +130,8 @@ static inline int try_open(const char *path, enum block_format format,
 					 .format = format,
 					 .io = disk_io(),
 					 .cache = disk_cache(),
-					 .read_only = read_only };
+					 .read_only = read_only,
+					 .backing_dir = disk_data_dir };
 
 	return block_open(&options, block);
 }

@@ -76,8 +76,14 @@ static void a_data_file_is_found_by_the_rules_for_backing_files(void **state)
 	     "-o data_file=d.raw data.qcow2 1M && "
 	     "qemu-io -c 'write -P 7 0 64k' data.qcow2");
 	/* Its name counts from the image's folder. */
-	opens("in/data.qcow2", false);
 	opens("in/data.qcow2", true);
+	/* But it could be anybody's: only the user may say that it is not. */
+	refused("in/data.qcow2", BLOCK_QCOW2, -EACCES,
+		"its data file in/d.raw would be written to");
+	disk_data_dir = "out";
+	refused("in/data.qcow2", BLOCK_QCOW2, -EACCES, "would be written to");
+	disk_data_dir = "in";
+	opens("in/data.qcow2", false);
 	block = open_disk("in/data.qcow2");
 	assert_int_not_equal(sh("qemu-io -f raw -c 'write 0 512' in/d.raw"), 0);
 	assert_int_equal(block_close(block), 0);
@@ -90,6 +96,7 @@ static void a_data_file_is_found_by_the_rules_for_backing_files(void **state)
 	refused("in/data.qcow2", BLOCK_QCOW2, -ELOOP, "comes back");
 	must("rm in/d.raw && mkfifo in/d.raw");
 	refused("in/data.qcow2", BLOCK_QCOW2, -EINVAL, "neither a regular");
+	disk_data_dir = NULL;
 }
 
 static void an_entry_of_a_data_file_that_is_elsewhere_is_damage(void **state)

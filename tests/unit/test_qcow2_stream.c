@@ -83,6 +83,7 @@ static void make_image(struct stream *s)
 		 shape->extended ? ",extended_l2=on" : "",
 		 shape->external ? ",data_file=top.raw" : "",
 		 shape->raw ? ",data_file_raw=on" : "");
+	disk_data_dir = shape->external ? "." : NULL;
 	must("rm -f *.qcow2 *.raw");
 	make_raw(s, "base.raw", shape->below_size);
 	switch (shape->below) {
