@@ -34,16 +34,10 @@ static inline bool read_length(struct block *b, size_t *len)
 
 static inline bool copy_literals(struct block *b, size_t len)
 {
-	size_t in_left = b->in_end - b->in, out_left = b->out_end - b->out;
-
-	if (len <= 16 && in_left >= 16 && out_left >= 16) {
-		/* Most are short: always 16, without a call or a loop. */
-		memcpy(b->out, b->in, 16);
-	} else {
-		if (len > in_left || len > out_left)
-			return false;
-		memcpy(b->out, b->in, len);
-	}
+	if (len > (size_t)(b->in_end - b->in) ||
+	    len > (size_t)(b->out_end - b->out))
+		return false;
+	memcpy(b->out, b->in, len);
 	b->in += len;
 	b->out += len;
 	return true;
@@ -54,28 +48,62 @@ static inline bool copy_match(struct block *b, size_t distance, size_t len)
 	/* The smallest multiple of a distance that is not below 8. */
 	static const uint8_t spread[8] = { 0, 8, 8, 9, 8, 10, 12, 14 };
 	const uint8_t *from = b->out - distance;
-	uint8_t *to = b->out;
+	uint8_t *to = b->out, *end = to + len;
 
-	if (!distance || distance > (size_t)(to - b->out_start) ||
+	if (distance - 1 >= (size_t)(to - b->out_start) ||
 	    len > (size_t)(b->out_end - to))
 		return false;
-	b->out += len;
-	if (b->out_end - b->out < 8) {
-		while (to < b->out)
-			*to++ = *from++;
+	b->out = end;
+	if (distance == 1) {
+		memset(to, *from, len);
 		return true;
 	}
-	/* Eight at a time, up to seven past the end of the match; what repeats
-	 * faster than that is first spread over eight bytes. */
-	if (distance < 8) {
+	/* Eight at a time; what repeats faster is first spread over as many. */
+	if (distance < 8 && len >= 8) {
 		for (int i = 0; i < 8; i++)
 			to[i] = from[i];
 		to += 8;
 		from = to - spread[distance];
+		distance = 8;
 	}
-	for (; to < b->out; to += 8, from += 8)
+	for (; distance >= 8 && end - to >= 8; to += 8, from += 8)
 		memcpy(to, from, 8);
+	while (to < end)
+		*to++ = *from++;
 	return true;
+}
+
+/*
+ * Most sequences are short: as long as there is room for the longest of these,
+ * they are copied whole, with what lies behind them, without a loop. Stops at
+ * the first that is not short, before its token.
+ */
+static inline void short_sequences(struct block *b)
+{
+	const uint8_t *in = b->in;
+	uint8_t *out = b->out;
+
+	while (b->in_end - in >= 1 + 16 + 2 && b->out_end - out >= 16 + 24) {
+		size_t literals = *in >> 4, match = *in & 15, distance;
+		const uint8_t *from;
+
+		if (literals == LONG || match == LONG)
+			break;
+		memcpy(out, in + 1, 16);
+		distance = get_le16(in + 1 + literals);
+		if (distance < 8 ||
+		    distance > (size_t)(out - b->out_start) + literals)
+			break;
+		in += 1 + literals + 2;
+		out += literals;
+		from = out - distance;
+		memcpy(out, from, 8);
+		memcpy(out + 8, from + 8, 8);
+		memcpy(out + 16, from + 16, 8);
+		out += match + MATCH_MIN;
+	}
+	b->in = in;
+	b->out = out;
 }
 
 int64_t lz4_block_decode(const uint8_t *in, size_t in_len, uint8_t *out,
@@ -88,9 +116,13 @@ int64_t lz4_block_decode(const uint8_t *in, size_t in_len, uint8_t *out,
 			   .out_end = out + out_len };
 
 	while (b.in < b.in_end) {
-		uint8_t token = *b.in++;
-		size_t literals = token >> 4, match = token & 15, distance;
+		uint8_t token;
+		size_t literals, match, distance;
 
+		short_sequences(&b);
+		token = *b.in++;
+		literals = token >> 4;
+		match = token & 15;
 		if (literals == LONG && !read_length(&b, &literals))
 			return -EINVAL;
 		if (!copy_literals(&b, literals))
