@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/compress.h"
 #include "devices/block/fault.h"
 #include "devices/block/layers.h"
 #include "devices/block/qcow2_snapshot.h"
@@ -53,6 +54,18 @@ static void use_snapshots(struct block *block, const uint8_t *op)
 	}
 }
 
+/* A compressed cluster, whose bytes need not make sense. */
+static void write_compressed(struct block *block, const uint8_t *op,
+			     const uint8_t *buf)
+{
+	uint64_t cluster;
+	unsigned type;
+
+	if (!qcow2_compression(block, &type, &cluster))
+		qcow2_write_compressed(block, get_le16(op + 1) * cluster, buf,
+				       get_le16(op + 3) % cluster);
+}
+
 /* One operation of five bytes: which one, where, how much. */
 static void operate(struct block *block, const uint8_t *op, uint8_t *buf)
 {
@@ -81,6 +94,8 @@ static void attack(const uint8_t *ops, struct memory_bytes *image,
 {
 	struct host_file *file = memory_file_create(image);
 	struct host_file *raw = memory_file_create(below);
+	struct memory_bytes data = { .limit = FILE_MAX };
+	struct host_file *data_file;
 	struct block *block, *backing;
 
 	if (!file || !raw || qcow2_open(file, "fuzz", ops[0] & 1, &block)) {
@@ -94,15 +109,21 @@ static void attack(const uint8_t *ops, struct memory_bytes *image,
 		qcow2_set_backing(block, backing);
 	else
 		raw->ops->close(raw);
+	data_file = qcow2_data_name(block) ? memory_file_create(&data) : NULL;
+	if (data_file)
+		qcow2_set_data(block, data_file);
 	for (unsigned i = 0; i < OPS; i++) {
 		const uint8_t *op = ops + 1 + i * OP_BYTES;
 
 		if ((op[0] & 0x60) == 0x60)
 			use_snapshots(block, op);
+		else if ((op[0] & 0x60) == 0x40)
+			write_compressed(block, op, buf);
 		else
 			operate(block, op, buf);
 	}
 	block_close(block);
+	free(data.bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -8,6 +8,7 @@
  */
 #include "disk_test.h"
 
+#include "devices/block/compress.h"
 #include "devices/block/fault.h"
 
 #define CRASHES 12
@@ -212,6 +213,38 @@ static void change_some(struct stream *s, enum block_op op)
 		change_end(s, &changes[i]);
 }
 
+/* A whole cluster, compressed. */
+static void compress_some(struct stream *s)
+{
+	uint64_t size, sectors, first, n;
+	struct compressor *c;
+	uint64_t *words;
+	uint8_t *out;
+	unsigned type;
+	size_t packed;
+
+	assert_int_equal(qcow2_compression(s->block, &type, &size), 0);
+	sectors = size / 512;
+	first = rnd_below(&s->seed, s->sectors);
+	first -= first % sectors;
+	n = s->sectors - first < sectors ? s->sectors - first : sectors;
+	words = calloc(1, size);
+	out = malloc(size);
+	c = compressor_create(type);
+	assert_true(words && out && c);
+	for (uint64_t i = 0; i < n * 64; i++)
+		words[i] = (s->ops + 1ull) << 32 | (first + i / 64);
+	packed = compressor_run(c, (uint8_t *)words, size, out);
+	assert_true(packed > 0);
+	assert_int_equal(
+		qcow2_write_compressed(s->block, first * 512, out, packed), 0);
+	for (uint64_t i = 0; i < n; i++)
+		happened(s, first + i, words[i * 64]);
+	compressor_destroy(c);
+	free(words);
+	free(out);
+}
+
 static void run_ops(struct stream *s)
 {
 	unsigned ops = 20 + rnd_below(&s->seed, 120);
@@ -219,7 +252,10 @@ static void run_ops(struct stream *s)
 	s->block = open_memory(&s->disk, false, &s->recording, &s->seed);
 	for (s->ops = 0; s->ops < ops; s->ops++) {
 		s->op_starts[s->ops] = s->recording.count;
-		switch (rnd_below(&s->seed, 10)) {
+		switch (rnd_below(&s->seed, 12)) {
+		case 10:
+			compress_some(s);
+			break;
 		case 0:
 			change_some(s, BLOCK_ZERO);
 			break;

@@ -105,6 +105,9 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 112, 8, 0x1234567800000018 | 0xffffff00, -EINVAL,
 		  "extension" },
 		{ 112, 8, 0x0537be7700000010, -EINVAL, "LUKS extension" },
+		{ 112, 8, 0x4441544100000400, -EINVAL,
+		  "data file's name has 1024 bytes" },
+		{ 112, 8, 0x4441544100000008, -EINVAL, "control characters" },
 		{ 112, 8, 0x2385287500000017, -EINVAL, "bitmaps" },
 		{ 112, 8, 0x2385287500000018, -EINVAL, "0 bitmaps" },
 	};
