@@ -1,8 +1,9 @@
 /*
  * How fast a disk is, driven from ring 3 by polling, so that the guest itself
  * costs as little as can be. Options: ms=N how long each case takes (1000),
- * repeat=N how often each is done (1), write: writes as well, verify: the disk
- * was filled by tests/bench/disk, and each block tells where it is.
+ * repeat=N how often each is done (1), write: writes as well, fill: fills the
+ * disk, each block with where it is, and no more, verify: looks whether each
+ * block that is read says so.
  *
  * A line for each case: its name, operations a second, and nanoseconds that
  * one took if they were done one after another.
@@ -14,6 +15,9 @@
 
 #define DEPTH_MAX 32
 #define DATA_MAX  65536
+#define BLOCK     4096
+
+#define FILL 0 /* which case */
 
 /* How long the TSC is compared with the PM timer. */
 #define CALIBRATE_MS 50
@@ -29,6 +33,7 @@ static struct {
 	uint32_t type, size, depth;
 	bool random;
 } cases[] = {
+	{ "fill", VIRTIO_BLK_T_OUT, 65536, 8, false },
 	{ "randread-4k-1", VIRTIO_BLK_T_IN, 4096, 1, true },
 	{ "randread-4k-32", VIRTIO_BLK_T_IN, 4096, 32, true },
 	{ "read-64k-1", VIRTIO_BLK_T_IN, 65536, 1, false },
@@ -66,17 +71,22 @@ static void prepare(uint32_t slot, uint32_t type, uint32_t size)
 				       VRING_DESC_F_WRITE, 0 };
 }
 
-static void submit(uint32_t slot, uint32_t size, bool is_random)
+static void submit(int which, uint32_t slot)
 {
+	uint32_t size = cases[which].size;
 	uint64_t sectors = size / SECTOR, blocks = disk.sectors / sectors;
 
-	if (is_random) {
+	if (cases[which].random) {
 		next_sector = random() % blocks * sectors;
 	} else {
 		next_sector += sectors;
 		if (next_sector + sectors > disk.sectors)
 			next_sector = 0;
 	}
+	for (uint32_t i = 0; cases[which].type == VIRTIO_BLK_T_OUT && i < size;
+	     i += BLOCK)
+		*(uint64_t *)(data + slot * DATA_MAX + i) =
+			(next_sector * SECTOR + i) / BLOCK;
 	requests[slot].header.sector = next_sector;
 	requests[slot].status = BLK_UNSET;
 	vq_publish(&disk.vq, (uint16_t)(3 * slot));
@@ -88,7 +98,7 @@ static void finish(uint32_t slot, bool verify)
 	uint64_t first = *(uint64_t *)(data + slot * DATA_MAX);
 
 	if (request->status != 0 ||
-	    (verify && first != request->header.sector / 8))
+	    (verify && first != request->header.sector * SECTOR / BLOCK))
 		wrong++;
 }
 
@@ -130,18 +140,18 @@ static void report(void *arg)
 	      result->ticks / result->done * 1000 / (tsc_hz / 1000000));
 }
 
-/* Keeps @depth requests in flight until @ticks of the TSC have passed. */
-static void measure(int which, uint64_t ticks, bool verify)
+/* Keeps requests in flight until @ticks of the TSC have passed, and @least of
+ * them are done. */
+static void measure(int which, uint64_t ticks, uint64_t least, bool verify)
 {
-	uint32_t type = cases[which].type, size = cases[which].size;
-	bool is_random = cases[which].random;
+	uint32_t type = cases[which].type;
 	uint32_t in_flight = cases[which].depth;
 	uint64_t start = rdtsc(), now = start;
 	struct result result = { .name = cases[which].name };
 
 	for (uint32_t i = 0; i < in_flight; i++) {
-		prepare(i, type, size);
-		submit(i, size, is_random);
+		prepare(i, type, cases[which].size);
+		submit(which, i);
 	}
 	vq_kick(&disk.vq);
 	while (in_flight) {
@@ -155,9 +165,9 @@ static void measure(int which, uint64_t ticks, bool verify)
 			finish(head / 3, verify && type == VIRTIO_BLK_T_IN);
 			in_flight--;
 			result.done++;
-			if (now - start >= ticks)
+			if (now - start >= ticks && result.done >= least)
 				continue;
-			submit(head / 3, size, is_random);
+			submit(which, head / 3);
 			more++;
 		}
 		in_flight += more;
@@ -182,13 +192,18 @@ int guest_main(void)
 
 	CHECK(blk_find(&disk, 0), "the disk is there");
 	blk_start(&disk, 1ul << VIRTIO_BLK_F_FLUSH, 128);
+	next_sector = disk.sectors; /* sequences begin at 0 */
 	disk.vq.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 	user_enter();
 	calibrate();
+	if (option("fill")) {
+		measure(FILL, 0, disk.sectors * SECTOR / DATA_MAX, false);
+		repeat = 0;
+	}
 	for (uint64_t i = 0; i < repeat; i++)
-		for (int k = 0; k < (int)ARRAY_SIZE(cases); k++)
+		for (int k = FILL + 1; k < (int)ARRAY_SIZE(cases); k++)
 			if (cases[k].type == VIRTIO_BLK_T_IN || write)
-				measure(k, ms * (tsc_hz / 1000), verify);
+				measure(k, ms * (tsc_hz / 1000), 1, verify);
 	user_call(end, NULL);
 	return 0;
 }
