@@ -93,19 +93,12 @@ static bool blk_ready(struct virtio_device *virtio, unsigned backend,
 	return false;
 }
 
-/* Serves what has come meanwhile; false if nothing has. */
+/* Serves the queues that have something; false if none has. */
 static bool blk_look(struct virtio_blk *blk)
 {
 	struct virtio_device *virtio = &blk->virtio;
-	unsigned in_flight = blk->in_flight;
 	bool found = false;
 
-	if (in_flight) {
-		block_reap(blk->block);
-		found = blk->in_flight != in_flight;
-		if (found)
-			blk_settle(blk);
-	}
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
 
@@ -118,14 +111,17 @@ static bool blk_look(struct virtio_blk *blk)
 	return found;
 }
 
-/* Stays awake as long as something comes at least every SPIN_NS. The driver
- * need not notify meanwhile, which costs it more than all the rest. */
+/*
+ * Stays awake as long as something comes at least every SPIN_NS. The driver
+ * need not notify meanwhile, which costs it more than all the rest. But not
+ * while the host is at work for us: who does it may need this CPU.
+ */
 static void blk_spin(struct virtio_blk *blk)
 {
 	uint64_t start = blk_now(), last = start, now = start;
 
 	while (now - last < SPIN_NS && now - start < SPIN_MAX_NS &&
-	       !blk_dead(blk) &&
+	       !blk->in_flight && !blk_dead(blk) &&
 	       !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE)) {
 		bool found = blk_look(blk);
 
