@@ -6,7 +6,7 @@
 
 /* Pieces in the pipe besides one for each worker: one that is read, one that
  * is written, and some that wait. */
-#define SPARE       6
+#define SPARE       16
 #define WORKERS_MAX 64
 
 enum state {

@@ -81,9 +81,13 @@ static int open_source(struct conversion *c)
 /* -n */
 static int open_in_place(struct conversion *c)
 {
-	struct block_options options = { .path = c->to.path,
-					 .format = c->to.format,
-					 .backing_dir = c->from.backing_dir };
+	struct block_options options = {
+		.path = c->to.path,
+		.format = c->to.format,
+		.cache = c->to.unsafe ? BLOCK_CACHE_UNSAFE
+				      : BLOCK_CACHE_WRITEBACK,
+		.backing_dir = c->from.backing_dir
+	};
 	int err = block_open(&options, &c->copy.to);
 
 	if (err || c->copy.to->size >= c->copy.from->size)
@@ -124,7 +128,7 @@ static int convert(struct conversion *c)
 	if (c->copy.backed)
 		c->copy.backing_size = image_backing(c->copy.to)->size;
 	err = image_copy(&c->copy);
-	closed = block_close(c->copy.to); /* makes it durable */
+	closed = block_close(c->copy.to); /* writes it out */
 	return err ? err : closed;
 }
 
@@ -227,6 +231,8 @@ static int take(struct conversion *c, int option, char *value)
 	case 'm':
 		return parse_parallel(c, value);
 	case 't':
+		c->to.unsafe = !strcmp(value, "unsafe");
+		return img_cache_known(value) ? 0 : -EINVAL;
 	case 'T':
 		return img_cache_known(value) ? 0 : -EINVAL;
 	case 'c':
@@ -258,6 +264,7 @@ static void prepare(struct conversion *c)
 
 	*c = (struct conversion){ .from.read_only = true,
 				  .to.shape = qcow2_shape_default,
+				  .to.unsafe = true,
 				  .copy.sparse = IMAGE_COPY_SPARSE };
 	c->copy.workers = cores < 1 ? 1 : cores > PARALLEL ? PARALLEL : cores;
 }

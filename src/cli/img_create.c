@@ -157,13 +157,16 @@ static int open_target(const char *path, bool *ours)
 }
 
 /* Opens the file of the name, to be written anew. */
-static int make_file(const char *path, struct host_file **file, bool *ours)
+static int make_file(const char *path, bool unsafe, struct host_file **file,
+		     bool *ours)
 {
+	struct host_file_how how = { .unsafe = unsafe };
 	int fd = open_target(path, ours);
+	bool direct;
 
 	if (fd < 0)
 		return fd;
-	*file = host_file_create(fd);
+	*file = host_file_create_how(fd, &how, &direct);
 	if (*file)
 		return 0;
 	close(fd);
@@ -181,7 +184,8 @@ static int make_image(struct img_creation *c, struct host_file *file)
 		return create_raw(file, &c->shape);
 	if (c->shape.data_name) {
 		path = img_beside(c->path, c->shape.data_name);
-		err = path ? make_file(path, &c->shape.data, &ours) : -ENOMEM;
+		err = path ? make_file(path, c->unsafe, &c->shape.data, &ours)
+			   : -ENOMEM;
 		if (err) {
 			free(path);
 			return err;
@@ -227,7 +231,7 @@ int img_make(struct img_creation *c, struct host_file **result)
 	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
 	err = make_key(c);
 	if (!err)
-		err = make_file(c->path, &file, &ours);
+		err = make_file(c->path, c->unsafe, &file, &ours);
 	if (!err) {
 		err = make_image(c, file);
 		if (err)

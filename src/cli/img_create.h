@@ -16,6 +16,7 @@ struct img_creation {
 	bool quiet, help;
 	bool unchecked;     /* -u: the backing file need not be there */
 	bool sized;         /* a size was given */
+	bool unsafe;        /* nothing is made durable */
 	const char *compat; /* as given, or NULL */
 	const char *preallocation;
 	struct qcow2_shape shape;
