@@ -78,6 +78,7 @@ struct qcow2_slice {
 
 struct qcow2_cache {
 	struct qcow2_slice *slices; /* sets * QCOW2_WAYS */
+	struct qcow2_slice *last;   /* handed out, which often is the next */
 	unsigned sets;
 	uint64_t clock;
 	bool any_dirty;

@@ -64,10 +64,13 @@ static struct qcow2_slice *oldest(struct qcow2_slice *set)
 int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
 		    struct qcow2_slice **out)
 {
-	struct qcow2_slice *slice = find(q, cache, offset);
+	struct qcow2_slice *slice = cache->last;
 	int err;
 
+	if (!slice || slice->offset != offset)
+		slice = find(q, cache, offset);
 	if (slice) {
+		cache->last = slice;
 		slice->used = ++cache->clock;
 		*out = slice;
 		return 0;
@@ -90,6 +93,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
 		return err;
 	slice->offset = offset;
 	slice->used = ++cache->clock;
+	cache->last = slice;
 	*out = slice;
 	return 0;
 }
