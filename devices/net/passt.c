@@ -89,6 +89,7 @@ static ssize_t passt_receive(struct net_backend *net, const struct iovec *iov,
 {
 	static const uint8_t header[NET_HEADER];
 	struct passt *passt = from_net(net);
+	bool had_more = false;
 
 	while (1) {
 		size_t have = passt->end - passt->first;
@@ -107,9 +108,12 @@ static ssize_t passt_receive(struct net_backend *net, const struct iovec *iov,
 			       (ssize_t)iov_copy_in(iov, iovcnt, NET_HEADER,
 						    at + LENGTH, len);
 		}
-		n = read_more(passt);
+		/* Or an endless row of frames that are none would keep the
+		 * worker here: what is still to be read wakes it again. */
+		n = had_more ? -EAGAIN : read_more(passt);
 		if (n < 0)
 			return n;
+		had_more = true;
 	}
 }
 

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -229,6 +230,29 @@ static void frames_for_passt_are_behind_their_length(void **state)
 	net_close(net);
 }
 
+static void frames_that_are_none_do_not_keep_the_worker(void **state)
+{
+	static const uint8_t zeros[4096];
+	struct net_backend *net;
+	int peer = passt_play(&net), left = 0, calls = 0;
+	uint8_t fill;
+
+	(void)state;
+	while (send(peer, zeros, sizeof(zeros), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(frame_take(net, &fill), -EAGAIN);
+	assert_int_equal(ioctl(net->fd, FIONREAD, &left), 0);
+	assert_true(left > 0);
+	/* All of it is read by and by. */
+	for (; left > 0 && calls < 100; calls++) {
+		assert_int_equal(frame_take(net, &fill), -EAGAIN);
+		assert_int_equal(ioctl(net->fd, FIONREAD, &left), 0);
+	}
+	assert_int_equal(left, 0);
+	close(peer);
+	net_close(net);
+}
+
 static void a_slow_passt_makes_frames_wait_and_none_is_cut(void **state)
 {
 	static uint8_t text[70000];
@@ -382,6 +406,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(two_ends_of_a_name_are_a_cable),
 		cmocka_unit_test(an_end_of_a_cable_outlives_the_other),
 		cmocka_unit_test(frames_for_passt_are_behind_their_length),
+		cmocka_unit_test(frames_that_are_none_do_not_keep_the_worker),
 		cmocka_unit_test(
 			a_slow_passt_makes_frames_wait_and_none_is_cut),
 		cmocka_unit_test(a_capture_has_each_frame_that_passed),
