@@ -131,6 +131,7 @@ static void choose_shape(struct stream *s)
 static int open_image(struct stream *s, bool read_only, struct block **block)
 {
 	struct block_options options = { .path = "top.qcow2",
+					 .data_is_ours = true,
 					 .read_only = read_only };
 	struct host_file *file = memory_file_create(&s->memory);
 
