@@ -255,6 +255,9 @@ int qcow2_run_around(struct qcow2 *q, const struct qcow2_run *run,
 	*start = there_already(q, run, old->kind, run->start) ? offset
 							      : run->start;
 	*stop = there_already(q, run, old->kind, end) ? end : run->end;
+	/* A data file ends where the disk does. */
+	if (qcow2_is_external(q) && *stop > q->block.size)
+		*stop = q->block.size;
 	return q->extended && run->allocated ? copy_rest(q, run, old) : 0;
 }
 
