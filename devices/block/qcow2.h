@@ -133,7 +133,8 @@ struct qcow2 {
 	/* qcow2_flight.c */
 	struct qcow2_piece *flying, *free_pieces;
 	struct qcow2_op *waiting, **waiting_end, *free_ops;
-	unsigned ops; /* requests that are not done */
+	unsigned ops;    /* requests that are not done */
+	unsigned pieces; /* in flight */
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */

@@ -28,6 +28,10 @@
 #include "util/checked.h"
 #include "util/iov.h"
 
+/* With so many pieces in flight, further ones are done at once: one request may
+ * have half a million of them, in an image that was made for it. */
+#define PIECES_MAX 2048
+
 /* Requests of more vectors are done at once. */
 #define VECTORS_MAX (HOST_IOV_MAX - 2)
 
@@ -84,6 +88,7 @@ static struct qcow2_piece *piece_get(struct qcow2_op *op)
 	if (q->flying)
 		q->flying->link = &piece->next;
 	q->flying = piece;
+	q->pieces++;
 	op->pending++;
 	return piece;
 }
@@ -96,8 +101,14 @@ static void piece_put(struct qcow2_piece *piece)
 	if (piece->next)
 		piece->next->link = piece->link;
 	free(piece->around);
+	q->pieces--;
 	piece->next = q->free_pieces;
 	q->free_pieces = piece;
+}
+
+static bool crowded(const struct qcow2 *q)
+{
+	return q->pieces >= PIECES_MAX;
 }
 
 /* One of what the op waits for has come. */
@@ -341,14 +352,18 @@ static int read_next(struct qcow2_op *op)
 		return err;
 	switch (e.entry.kind) {
 	case QCOW2_KIND_DATA:
-		if (q->header.crypt_method)
+		if (q->header.crypt_method || crowded(q))
 			err = qcow2_read(q, request->iov, request->iovcnt,
 					 op->mapped, offset, e.length);
 		else
 			err = fly(op, e.length, e.entry.host);
 		break;
 	case QCOW2_KIND_UNALLOCATED:
-		err = fly_below(op, e.length);
+		if (crowded(q))
+			err = qcow2_read(q, request->iov, request->iovcnt,
+					 op->mapped, offset, e.length);
+		else
+			err = fly_below(op, e.length);
 		break;
 	case QCOW2_KIND_ZERO:
 	case QCOW2_KIND_ZERO_ALLOCATED:
@@ -416,7 +431,8 @@ static int fly_new(struct qcow2_op *op, struct qcow2_extent *e)
 	e->length = end - offset;
 	err = qcow2_run_around(q, &piece->run, &e->entry, offset, end, &start,
 			       &stop);
-	if (!err && offset - start + stop - end > QCOW2_SURROUND) {
+	if (!err &&
+	    (crowded(q) || offset - start + stop - end > QCOW2_SURROUND)) {
 		err = qcow2_run_write(q, &piece->run, e->entry.kind,
 				      op->request->iov, op->request->iovcnt,
 				      op->mapped, offset, end);
@@ -454,7 +470,11 @@ static bool write_next(struct qcow2_op *op, int *err)
 		return false;
 	if (e.entry.kind == QCOW2_KIND_DATA && e.entry.copied) {
 		qcow2_will_write(q, e.entry.host, e.length);
-		*err = fly(op, e.length, e.entry.host);
+		*err = crowded(q)
+			       ? qcow2_data_writev(q, request->iov,
+						   request->iovcnt, op->mapped,
+						   e.length, e.entry.host)
+			       : fly(op, e.length, e.entry.host);
 	} else if (conflicts(q, request->offset + op->mapped, e.length)) {
 		op_wait(op);
 		return true;

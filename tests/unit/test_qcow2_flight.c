@@ -10,6 +10,7 @@
 #include "disk_test.h"
 
 #include "devices/block/fault.h"
+#include "devices/block/qcow2.h"
 
 #define SECTORS 2400
 #define DEPTH   24
@@ -299,6 +300,55 @@ static void start_cluster(struct stream *s, struct flight *f, enum block_op op,
 	start(s, f, op);
 }
 
+/* Every second cluster first, so that no two neighbours lie side by side. */
+static void one_request_is_not_ten_thousand_in_flight(void **state)
+{
+	enum { CLUSTERS = 3000 };
+	struct stream *s = calloc(1, sizeof(*s));
+	struct flight *f = &s->flights[0];
+	uint8_t wanted[CLUSTERS * 512];
+
+	(void)state;
+	assert_non_null(s);
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o cluster_size=512 "
+	     "top.qcow2 %u",
+	     CLUSTERS * 512);
+	s->block = open_disk("top.qcow2");
+	for (unsigned i = 0; i < CLUSTERS; i++) {
+		unsigned at = i < CLUSTERS / 2 ? 2 * i : 2 * i - CLUSTERS + 1;
+
+		memset(wanted + at * 512, (int)(at % 251), 512);
+		assert_int_equal(
+			disk_write(s->block, wanted + at * 512, at * 512, 512),
+			0);
+	}
+	assert_int_equal(block_close(s->block), 0);
+	s->seed = 1;
+	open_delayed(s);
+	for (unsigned write = 0; write < 2; write++) {
+		f->first = 0;
+		f->n = CLUSTERS;
+		f->bytes = calloc(CLUSTERS, 512);
+		assert_non_null(f->bytes);
+		if (write)
+			memset(f->bytes, 7, CLUSTERS * 512);
+		f->answer.times = 0;
+		start(s, f, write ? BLOCK_WRITE : BLOCK_READ);
+		assert_in_range(qcow2_of(s->block)->pieces, 1000, 2048);
+		while (!f->answer.times)
+			block_wait(s->block);
+		assert_int_equal(f->answer.err, 0);
+		if (!write)
+			assert_memory_equal(f->bytes, wanted, sizeof(wanted));
+		free(f->bytes);
+	}
+	memset(wanted, 7, sizeof(wanted));
+	assert_disk(s->block, wanted);
+	assert_int_equal(block_close(s->block), 0);
+	free(s->memory.bytes);
+	free(s);
+}
+
 /* The guest discards what it is writing, and the clusters have a new owner
  * before that write has landed (Q2). */
 static void a_write_in_flight_never_lands_in_another_cluster(void **state)
@@ -362,6 +412,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_may_end_in_any_order),
+		cmocka_unit_test(one_request_is_not_ten_thousand_in_flight),
 		cmocka_unit_test(
 			a_write_in_flight_never_lands_in_another_cluster),
 		cmocka_unit_test(each_engine_leaves_what_was_written),
