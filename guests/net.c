@@ -1,10 +1,10 @@
 /*
  * virtio-net as a driver uses it. Options: nics=N how many there are, nic=N
  * which one (0), mac=48-bit number it must have; role=ping sends frames until
- * a peer has answered count=N of them (10), role=pong is that peer; role=arp
- * asks who has the address ip=A; ip=A without a role (0xc0000202) answers ARP
- * and echo requests until it has answered count=N; merge negotiates mergeable
- * buffers.
+ * a peer has answered count=N of them (10), role=pong is that peer; role=mesh
+ * goes on until count=N others have answered it, and it them; role=arp asks who
+ * has the address ip=A; ip=A without a role (0xc0000202) answers ARP and echo
+ * requests until it has answered count=N; merge negotiates mergeable buffers.
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"
@@ -15,6 +15,8 @@
 #define ETH_ARP    0x0806
 #define ETH_IP     0x0800
 #define PATIENCE_S 8
+
+#define STATIONS_MAX 64
 
 struct ethernet {
 	uint8_t to[6], from[6];
@@ -194,6 +196,55 @@ static void role_host(uint32_t address, uint32_t count)
 	print("%u echo requests answered\n", answered);
 }
 
+/* The place of @mac among those that were seen. */
+static uint32_t station(uint8_t (*seen)[6], uint32_t *count, const uint8_t *mac)
+{
+	uint32_t i = 0;
+
+	while (i < *count && memcmp(seen[i], mac, 6))
+		i++;
+	if (i == *count && i < STATIONS_MAX)
+		memcpy(seen[(*count)++], mac, 6);
+	return i;
+}
+
+/*
+ * One of a crowd: asks all, answers who asks, until @count others have
+ * answered, and all of those are as far, which they say with what they ask.
+ */
+static void role_mesh(uint32_t count)
+{
+	static uint8_t answered[STATIONS_MAX][6], done[STATIONS_MAX][6];
+	uint32_t nr_answered = 0, nr_done = 0;
+	struct ping *got = (void *)frame, ping;
+	uint64_t end = clock_now() + 3 * PATIENCE_S * (uint64_t)CLOCK_HZ;
+	uint64_t again = 0;
+
+	while (nr_done < count && clock_now() < end) {
+		if (clock_now() >= again) {
+			ping_init(&ping, 0, nr_answered >= count);
+			nic_send(&nic, NULL, &ping, sizeof(ping));
+			again = clock_now() + clock_ms(100);
+		}
+		if (!nic_receive(&nic, NULL, frame))
+			continue;
+		if (is_ping(got, 1)) {
+			station(answered, &nr_answered, got->eth.from);
+		} else if (is_ping(got, 0)) {
+			if (got->number)
+				station(done, &nr_done, got->eth.from);
+			ping_init(&ping, 1, 0);
+			memcpy(ping.eth.to, got->eth.from, 6);
+			nic_send(&nic, NULL, &ping, sizeof(ping));
+		}
+	}
+	CHECK_EQ(nr_answered, count, "others that answer");
+	/* Whoever waits for this one hears that it is done. */
+	ping_init(&ping, 0, 1);
+	nic_send(&nic, NULL, &ping, sizeof(ping));
+	print("%u others\n", nr_answered);
+}
+
 /* Asks who has the address @ip until someone answers. */
 static void role_arp(uint32_t address)
 {
@@ -253,6 +304,8 @@ int guest_main(void)
 		role_ping(count);
 	else if (option_is("role", "pong"))
 		role_pong(count);
+	else if (option_is("role", "mesh"))
+		role_mesh(count);
 	else if (option_is("role", "arp"))
 		role_arp((uint32_t)option_number("ip", 0));
 	else if (option("ip"))
