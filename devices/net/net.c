@@ -225,6 +225,15 @@ static int open_passt(const struct net_options *options,
 	return err;
 }
 
+/* The card does it, and only with what it sees. */
+static void set_rate(const struct net_options *options, struct net_backend *net)
+{
+	net->rate = options->rate;
+	net->burst = options->burst;
+	for (; net && options->rate; net = net->next)
+		net->is_tap = false;
+}
+
 /* The cable is there: the user's commands for its coming and going. */
 static int run_hooks(const struct net_options *options, struct net_backend *net)
 {
@@ -303,6 +312,8 @@ int net_open(const struct net_options *options, struct net_backend **net)
 	err = mtu_choose(options, *net);
 	if (!err)
 		err = run_hooks(options, *net);
+	if (!err)
+		set_rate(options, *net);
 	if (!err && options->pcap)
 		err = capture_open(options->pcap, net);
 	if (err)

@@ -43,7 +43,8 @@ struct net_backend {
 	char name[16];
 	unsigned offloads; /* TUN_F_* bits the backend can do */
 	uint32_t mtu;
-	bool is_tap; /* fd is a tap's, as vhost-net wants one */
+	bool is_tap;          /* fd is a tap's, as vhost-net wants one */
+	uint64_t rate, burst; /* of the first queue, for all; struct options */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */
 	struct net_backend *next;
@@ -65,7 +66,10 @@ struct net_options {
 	bool create;  /* a bridge that does not exist is made, and stays;
 			* a tap, and goes with the process */
 	const char *up, *down; /* commands (hook.h), or NULL */
-	const char *pcap;      /* a file for what passes (capture.h), or NULL */
+	/* Bytes a second in each direction, and how many at once; 0: no limit,
+	 * or a tenth of a second's worth. */
+	uint64_t rate, burst;
+	const char *pcap; /* a file for what passes (capture.h), or NULL */
 	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
 	unsigned queues;      /* that are asked for; 0: as many as are useful */

@@ -97,8 +97,9 @@ static ssize_t passt_receive(struct net_backend *net, const struct iovec *iov,
 		uint32_t len = have < LENGTH ? 0 : get_be32(at);
 		ssize_t n;
 
+		/* It is not passt, or its frames cannot be told apart. */
 		if (len > FRAME_MAX)
-			return -EPROTO;
+			return -ECONNRESET;
 		if (have >= LENGTH && have >= LENGTH + len) {
 			passt->first += LENGTH + len;
 			if (len < ETH_HLEN)

@@ -1,5 +1,5 @@
 /*
- * How fast a disk may be: token buckets for requests and for bytes. Pure: the
+ * How fast a disk or a network card may be: token buckets for requests and for bytes. Pure: the
  * caller says what time it is.
  *
  * A bucket holds as many tokens as its burst, is full at first, and gets `rate`
@@ -7,7 +7,7 @@
  * as it costs, and may so leave a debt that those after it wait for: so one of
  * any size can be done, and the mean is exact.
  *
- * Owned by a disk; its worker only.
+ * Owned by the device; its worker only.
  */
 #ifndef KVIST_VIRTIO_LIMIT_H
 #define KVIST_VIRTIO_LIMIT_H

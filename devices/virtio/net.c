@@ -184,7 +184,7 @@ static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
-	if (net_vhost_ready(net, pair))
+	if (net_limit_over(net, pair) || net_vhost_ready(net, pair))
 		return false;
 	/* An error of the backend shows when it is read. */
 	if (events & ~POLLOUT)
@@ -268,6 +268,7 @@ static void net_destroy(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
+	net_limit_fini(net);
 	net_vhost_fini(net);
 	pthread_mutex_destroy(&net->call_lock);
 	for (unsigned i = 0; i < net->nr_pairs; i++)
@@ -401,6 +402,14 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 	dev->nr_backends = net->nr_pairs;
 	for (unsigned i = 0; i < net->nr_pairs; i++)
 		dev->backends[i].fd = net->pairs[i].backend->fd;
+	err = net_limit_init(net, net->pairs[0].backend->rate,
+			     net->pairs[0].backend->burst);
+	if (err) {
+		pthread_mutex_destroy(&net->call_lock);
+		virtio_fini(dev);
+		free(net);
+		return err;
+	}
 	memcpy(net->mac, mac, NET_MAC);
 	config_init(net);
 	virtio_net_check_link(dev);

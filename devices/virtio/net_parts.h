@@ -7,6 +7,7 @@
 #ifndef KVIST_VIRTIO_NET_PARTS_H
 #define KVIST_VIRTIO_NET_PARTS_H
 
+#include "devices/virtio/limit.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/net_control.h"
 #include "devices/virtio/net_features.h"
@@ -75,6 +76,8 @@ struct net_pair {
 	bool in_kernel[2];
 };
 
+enum net_direction { NET_RECEIVED, NET_SENT, NET_DIRECTIONS };
+
 struct virtio_net {
 	struct virtio_device virtio;
 	uint8_t mac[NET_MAC]; /* after a reset */
@@ -86,6 +89,8 @@ struct virtio_net {
 	bool vhost;                /* the kernel carries the frames */
 	pthread_mutex_t call_lock; /* a leaf */
 	bool announces;            /* atomic: GUEST_ANNOUNCE is negotiated */
+	struct limit limits[NET_DIRECTIONS]; /* of all pairs together */
+	bool limited;
 	struct guest_error rx_dropped, rx_failed, tx_dropped, bad_buffer,
 		bad_command, bad_ring;
 };
@@ -122,6 +127,20 @@ bool net_tx_resume(struct virtio_net *net, unsigned pair);
  * left to do. */
 void net_rx_drain(struct virtio_net *net, unsigned pair);
 void net_tx_drain(struct virtio_net *net, unsigned pair);
+
+/*
+ * net_limit.c: no more than so many bytes a second, in each direction, over all
+ * pairs. init() of a card without a limit does nothing. waits() says on the
+ * worker whether the next frame has to wait, and sees to it then that over()
+ * is called when it has not: that has the queues served again (false: it was
+ * not about a limit).
+ */
+int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst);
+void net_limit_fini(struct virtio_net *net);
+bool net_limit_waits(struct virtio_net *net, enum net_direction way);
+void net_limit_take(struct virtio_net *net, enum net_direction way,
+		    uint32_t bytes);
+bool net_limit_over(struct virtio_net *net, unsigned backend);
 
 /*
  * net_vhost.c, for a card with vhost. On the worker: the kernel serves @queue

@@ -239,6 +239,7 @@ static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 		n = -EPIPE; /* not even a header: the other end has gone */
 	if (n < 0)
 		return rx_error(net, pair, n);
+	net_limit_take(net, NET_RECEIVED, n);
 	if (n < NET_HEADER || (uint64_t)n > rx->bytes)
 		window_misfit(net, pair, n);
 	else if (window_wanted(net, rx))
@@ -288,7 +289,13 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 		return false;
 	ring_notify_off(net_ring(net, net_rx_queue(pair)));
 	for (int budget = NET_BUDGET; budget && more; budget--) {
-		more = rx_goes_on(net, pair, rx_one(net, pair));
+		/* What comes meanwhile stays in the backend. */
+		if (net_limit_waits(net, NET_RECEIVED)) {
+			*net_events(net, pair) &= ~POLLIN;
+			more = false;
+		} else {
+			more = rx_goes_on(net, pair, rx_one(net, pair));
+		}
 		/* The driver has something to do, while we have. */
 		if (budget % RX_PUBLISH == 0)
 			virtio_publish(&net->virtio, net_rx_queue(pair));

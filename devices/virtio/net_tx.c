@@ -117,6 +117,8 @@ static int tx_send(struct virtio_net *net, unsigned pair)
 
 	if (n == -EAGAIN)
 		return n;
+	if (n > 0)
+		net_limit_take(net, NET_SENT, n);
 	tx_done(net, pair, n < 0 ? n : 0);
 	return 0;
 }
@@ -139,6 +141,11 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 	for (int budget = NET_BUDGET; budget && more; budget--) {
 		int n;
 
+		/* What the guest sends meanwhile stays in its queue. */
+		if (net_limit_waits(net, NET_SENT)) {
+			more = false;
+			break;
+		}
 		tx->chain.iov = tx->iov + 1;
 		tx->chain.max = RING_CHAIN_IOV(ring->size);
 		n = ring_pop(ring, &tx->chain);

@@ -1,5 +1,6 @@
 #include "cli/options_net.h"
 
+#include "devices/virtio/limit.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -29,7 +30,7 @@ static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
 		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of these), mac=MAC, mtu=N, "
-		"queues=N, vhost=on|off|auto, pcap=FILE, up=CMD, down=CMD (a comma in a value is written "
+		"queues=N, vhost=on|off|auto, rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, down=CMD (a comma in a value is written "
 		"twice)",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
@@ -70,6 +71,13 @@ static int parse_count(const char *key, const char *value, uint64_t min,
 	return -EINVAL;
 }
 
+static int parse_bytes(const char *key, const char *value, uint64_t *bytes)
+{
+	if (!parse_size(value, bytes) && *bytes && *bytes <= LIMIT_RATE_MAX)
+		return 0;
+	return wrong(key, value, "is not a number of bytes, as 10M");
+}
+
 static int parse_vhost(struct net_options *net, const char *value)
 {
 	static const char *const names[] = { [NET_VHOST_OFF] = "off",
@@ -108,6 +116,10 @@ static int parse_field(struct net_options *net, const char *key,
 		net->down = value;
 		return 0;
 	}
+	if (!strcmp(key, "rate"))
+		return parse_bytes(key, value, &net->rate);
+	if (!strcmp(key, "burst"))
+		return parse_bytes(key, value, &net->burst);
 	if (!strcmp(key, "pcap") && *value) {
 		net->pcap = value;
 		return 0;
@@ -154,6 +166,11 @@ static int check(struct net_options *net)
 		why = "up= and down= go with bridge=BR and tap=IF";
 	else if (!host_end && net->queues > 1)
 		why = "queues= goes with bridge=BR and tap=IF";
+	else if (net->burst && !net->rate)
+		why = "burst= goes with rate=";
+	else if (net->vhost == NET_VHOST_ON && net->rate)
+		why = "rate= does not see what the kernel carries: leave out "
+		      "vhost=on";
 	else if (net->vhost == NET_VHOST_ON && net->pcap)
 		why = "pcap= does not see what the kernel carries: leave out "
 		      "vhost=on";

@@ -16,7 +16,8 @@
 	"create makes what there is none of, vlan=N is the VLAN\n"             \
 	"of a bridge's port; up=CMD and down=CMD run with the\n"               \
 	"tap's name when it comes and goes; pcap=FILE writes what\n"           \
-	"passes; mac=MAC, mtu=N, queues=N are the card's;\n"                   \
+	"passes, rate=SIZE and burst=SIZE limit the bytes a second\n"          \
+	"in each direction; mac=MAC, mtu=N, queues=N are the card's;\n"        \
 	"vhost=on: the kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line

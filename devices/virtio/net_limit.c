@@ -1,0 +1,93 @@
+#include "devices/virtio/net_parts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The timers are behind the backends of the pairs, in the order of enum
+ * net_direction. */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst)
+{
+	struct limit_options options = { .bps = rate, .bps_burst = burst };
+	struct virtio_device *virtio = &net->virtio;
+
+	if (!rate)
+		return 0;
+	for (int way = 0; way < NET_DIRECTIONS; way++) {
+		int fd = timerfd_create(CLOCK_MONOTONIC,
+					TFD_CLOEXEC | TFD_NONBLOCK);
+
+		if (fd < 0) {
+			int err = -errno;
+
+			net_limit_fini(net);
+			return err;
+		}
+		limit_init(&net->limits[way], &options);
+		virtio->backends[virtio->nr_backends].fd = fd;
+		virtio->backends[virtio->nr_backends++].events = POLLIN;
+	}
+	net->limited = true;
+	return 0;
+}
+
+void net_limit_fini(struct virtio_net *net)
+{
+	struct virtio_device *virtio = &net->virtio;
+
+	while (virtio->nr_backends > net->nr_pairs)
+		close(virtio->backends[--virtio->nr_backends].fd);
+	net->limited = false;
+}
+
+bool net_limit_waits(struct virtio_net *net, enum net_direction way)
+{
+	struct itimerspec at = { 0 };
+	uint64_t wait;
+
+	if (!net->limited)
+		return false;
+	wait = limit_wait(&net->limits[way], now_ns());
+	if (!wait)
+		return false;
+	at.it_value.tv_sec = (time_t)(wait / 1000000000);
+	at.it_value.tv_nsec = (long)(wait % 1000000000);
+	timerfd_settime(net->virtio.backends[net->nr_pairs + way].fd, 0, &at,
+			NULL);
+	return true;
+}
+
+void net_limit_take(struct virtio_net *net, enum net_direction way,
+		    uint32_t bytes)
+{
+	if (net->limited)
+		limit_take(&net->limits[way], bytes, now_ns());
+}
+
+bool net_limit_over(struct virtio_net *net, unsigned backend)
+{
+	unsigned way = backend - net->nr_pairs;
+	uint64_t count;
+
+	if (!net->limited || backend < net->nr_pairs)
+		return false;
+	if (read(net->virtio.backends[backend].fd, &count, sizeof(count)) < 0)
+		return true; /* another wait has begun meanwhile */
+	for (unsigned i = 0; i < net->control.pairs; i++)
+		net->virtio
+			.queues[way == NET_RECEIVED ? net_rx_queue(i)
+						    : net_tx_queue(i)]
+			.again = true;
+	return true;
+}
