@@ -25,7 +25,8 @@ struct block {
 
 static void put(struct block *block, const void *bytes, size_t len)
 {
-	memcpy(block->bytes + block->len, bytes, len);
+	if (len)
+		memcpy(block->bytes + block->len, bytes, len);
 	memset(block->bytes + block->len + len, 0, -len & 3);
 	block->len += len + (-len & 3);
 }
