@@ -27,6 +27,11 @@ static const struct img_command {
 } commands[] = {
 	{ "amend", img_amend,
 	  "[-pq] [-f FMT] [-t CACHE] [--backing-dir DIR] -o OPTIONS FILE" },
+	{ "bench", img_bench,
+	  "[-c COUNT] [-d DEPTH] [-f FMT] [--flush-interval=N]\n"
+	  "         [-i AIO] [-n] [--no-drain] [-o OFFSET] [--pattern=BYTE]\n"
+	  "         [-q] [-s BUFFER_SIZE] [-S STEP_SIZE] [-t CACHE] [-w]\n"
+	  "         [-U|--force-share] FILE" },
 	{ "check", img_check,
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
 	  "         [-U|--force-share] FILE" },

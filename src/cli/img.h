@@ -16,6 +16,7 @@
 #define IMG_ERROR 1
 
 /* Each gets its own name as argv[0], and returns the exit code. */
+int img_bench(int argc, char **argv);
 int img_check(int argc, char **argv);
 int img_compare(int argc, char **argv);
 int img_convert(int argc, char **argv);
