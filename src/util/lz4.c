@@ -80,10 +80,14 @@ static inline bool copy_match(struct block *b, size_t distance, size_t len)
  */
 static inline void short_sequences(struct block *b)
 {
-	const uint8_t *in = b->in;
-	uint8_t *out = b->out;
+	const uint8_t *in = b->in, *in_stop;
+	uint8_t *out = b->out, *out_stop;
 
-	while (b->in_end - in >= 1 + 16 + 2 && b->out_end - out >= 16 + 24) {
+	if (b->in_end - in < 1 + 16 + 2 || b->out_end - out < 16 + 24)
+		return;
+	in_stop = b->in_end - (1 + 16 + 2);
+	out_stop = b->out_end - (16 + 24);
+	while (in <= in_stop && out <= out_stop) {
 		size_t literals = *in >> 4, match = *in & 15, distance;
 		const uint8_t *from;
 
