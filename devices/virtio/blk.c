@@ -150,6 +150,9 @@ static bool blk_idle(struct virtio_device *virtio)
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
 
+		/* Nobody would serve it, and this would never end. */
+		if (!queue->enabled)
+			continue;
 		if (!blk->queues[i].starved && ring_notify_on(&queue->ring))
 			queue->again = true;
 		again |= queue->again;

@@ -421,6 +421,34 @@ static void the_bytes_in_flight_are_bounded(void **state)
 	bench_end(&bench);
 }
 
+/* Linux uses no more queues than it has CPUs. */
+static void
+a_queue_that_is_not_used_does_not_keep_the_worker_awake(void **state)
+{
+	struct timespec before, after;
+	struct bench bench;
+	struct disk disk;
+	clockid_t clock;
+
+	(void)state;
+	disk_create_with(
+		&bench, &disk, false,
+		&(struct virtio_blk_options){ .serial = "s", .queues = 2 });
+	bench_negotiate(&bench, FEATURES);
+	bench_queue(&bench, 0, SIZE);
+	bench_status(&bench, VIRTIO_CONFIG_S_DRIVER_OK);
+	simple(&bench, VIRTIO_BLK_T_IN, 0, 512, true);
+	assert_int_equal(pthread_getcpuclockid(bench.virtio->thread, &clock),
+			 0);
+	clock_gettime(clock, &before);
+	usleep(40000);
+	clock_gettime(clock, &after);
+	assert_in_range((after.tv_sec - before.tv_sec) * 1000000000l +
+				after.tv_nsec - before.tv_nsec,
+			0, 8000000);
+	bench_end(&bench);
+}
+
 static void the_configuration_describes_the_disk(void **state)
 {
 	struct virtio_blk_config config;
@@ -459,6 +487,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_reset_drains_the_disk_and_then_is_silent),
 	cmocka_unit_test(a_reset_waits_for_one_request_not_for_the_queue),
 	cmocka_unit_test(the_bytes_in_flight_are_bounded),
+	cmocka_unit_test(
+		a_queue_that_is_not_used_does_not_keep_the_worker_awake),
 	cmocka_unit_test(the_configuration_describes_the_disk),
 };
 
