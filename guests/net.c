@@ -2,9 +2,10 @@
  * virtio-net as a driver uses it. Options: nics=N how many there are, nic=N
  * which one (0), mac=48-bit number it must have; role=ping sends frames until
  * a peer has answered count=N of them (10), role=pong is that peer; role=mesh
- * goes on until count=N others have answered it, and it them; role=arp asks who
- * has the address ip=A; ip=A without a role (0xc0000202) answers ARP and echo
- * requests until it has answered count=N; merge negotiates mergeable buffers.
+ * goes on until count=N others have answered it, and it them; role=dry gives no
+ * buffers for ms=N once all are used, and then again; role=arp asks who has the
+ * address ip=A; ip=A without a role (0xc0000202) answers ARP and echo requests
+ * until it has answered count=N; merge negotiates mergeable buffers.
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"
@@ -279,6 +280,27 @@ static void role_arp(uint32_t address)
 	CHECK(false, "someone has the address");
 }
 
+static void role_dry(void)
+{
+	volatile uint16_t *used = &nic.rx.used->idx;
+	uint64_t end = patience();
+	int got = 0;
+
+	CHECK(WAIT_FOR((uint16_t)(*used - nic.rx.last_used) == NIC_RX_BUFFERS),
+	      "all buffers are used");
+	print("dry\n");
+	for (uint64_t again = clock_now() + clock_ms(option_number("ms", 1000));
+	     clock_now() < again;)
+		CHECK_EQ((uint16_t)(*used - nic.rx.last_used), NIC_RX_BUFFERS,
+			 "used buffers while none is given");
+	/* Those that are here, and as many again. */
+	while (got < 2 * NIC_RX_BUFFERS) {
+		got += nic_receive(&nic, NULL, frame) > 0;
+		CHECK(clock_now() < end, "frames come again");
+	}
+	print("resumed\n");
+}
+
 int guest_main(void)
 {
 	uint32_t count = (uint32_t)option_number("count", 10);
@@ -306,6 +328,8 @@ int guest_main(void)
 		role_pong(count);
 	else if (option_is("role", "mesh"))
 		role_mesh(count);
+	else if (option_is("role", "dry"))
+		role_dry();
 	else if (option_is("role", "arp"))
 		role_arp((uint32_t)option_number("ip", 0));
 	else if (option("ip"))
