@@ -137,6 +137,7 @@ static int open_image(struct stream *s, bool read_only, struct block **block)
 
 	assert_non_null(file);
 	options.key_file = s->shape.luks ? "key" : NULL;
+	options.backing_dir = s->external ? "." : NULL;
 	return block_open_file(&options, file, block);
 }
 
