@@ -95,21 +95,27 @@ static int write_at_once(struct qcow2 *q, const struct qcow2_run *run,
 				 run->host + (start - run->start));
 }
 
+/* What of the run has to be written around guest [offset, end). */
+static void span_run(const struct qcow2 *q, const struct qcow2_run *run,
+		     enum qcow2_kind kind, uint64_t offset, uint64_t end,
+		     uint64_t *start, uint64_t *stop)
+{
+	*start = there_already(q, run, kind, run->start) ? offset : run->start;
+	*stop = there_already(q, run, kind, end) ? end : run->end;
+	/* A data file ends where the disk does. */
+	if (qcow2_is_external(q) && *stop > q->block.size)
+		*stop = q->block.size;
+}
+
 int qcow2_run_write(struct qcow2 *q, const struct qcow2_run *run,
 		    enum qcow2_kind kind, const struct iovec *iov, int iovcnt,
 		    uint64_t skip, uint64_t offset, uint64_t end)
 {
-	uint64_t start = run->start, stop = run->end, taken;
+	uint64_t start, stop, taken;
 	struct iovec part[RUN_VECTORS + 2];
 	int data, err;
 
-	if (there_already(q, run, kind, start))
-		start = offset;
-	if (there_already(q, run, kind, end))
-		stop = end;
-	/* A data file ends where the disk does. */
-	else if (qcow2_is_external(q) && stop > q->block.size)
-		stop = q->block.size;
+	span_run(q, run, kind, offset, end, &start, &stop);
 	data = iov_slice(part + 1, RUN_VECTORS, iov, iovcnt, skip, end - offset,
 			 &taken);
 	if (taken == end - offset &&
@@ -252,12 +258,7 @@ int qcow2_run_around(struct qcow2 *q, const struct qcow2_run *run,
 		     const struct qcow2_entry *old, uint64_t offset,
 		     uint64_t end, uint64_t *start, uint64_t *stop)
 {
-	*start = there_already(q, run, old->kind, run->start) ? offset
-							      : run->start;
-	*stop = there_already(q, run, old->kind, end) ? end : run->end;
-	/* A data file ends where the disk does. */
-	if (qcow2_is_external(q) && *stop > q->block.size)
-		*stop = q->block.size;
+	span_run(q, run, old->kind, offset, end, start, stop);
 	return q->extended && run->allocated ? copy_rest(q, run, old) : 0;
 }
 
