@@ -61,7 +61,7 @@ static int chain_enter(struct chain *chain, const char *path, int fd)
 	}
 	if (chain->depth == CHAIN_MAX) {
 		log_err("disk %s: more than %d backing files below each other; "
-			"flatten the chain with qemu-img convert",
+			"flatten the chain with kvist img convert",
 			chain->options->path, CHAIN_MAX);
 		return -ELOOP;
 	}
@@ -69,7 +69,7 @@ static int chain_enter(struct chain *chain, const char *path, int fd)
 		if (chain->seen[i].dev == (device ? 0 : st.st_dev) &&
 		    chain->seen[i].ino == (device ? st.st_rdev : st.st_ino)) {
 			log_err("disk %s: the chain of backing files comes "
-				"back to %s; set another one with qemu-img "
+				"back to %s; set another one with kvist img "
 				"rebase -u",
 				chain->options->path, path);
 			return -ELOOP;
@@ -268,7 +268,7 @@ static int backing_format(const char *path, const char *name,
 			path, name, format);
 	else
 		log_err("disk %s: it does not say which format its backing "
-			"file has; say so with: qemu-img rebase -u -F qcow2 "
+			"file has; say so with: kvist img rebase -u -F qcow2 "
 			"-b %s %s (or -F raw)",
 			path, name, path);
 	return -EINVAL;

@@ -377,7 +377,7 @@ static bool unref(struct qcow2 *q, uint64_t cluster)
 		err = refcount_write(q, cluster, value - 1);
 	if (err) {
 		log_warn("disk %s: cannot read a refcount (%s): a cluster "
-			 "leaks; qemu-img check -r leaks gets it back",
+			 "leaks; kvist img check -r leaks gets it back",
 			 q->block.name, strerror(-err));
 		return false;
 	}

@@ -59,17 +59,17 @@ static void say_why(const struct action *action, int err)
 		err == -ENOENT ? "snapshot not found; snapshot -l lists them"
 		: err == -ENOTSUP
 			? "a raw image has no snapshots; convert it with "
-			  "qemu-img convert -O qcow2"
+			  "kvist img convert -O qcow2"
 		: err == -EXDEV
 			? "an image with an external data file has no "
-			  "snapshots; convert it with qemu-img convert -O "
+			  "snapshots; convert it with kvist img convert -O "
 			  "qcow2"
 		: err == -EINVAL && action->letter == 'd'
 			? "its snapshot table is damaged; repair it with "
 			  "qemu-img check -r all"
 		: err == -EINVAL
 			? "the image's refcounts are too narrow for one more "
-			  "reference; convert it with qemu-img convert -O "
+			  "reference; convert it with kvist img convert -O "
 			  "qcow2 -o refcount_bits=16"
 			: strerror(-err));
 }
