@@ -94,6 +94,8 @@ static int qcow2_close(struct block *block)
 	/* Writes nothing when all is clean. */
 	if (!q->block.read_only)
 		err = qcow2_settle(q);
+	if (!err)
+		qcow2_unreserve(q);
 	if (err && !q->error)
 		log_err("disk %s: cannot write it out: %s; what was not "
 			"flushed is lost",

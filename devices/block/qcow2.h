@@ -133,8 +133,9 @@ struct qcow2 {
 	/* qcow2_flight.c */
 	struct qcow2_piece *flying, *free_pieces;
 	struct qcow2_op *waiting, **waiting_end, *free_ops;
-	unsigned ops;    /* requests that are not done */
-	unsigned pieces; /* in flight */
+	unsigned ops;      /* requests that are not done */
+	uint64_t reserved; /* the host file was made longer up to here; or 0 */
+	unsigned pieces;   /* in flight */
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */
@@ -325,6 +326,8 @@ void qcow2_start(struct qcow2 *q, struct block_request *request);
 bool qcow2_in_flight(const struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Waits until nothing is in flight; frees what was kept for it. */
 void qcow2_land(struct qcow2 *q);
+/* When the image is closed, after all: the file ends with its last cluster. */
+void qcow2_unreserve(struct qcow2 *q);
 
 /* qcow2_crypt.c: moves guest data between the list and a cluster of data, as
  * host_readv() and host_writev() do; sectors of an encrypted image are

@@ -35,6 +35,10 @@
 /* Requests of more vectors are done at once. */
 #define VECTORS_MAX (HOST_IOV_MAX - 2)
 
+/* The host file is made longer by a quarter, within these bounds. */
+#define RESERVE_MIN (1u << 20)
+#define RESERVE_MAX (64u << 20)
+
 struct qcow2_op {
 	struct qcow2 *q;
 	struct block_request *request;
@@ -409,6 +413,38 @@ static int surround(struct qcow2_piece *piece, uint64_t start, uint64_t offset,
 	return 0;
 }
 
+/*
+ * Has the host make the file longer before the run needs it, a good deal at a
+ * time: file systems do writes that make a file longer one after the other.
+ * What is left of it goes when the image is closed. A host that cannot, or has
+ * no space for it, is no worse off than before.
+ */
+static void reserve(struct qcow2 *q, const struct qcow2_run *run)
+{
+	uint64_t end = run->host + (run->end - run->start);
+	uint64_t more = q->file_end / 4;
+
+	if (end <= q->reserved || run->host >= QCOW2_DATA_BASE)
+		return;
+	if (more < RESERVE_MIN)
+		more = RESERVE_MIN;
+	if (more > RESERVE_MAX)
+		more = RESERVE_MAX;
+	q->reserved = align_up(end + more, RESERVE_MIN);
+	q->file->ops->allocate(q->file, end, q->reserved - end);
+}
+
+void qcow2_unreserve(struct qcow2 *q)
+{
+	/* Subclusters copied beside a run may lie behind file_end. */
+	uint64_t size, end = align_up(q->file_end, q->cluster_size);
+
+	if (!q->reserved || q->error || q->file->ops->size(q->file, &size))
+		return;
+	if (size > end && size <= q->reserved)
+		q->file->ops->truncate(q->file, end);
+}
+
 /* Writes the op's next bytes to new clusters: as many as it sets e->length to. */
 static int fly_new(struct qcow2_op *op, struct qcow2_extent *e)
 {
@@ -426,6 +462,8 @@ static int fly_new(struct qcow2_op *op, struct qcow2_extent *e)
 	if (err)
 		goto drop;
 	piece->fresh = true;
+	if (piece->run.fresh && q->block.event_fd >= 0)
+		reserve(q, &piece->run);
 	if (end > piece->run.end)
 		end = piece->run.end;
 	e->length = end - offset;
