@@ -18,6 +18,7 @@
 
 #define NET_QUEUE_SIZE 256
 #define NET_PAIRS_MAX  NET_QUEUES_MAX
+#define NET_PUBLISH    16  /* so many frames, and the driver is shown them */
 #define NET_BUDGET     256 /* frames between two looks at `stop` */
 
 /* The longest frame: a segment of 64 KiB to be cut by whoever needs it, with

@@ -12,9 +12,6 @@
  * is waited for. */
 #define RX_FAILURES_MAX 64
 
-/* So many frames, and the driver is shown them. */
-#define RX_PUBLISH 16
-
 /* A frame of this many bytes, with its header, is not long. */
 #define RX_SHORT 4096
 
@@ -297,7 +294,7 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 			more = rx_goes_on(net, pair, rx_one(net, pair));
 		}
 		/* The driver has something to do, while we have. */
-		if (budget % RX_PUBLISH == 0)
+		if (budget % NET_PUBLISH == 0)
 			virtio_publish(&net->virtio, net_rx_queue(pair));
 	}
 	virtio_publish(&net->virtio, net_rx_queue(pair));

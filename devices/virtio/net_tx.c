@@ -163,6 +163,9 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 			*net_events(net, pair) |= POLLOUT;
 			more = false;
 		}
+		/* The driver fills what is free, while we send the rest. */
+		if (budget % NET_PUBLISH == 0)
+			virtio_publish(&net->virtio, net_tx_queue(pair));
 	}
 	virtio_publish(&net->virtio, net_tx_queue(pair));
 	return more || (!idle && !tx->waiting);
