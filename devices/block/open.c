@@ -173,12 +173,11 @@ static bool lies_below(const char *file, const char *folder)
  * every disk of the host. And what is to be written to needs the user's own
  * word: other images may lie beside this one, and whoever made it chose a name.
  */
-static bool allowed(const struct chain *chain, const char *real, int mode)
+static bool allowed(const struct chain *chain, const char *real, bool asked)
 {
 	const struct block_options *options = chain->options;
 	bool on_device = chain->depth && !chain->seen[0].dev;
-	bool unasked = mode == O_RDONLY || options->data_is_ours;
-	char *own = on_device || !unasked ? NULL : folder_of(options->path);
+	char *own = on_device || !asked ? NULL : folder_of(options->path);
 	char *extra = options->backing_dir
 			      ? realpath(options->backing_dir, NULL)
 			      : NULL;
@@ -194,9 +193,10 @@ static bool allowed(const struct chain *chain, const char *real, int mode)
  * Opens @path if it may be a backing file. The check is made on the file that
  * was found (an O_PATH descriptor), not on its name: whoever can move links
  * about cannot get in between, and no FIFO or device is opened by looking.
+ * @asked: the user knows that it is opened as @mode says.
  */
 static int open_allowed(const struct chain *chain, const char *path,
-			const char *what, int mode)
+			const char *what, int mode, bool asked)
 {
 	char self[64], real[PATH_MAX];
 	struct stat st;
@@ -215,11 +215,11 @@ static int open_allowed(const struct chain *chain, const char *path,
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
 	len = readlink(self, real, sizeof(real) - 1);
 	real[len < 0 ? 0 : len] = '\0';
-	if (len < 0 || !allowed(chain, real, mode)) {
+	if (len < 0 || !allowed(chain, real, asked)) {
 		log_err("disk %s: its %s %s %s; if you trust the image, allow "
 			"that file's folder by backing-dir=DIR",
 			chain->options->path, what, path,
-			len < 0 || !allowed(chain, real, O_RDONLY)
+			len < 0 || !allowed(chain, real, true)
 				? "lies outside the image's own folder"
 				: "would be written to, and the image names "
 				  "it, not you");
@@ -316,8 +316,9 @@ static int open_backing(struct chain *chain, const char *image,
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
+	/* It is written to only when the user commits to it. */
 	fd = open_allowed(chain, path, "backing file",
-			  write ? O_RDWR : O_RDONLY);
+			  write ? O_RDWR : O_RDONLY, true);
 	err = fd < 0 ? fd : open_fd(chain, fd, path, format, !write, &backing);
 	if (!err)
 		qcow2_set_backing(block, backing);
@@ -369,7 +370,8 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 		return -ENOMEM;
 	}
 	fd = open_allowed(chain, path, "data file",
-			  read_only ? O_RDONLY : O_RDWR);
+			  read_only ? O_RDONLY : O_RDWR,
+			  read_only || chain->options->data_is_ours);
 	err = fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, &file);
 	if (!err)
 		qcow2_set_data(block, file);
