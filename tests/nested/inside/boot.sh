@@ -24,7 +24,7 @@ boot_everything() { # CPUS TRANSPORT KERNEL
 	guest_initrd initrd <<-'END'
 	check() {
 		echo "check: $*"
-		"$@" || { echo "guest: check failed: $*"; exit_port 1; }
+		"$@" || { echo "guest: check failed: $*"; exit-port 1; }
 	}
 	# Each NIC answers for its own address only, though both are on one network.
 	echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
