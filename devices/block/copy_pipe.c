@@ -123,6 +123,8 @@ static void *work_all(void *opaque)
 		plan->work(plan->opaque, scratch, &slot->piece);
 		set_state(pipe, slot, PIECE_READY);
 	}
+	if (scratch)
+		plan->scratch_destroy(scratch);
 	return NULL;
 }
 

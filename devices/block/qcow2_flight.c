@@ -330,9 +330,9 @@ static int map_op(struct qcow2_op *op, struct qcow2_extent *e)
 	int err = qcow2_map(op->q, offset, left, e);
 
 	/* New clusters are linked into one slice at a time. */
-	if (op->request->op == BLOCK_WRITE && !e->entry.copied)
+	if (err || (op->request->op == BLOCK_WRITE && !e->entry.copied))
 		return err;
-	while (!err && e->entry.kind == QCOW2_KIND_DATA && e->length < left) {
+	while (e->entry.kind == QCOW2_KIND_DATA && e->length < left) {
 		struct qcow2_extent next;
 
 		err = qcow2_map(op->q, offset + e->length, left - e->length,
