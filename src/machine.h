@@ -64,7 +64,7 @@ struct machine_config {
 struct machine {
 	const struct machine_config *config; /* borrowed */
 	struct loop loop;
-	struct watch signals; /* SIGINT, SIGTERM, SIGHUP, SIGPWR */
+	struct watch signals; /* SIGINT and others: see machine_events.c */
 	struct watch timeout;
 	struct watch settled; /* a timer: the guest has started */
 	struct console console;

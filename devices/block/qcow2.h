@@ -2,6 +2,8 @@
  * The inside of a qcow2 image; between the files qcow2*.c only. Lowest first:
  *
  *   qcow2_format.h    the bytes: header, entries, refcounts (pure)
+ *   qcow2_header.c    the header and its extensions: read, checked, written
+ *   qcow2_entry.c     an L2 entry taken apart, and put together
  *   qcow2_list.c      snapshots and bitmaps, as the image lists them
  *   qcow2_table.c     the L1 table and the refcount table, whole in memory
  *   qcow2_cache.c     slices of L2 tables and refcount blocks, bounded

@@ -4,7 +4,7 @@
  *   transport      virtio_pci.c, virtio_mmio.c: registers -> the calls below,
  *                  interrupts -> the guest
  *   this module    status, features, queues, the worker's life
- *   device         blk.c, net.c, rng.c: what the requests mean
+ *   device         blk*.c, net*.c, rng.c: what the requests mean
  *
  * A device is created, attached to one transport (which it then owns) and
  * destroyed by the machine, on the main thread. The calls of the transport run
