@@ -30,12 +30,20 @@
 #define DEMO_CPUS   2
 #define DEMO_LIMIT  30 /* seconds; a run takes a fraction of one */
 
+/* A thread of ours, and the host CPU it last ran on. */
+struct sight {
+	const char *name; /* as ps -L shows it */
+	pid_t tid;        /* 0: not met yet */
+	int cpu;
+};
+
 struct demo {
 	struct machine machine;
 	struct watch lines; /* the read end of the guest's serial line */
 	char line[256];
 	size_t len;
-	const char *bold, *dim, *plain; /* escape sequences, or nothing */
+	const char *bold, *dim, *plain;      /* escape sequences, or nothing */
+	struct sight threads[DEMO_CPUS + 1]; /* vCPUs and the disk's worker */
 };
 
 /* The host CPU a thread of ours last ran on (proc(5), stat, field 39), -1 if
@@ -114,19 +122,46 @@ static const struct {
 	{ "power:", "kvist", "woken by vm_end(): stops vCPUs, closes disks" },
 };
 
-static void host_says(const struct demo *demo, const char *thread,
+/*
+ * Looks where the threads are. The guest goes on meanwhile: when its last lines
+ * are read here its vCPUs may have ended, and what was seen last is what counts.
+ */
+static void look(struct demo *demo)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(demo->threads); i++) {
+		struct sight *thread = &demo->threads[i];
+		pid_t tid = thread_find(thread->name);
+		int cpu = tid ? thread_cpu(tid) : -1;
+
+		if (cpu >= 0) {
+			thread->tid = tid;
+			thread->cpu = cpu;
+		}
+	}
+}
+
+static void host_says(const struct demo *demo, const char *name,
 		      const char *role)
 {
 	/* The main thread has the process's number, and the program's name. */
-	pid_t tid = strcmp(thread, "kvist") ? thread_find(thread) : getpid();
+	struct sight who = { "kvist", getpid(), thread_cpu(getpid()) };
 
-	printf("%s  host |   %-7s %7d %4d  %s%s\n", demo->dim, thread, tid,
-	       thread_cpu(tid), role, demo->plain);
+	for (size_t i = 0; i < ARRAY_SIZE(demo->threads); i++) {
+		if (!strcmp(demo->threads[i].name, name))
+			who = demo->threads[i];
+	}
+	printf("%s  host |   %-7s ", demo->dim, who.name);
+	if (who.tid)
+		printf("%7d %4d", who.tid, who.cpu);
+	else
+		printf("%7s %4s", "ended", "");
+	printf("  %s%s\n", role, demo->plain);
 }
 
 /* Prints a line of the guest, and below it what carries it. */
-static void demo_line(const struct demo *demo, const char *line)
+static void demo_line(struct demo *demo, const char *line)
 {
+	look(demo);
 	printf("%s guest | %s%s\n", demo->bold, line, demo->plain);
 	for (size_t i = 0; i < ARRAY_SIZE(notes); i++) {
 		if (!strncmp(line, notes[i].line, strlen(notes[i].line)))
@@ -310,7 +345,11 @@ int cmd_demo(int argc, char **argv)
 	};
 	char kernel[64], disk[64], console[64];
 	int kernel_fd, disk_fd, pipes[2];
-	struct demo demo = { .len = 0 };
+	struct demo demo = {
+		.threads = { { .name = "vcpu/0" },
+			     { .name = "vcpu/1" },
+			     { .name = "blk0" } },
+	};
 	int code = EXIT_CODE_HOST;
 	int go_on = args_none("demo", demo_help, argc, argv);
 
