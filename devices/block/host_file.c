@@ -102,9 +102,31 @@ static int plain_allocate(struct host_file *file, uint64_t offset,
 	return fallocate(plain_fd(file), 0, offset, length) ? -errno : 0;
 }
 
+/* The file that @fd has open, opened once more. */
+static int open_again(int fd, int flags)
+{
+	char self[64];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return open(self, flags | O_CLOEXEC);
+}
+
+/*
+ * ext4 takes a file that was cut to nothing for one that replaces another, and
+ * has the next close of it write out all there is by then: the longer half of
+ * making an image that nobody wants to be durable. So the next close is one of
+ * a descriptor that is of no use otherwise.
+ */
 static int plain_truncate(struct host_file *file, uint64_t size)
 {
-	return ftruncate(plain_fd(file), size) ? -errno : 0;
+	int fd = plain_fd(file), other;
+
+	if (ftruncate(fd, size))
+		return -errno;
+	other = size ? -1 : open_again(fd, O_RDONLY);
+	if (other >= 0)
+		close(other);
+	return 0;
 }
 
 static int plain_size(struct host_file *file, uint64_t *size)
@@ -213,6 +235,16 @@ static void plain_reap(struct host_file *file)
 		engine->ops->reap(engine);
 }
 
+static bool plain_wait(struct host_file *file)
+{
+	struct engine *engine = to_plain(file)->engine;
+
+	if (!engine || !engine->ops->wait)
+		return false;
+	engine->ops->wait(engine);
+	return true;
+}
+
 static int plain_event_fd(struct host_file *file)
 {
 	const struct engine *engine = to_plain(file)->engine;
@@ -235,18 +267,17 @@ static const struct host_file_ops plain_ops = {
 	.kick = plain_kick,
 	.reap = plain_reap,
 	.event_fd = plain_event_fd,
+	.wait = plain_wait,
 };
 
 /* The same file once more, past the page cache; -1 where that cannot be, or
  * not in units of a sector. */
 static int open_direct(int fd)
 {
-	void *buffer = NULL;
-	char self[64];
 	int direct, flags = fcntl(fd, F_GETFL);
+	void *buffer = NULL;
 
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	direct = open(self, (flags & O_ACCMODE) | O_DIRECT | O_CLOEXEC);
+	direct = open_again(fd, (flags & O_ACCMODE) | O_DIRECT);
 	if (direct < 0)
 		return -1;
 	if (posix_memalign(&buffer, DIRECT_BUFFER, DIRECT_ALIGN) ||

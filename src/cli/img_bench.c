@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "cli/img.h"
@@ -13,7 +14,7 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-#define ALIGN 4096
+#define HUGE_PAGE (2u << 20)
 
 struct bench {
 	struct block_options options;
@@ -95,7 +96,6 @@ static void run(struct bench *b)
 {
 	do {
 		fill(b);
-		block_kick(b->block);
 		if (b->in_flight)
 			block_wait(b->block);
 	} while (b->in_flight || (!b->err && (b->left || b->due)));
@@ -106,11 +106,14 @@ static int prepare(struct bench *b)
 	uint64_t slots = b->depth + 1; /* and a flush */
 
 	b->slots = calloc(slots, sizeof(*b->slots));
-	if (!b->slots ||
-	    posix_memalign((void **)&b->buffers, ALIGN, b->depth * b->size)) {
+	if (!b->slots || posix_memalign((void **)&b->buffers, HUGE_PAGE,
+					b->depth * b->size)) {
 		log_err("out of memory");
 		return -ENOMEM;
 	}
+	/* The host's disk takes a request in as many pieces as its memory has,
+	 * and only so many of those at a time. */
+	madvise(b->buffers, b->depth * b->size, MADV_HUGEPAGE);
 	memset(b->buffers, (int)b->pattern, b->depth * b->size);
 	for (uint64_t i = 0; i < slots; i++) {
 		struct slot *slot = &b->slots[i];

@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 
+#include "devices/block/lock.h"
+
 #define SIZE     (1u << 20)
 #define REQUESTS 600 /* more than a ring of the kernel's holds */
 
@@ -197,6 +199,29 @@ static void a_file_that_shrinks_reads_as_zeros_and_takes_writes(void **state)
 	}
 }
 
+/* Emptying a file closes it once more, which must not let go of its locks. */
+static void a_file_that_is_emptied_stays_locked(void **state)
+{
+	int fd = open("empty.raw", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int other = open("empty.raw", O_RDWR | O_CLOEXEC);
+	struct host_file *file;
+	uint64_t size = 1;
+
+	(void)state;
+	assert_true(fd >= 0 && other >= 0);
+	assert_int_equal(image_lock(fd, true), 0);
+	file = host_file_create(fd);
+	assert_non_null(file);
+	assert_int_equal(host_write(file, "abc", 3, 0), 0);
+	assert_int_equal(file->ops->truncate(file, 0), 0);
+	assert_int_equal(file->ops->size(file, &size), 0);
+	assert_int_equal(size, 0);
+	assert_int_equal(image_lock(other, true), -EBUSY);
+	file->ops->close(file);
+	assert_int_equal(image_lock(other, true), 0);
+	close(other);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +232,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(zeroed_and_discarded_ranges_read_as_zeros),
 		cmocka_unit_test(
 			a_file_that_shrinks_reads_as_zeros_and_takes_writes),
+		cmocka_unit_test(a_file_that_is_emptied_stays_locked),
 	};
 
 	if (argc > 1)
