@@ -40,6 +40,11 @@ void block_wait(struct block *block)
 {
 	struct pollfd pfd = { .fd = block->event_fd, .events = POLLIN };
 
+	if (block->ops->wait && block->ops->wait(block)) {
+		block_kick(block);
+		return;
+	}
+	block_kick(block);
 	if (poll(&pfd, 1, -1) > 0)
 		block_reap(block);
 }
@@ -64,7 +69,6 @@ static int submit_and_wait(struct block *block, struct waiter *waiter)
 	waiter->request.done = wake;
 	waiter->finished = false;
 	block_submit(block, &waiter->request);
-	block_kick(block);
 	while (!waiter->finished)
 		block_wait(block);
 	return waiter->err;

@@ -70,6 +70,9 @@ struct block_ops {
 	/* Completes what has finished; what the requests that follow from it
 	 * need is kicked by the caller. NULL when all complete in submit(). */
 	void (*reap)(struct block *block);
+	/* kick(), wait until something has finished, and reap(): where those
+	 * are one. False, and nothing is done, where they are not; or NULL. */
+	bool (*wait)(struct block *block);
 	/*
 	 * For tools, between requests. What this layer holds of [offset,
 	 * offset + length), within its size: at least one sector of it. 0 or
@@ -138,8 +141,9 @@ static inline void block_reap(struct block *block)
 	block_kick(block);
 }
 
-/* The same, but waits until event_fd is readable. Something must be in flight
- * after block_kick(), which may have completed all there was. */
+/* Starts what was submitted, waits until some of it has finished, and goes on as
+ * block_reap(): for whoever has nothing else to do. Something must be
+ * submitted or in flight. May come back early. */
 void block_wait(struct block *block);
 
 static inline int block_close(struct block *block)

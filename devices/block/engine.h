@@ -8,7 +8,7 @@
  * and used by a worker, and after a reset by a new worker.
  *
  * E1: every host_io that was submitted is finished once, by host_io_finish(),
- *     from kick() or reap().
+ *     from kick(), reap() or wait().
  * E2: nothing of it is touched before or after that: buffers are guest memory.
  */
 #ifndef KVIST_BLOCK_ENGINE_H
@@ -23,6 +23,9 @@ struct engine_ops {
 	void (*submit)(struct engine *engine, struct host_io *io);
 	void (*kick)(struct engine *engine);
 	void (*reap)(struct engine *engine);
+	/* kick(), a wait until something has finished, and reap(); NULL where
+	 * that is no better than waiting for event_fd. */
+	void (*wait)(struct engine *engine);
 	void (*destroy)(struct engine *engine); /* nothing is in flight */
 };
 

@@ -73,6 +73,9 @@ struct host_file_ops {
 	void (*kick)(struct host_file *file);
 	void (*reap)(struct host_file *file);
 	int (*event_fd)(struct host_file *file);
+	/* kick(), a wait and reap() in one; false where there is no such thing,
+	 * or NULL. */
+	bool (*wait)(struct host_file *file);
 };
 
 struct host_file {
@@ -98,12 +101,15 @@ struct host_file *host_file_create_how(int fd, const struct host_file_how *how,
  * ends in done(), called once: perhaps before host_submit() returns, or from
  * host_kick() or host_reap(). host_kick() hands all that was submitted to the
  * host; host_reap() completes what has finished. host_event_fd() is readable
- * when that is anything; -1 where all is done in host_submit().
+ * when that is anything; -1 where all is done in host_submit(). host_wait() is
+ * host_kick(), a wait until something has finished, and host_reap(), if it
+ * returns true; else it has done nothing.
  */
 void host_submit(struct host_file *file, struct host_io *io);
 void host_kick(struct host_file *file);
 void host_reap(struct host_file *file);
 int host_event_fd(struct host_file *file);
+bool host_wait(struct host_file *file);
 
 /* For those who do it: the transfer at once, without done(); and its end, with
  * io->result. What was transferred in part is finished there. */

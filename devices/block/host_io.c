@@ -191,6 +191,11 @@ void host_reap(struct host_file *file)
 		file->ops->reap(file);
 }
 
+bool host_wait(struct host_file *file)
+{
+	return file->ops->wait && file->ops->wait(file);
+}
+
 int host_event_fd(struct host_file *file)
 {
 	return file->ops->event_fd ? file->ops->event_fd(file) : -1;

@@ -61,6 +61,12 @@ static void qcow2_reap(struct block *block)
 	host_reap(to_qcow2(block)->file);
 }
 
+/* One engine serves the whole chain. */
+static bool qcow2_wait(struct block *block)
+{
+	return host_wait(to_qcow2(block)->file);
+}
+
 static int qcow2_read_now(struct block *block, const struct iovec *iov,
 			  int iovcnt, uint64_t skip, uint64_t length,
 			  uint64_t offset)
@@ -111,6 +117,7 @@ static const struct block_ops qcow2_ops = {
 	.submit = qcow2_submit,
 	.kick = qcow2_kick,
 	.reap = qcow2_reap,
+	.wait = qcow2_wait,
 	.read = qcow2_read_now,
 	.map = qcow2_map_extent,
 	.resize = qcow2_resize,

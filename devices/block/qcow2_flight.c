@@ -617,11 +617,8 @@ void qcow2_start(struct qcow2 *q, struct block_request *request)
 
 void qcow2_land(struct qcow2 *q)
 {
-	while (q->ops || q->flusher.busy) {
-		block_kick(&q->block);
-		if (q->ops || q->flusher.busy)
-			block_wait(&q->block);
-	}
+	while (q->ops || q->flusher.busy)
+		block_wait(&q->block);
 	while (q->free_pieces) {
 		struct qcow2_piece *piece = q->free_pieces;
 

@@ -119,6 +119,11 @@ static void raw_reap(struct block *block)
 	host_reap(to_raw(block)->file);
 }
 
+static bool raw_wait(struct block *block)
+{
+	return host_wait(to_raw(block)->file);
+}
+
 static int raw_read(struct block *block, const struct iovec *iov, int iovcnt,
 		    uint64_t skip, uint64_t length, uint64_t offset)
 {
@@ -226,6 +231,7 @@ static const struct block_ops raw_ops = {
 	.refresh = raw_refresh,
 	.kick = raw_kick,
 	.reap = raw_reap,
+	.wait = raw_wait,
 	.read = raw_read,
 	.close = raw_close,
 };

@@ -4,6 +4,7 @@
  *   submit()  the io waits in a list
  *   kick()    list -> submission ring; one io_uring_enter() for all of it
  *   reap()    completion ring -> host_io_finish()
+ *   wait()    all of these, in one io_uring_enter() that waits
  *
  * An eventfd is readable when completions wait. (So should the ring be, but
  * under DEFER_TASKRUN a thread that polls it is woken late, by a tick.) The
@@ -255,8 +256,9 @@ static void cq_reap(struct uring *u)
 	}
 }
 
-/* One system call: submits @n, and does the completions' work. 0 or -errno. */
-static int ring_enter(struct uring *u, unsigned n)
+/* One system call: submits @n, does the completions' work, and waits for so
+ * many completions. 0 or -errno. */
+static int ring_enter(struct uring *u, unsigned n, unsigned wait)
 {
 	long taken;
 
@@ -265,8 +267,8 @@ static int ring_enter(struct uring *u, unsigned n)
 			IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		u->disabled = false;
 	}
-	taken = syscall(SYS_io_uring_enter, u->fd, n, 0, IORING_ENTER_GETEVENTS,
-			NULL, 0);
+	taken = syscall(SYS_io_uring_enter, u->fd, n, wait,
+			IORING_ENTER_GETEVENTS, NULL, 0);
 	if (taken < 0)
 		return -errno;
 	u->in_flight += taken;
@@ -281,7 +283,7 @@ static void uring_reap(struct engine *engine)
 
 	if (read(engine->event_fd, &count, sizeof(count)) < 0 || !u->in_flight)
 		return;
-	ring_enter(u, 0);
+	ring_enter(u, 0, 0);
 	cq_reap(u);
 }
 
@@ -312,12 +314,30 @@ static void uring_kick(struct engine *engine)
 		return;
 	}
 	while (!u->lost && (n = sq_fill(u))) {
-		err = ring_enter(u, n);
+		err = ring_enter(u, n, 0);
 		if (err)
 			kick_failed(u, err);
 		if (!u->lost)
 			cq_reap(u);
 	}
+}
+
+/* What signals event_fd meanwhile makes one reap() more later on. */
+static void uring_wait(struct engine *engine)
+{
+	struct uring *u = to_uring(engine);
+	unsigned n = u->lost ? 0 : sq_fill(u);
+	int err;
+
+	if (u->lost)
+		do_queued(u);
+	if (!n && !u->in_flight)
+		return;
+	err = ring_enter(u, n, 1);
+	if (err)
+		kick_failed(u, err);
+	if (!u->lost)
+		cq_reap(u);
 }
 
 static void uring_destroy(struct engine *engine)
@@ -336,6 +356,7 @@ static const struct engine_ops uring_ops = {
 	.submit = uring_submit,
 	.kick = uring_kick,
 	.reap = uring_reap,
+	.wait = uring_wait,
 	.destroy = uring_destroy,
 };
 
