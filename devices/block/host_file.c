@@ -21,8 +21,9 @@
 /* Requests this large are not worth an aligned copy: the page cache, then. */
 #define BOUNCE_MAX    (64u << 20)
 
+/* Constants have a place in the program's file, zeros of theirs as well. */
 const uint8_t host_zeros[HOST_ZEROS_LEN]
-	__attribute__((aligned(HOST_ZEROS_LEN)));
+	__attribute__((aligned(HOST_ZEROS_LEN), section(".bss.host_zeros")));
 
 struct plain_file {
 	struct host_file file;
