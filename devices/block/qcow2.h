@@ -16,6 +16,7 @@
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_compress.c  compressed clusters, written
  *   qcow2_flight.c    reads and writes that go on while others are served
+ *   qcow2_fresh.c     those of them that write to new clusters
  *   qcow2_zero.c      zero and discard; qcow2_zero_sub.c of subclusters
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
@@ -328,7 +329,7 @@ void qcow2_start(struct qcow2 *q, struct block_request *request);
 bool qcow2_in_flight(const struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Waits until nothing is in flight; frees what was kept for it. */
 void qcow2_land(struct qcow2 *q);
-/* When the image is closed, after all: the file ends with its last cluster. */
+/* qcow2_fresh.c: when the image is closed, after all: the file ends with its last cluster. */
 void qcow2_unreserve(struct qcow2 *q);
 
 /* qcow2_crypt.c: moves guest data between the list and a cluster of data, as

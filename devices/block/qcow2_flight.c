@@ -24,43 +24,12 @@
 #include <stdlib.h>
 
 #include "devices/block/layers.h"
-#include "devices/block/qcow2.h"
+#include "devices/block/qcow2_flight.h"
 #include "util/checked.h"
 #include "util/iov.h"
 
-/* With so many pieces in flight, further ones are done at once: one request may
- * have half a million of them, in an image that was made for it. */
-#define PIECES_MAX 2048
-
 /* Requests of more vectors are done at once. */
 #define VECTORS_MAX (HOST_IOV_MAX - 2)
-
-/* The host file is made longer by a quarter, within these bounds. */
-#define RESERVE_MIN (1u << 20)
-#define RESERVE_MAX (64u << 20)
-
-struct qcow2_op {
-	struct qcow2 *q;
-	struct block_request *request;
-	uint64_t mapped; /* bytes of it that are pieces, or done */
-	unsigned pending;
-	int err;
-	struct qcow2_op *next; /* free, or waiting */
-};
-
-/* One transfer of an op. */
-struct qcow2_piece {
-	struct host_io io;
-	struct block_request below;
-	struct qcow2_op *op;
-	bool external; /* io is one of the data file */
-	bool fresh;    /* to new clusters, namely run */
-	struct qcow2_run run;
-	uint8_t *around; /* old contents */
-	struct iovec *vec;
-	int space; /* of vec; it is kept for the next use */
-	struct qcow2_piece *next, **link; /* in flight, or next free */
-};
 
 static struct qcow2_op *op_get(struct qcow2 *q)
 {
@@ -73,7 +42,7 @@ static struct qcow2_op *op_get(struct qcow2 *q)
 	return op;
 }
 
-static struct qcow2_piece *piece_get(struct qcow2_op *op)
+struct qcow2_piece *qcow2_piece_get(struct qcow2_op *op)
 {
 	struct qcow2 *q = op->q;
 	struct qcow2_piece *piece = q->free_pieces;
@@ -97,7 +66,7 @@ static struct qcow2_piece *piece_get(struct qcow2_op *op)
 	return piece;
 }
 
-static void piece_put(struct qcow2_piece *piece)
+void qcow2_piece_put(struct qcow2_piece *piece)
 {
 	struct qcow2 *q = piece->op->q;
 
@@ -108,11 +77,6 @@ static void piece_put(struct qcow2_piece *piece)
 	q->pieces--;
 	piece->next = q->free_pieces;
 	q->free_pieces = piece;
-}
-
-static bool crowded(const struct qcow2 *q)
-{
-	return q->pieces >= PIECES_MAX;
 }
 
 /* One of what the op waits for has come. */
@@ -137,21 +101,6 @@ bool qcow2_in_flight(const struct qcow2 *q, uint64_t offset, uint64_t length)
 	for (struct qcow2_piece *p = q->flying; p; p = p->next) {
 		if (p->io.file && !p->external &&
 		    ranges_overlap(p->io.offset, p->io.length, offset, length))
-			return true;
-	}
-	return false;
-}
-
-/* True when a write to new clusters in flight changes the entry of a cluster
- * that guest [offset, offset + length) touches. */
-static bool conflicts(const struct qcow2 *q, uint64_t offset, uint64_t length)
-{
-	uint64_t start = align_down(offset, q->cluster_size);
-	uint64_t end = align_up(offset + length, q->cluster_size);
-
-	for (struct qcow2_piece *p = q->flying; p; p = p->next) {
-		if (p->fresh && start < align_up(p->run.end, q->cluster_size) &&
-		    align_down(p->run.start, q->cluster_size) < end)
 			return true;
 	}
 	return false;
@@ -193,7 +142,7 @@ static void data_done(struct host_io *io, int err)
 
 	if (io->op == HOST_WRITE)
 		flusher_wrote(piece->external ? &q->data_flusher : &q->flusher);
-	piece_put(piece);
+	qcow2_piece_put(piece);
 	if (fresh)
 		err = qcow2_run_end(q, &piece->run, err);
 	op_release(op, err);
@@ -207,14 +156,12 @@ static void below_done(struct block_request *request, int err)
 		container_of(request, struct qcow2_piece, below);
 	struct qcow2_op *op = piece->op;
 
-	piece_put(piece);
+	qcow2_piece_put(piece);
 	op_release(op, err);
 }
 
-/* The vectors of the request's bytes [skip, skip + length), with room for one
- * more before and behind them; NULL when memory is out. */
-static struct iovec *piece_vectors(struct qcow2_piece *piece, uint64_t skip,
-				   uint64_t length, int *cnt)
+struct iovec *qcow2_piece_vectors(struct qcow2_piece *piece, uint64_t skip,
+				  uint64_t length, int *cnt)
 {
 	const struct block_request *request = piece->op->request;
 	uint64_t taken;
@@ -233,9 +180,8 @@ static struct iovec *piece_vectors(struct qcow2_piece *piece, uint64_t skip,
 	return piece->vec + 1;
 }
 
-/* Starts the piece's transfer of @length bytes at host @offset. */
-static void lift_off(struct qcow2_piece *piece, const struct iovec *iov,
-		     int iovcnt, uint64_t length, uint64_t offset)
+void qcow2_lift_off(struct qcow2_piece *piece, const struct iovec *iov,
+		    int iovcnt, uint64_t length, uint64_t offset)
 {
 	const struct qcow2_op *op = piece->op;
 	struct host_file *file = qcow2_file_at(op->q, &offset);
@@ -260,20 +206,20 @@ static void lift_off(struct qcow2_piece *piece, const struct iovec *iov,
 static int fly(struct qcow2_op *op, uint64_t length, uint64_t offset)
 {
 	const struct block_request *request = op->request;
-	struct qcow2_piece *piece = piece_get(op);
+	struct qcow2_piece *piece = qcow2_piece_get(op);
 	const struct iovec *iov = request->iov;
 	int cnt = request->iovcnt;
 
 	if (piece && length < request->length)
-		iov = piece_vectors(piece, op->mapped, length, &cnt);
+		iov = qcow2_piece_vectors(piece, op->mapped, length, &cnt);
 	if (!piece || !iov) {
 		if (piece) {
-			piece_put(piece);
+			qcow2_piece_put(piece);
 			op->pending--;
 		}
 		return -ENOMEM;
 	}
-	lift_off(piece, iov, cnt, length, offset);
+	qcow2_lift_off(piece, iov, cnt, length, offset);
 	return 0;
 }
 
@@ -294,11 +240,12 @@ static int fly_below(struct qcow2_op *op, uint64_t length)
 		 length - there);
 	if (!there)
 		return 0;
-	piece = piece_get(op);
-	iov = piece ? piece_vectors(piece, op->mapped, there, &cnt) : NULL;
+	piece = qcow2_piece_get(op);
+	iov = piece ? qcow2_piece_vectors(piece, op->mapped, there, &cnt)
+		    : NULL;
 	if (!iov) {
 		if (piece) {
-			piece_put(piece);
+			qcow2_piece_put(piece);
 			op->pending--;
 		}
 		return -ENOMEM;
@@ -356,14 +303,14 @@ static int read_next(struct qcow2_op *op)
 		return err;
 	switch (e.entry.kind) {
 	case QCOW2_KIND_DATA:
-		if (q->header.crypt_method || crowded(q))
+		if (q->header.crypt_method || qcow2_crowded(q))
 			err = qcow2_read(q, request->iov, request->iovcnt,
 					 op->mapped, offset, e.length);
 		else
 			err = fly(op, e.length, e.entry.host);
 		break;
 	case QCOW2_KIND_UNALLOCATED:
-		if (crowded(q))
+		if (qcow2_crowded(q))
 			err = qcow2_read(q, request->iov, request->iovcnt,
 					 op->mapped, offset, e.length);
 		else
@@ -382,120 +329,6 @@ static int read_next(struct qcow2_op *op)
 	return err;
 }
 
-/* Old contents go out with the data, in one transfer. */
-static int surround(struct qcow2_piece *piece, uint64_t start, uint64_t offset,
-		    uint64_t end, uint64_t stop, struct iovec **vec, int *cnt)
-{
-	uint64_t head = offset - start, tail = stop - end;
-	struct qcow2 *q = piece->op->q;
-	int err;
-
-	if (!head && !tail)
-		return 0;
-	if (posix_memalign((void **)&piece->around, QCOW2_PAGE, head + tail)) {
-		piece->around = NULL;
-		return -ENOMEM;
-	}
-	err = qcow2_old_contents(q, start, head, piece->around);
-	if (!err)
-		err = qcow2_old_contents(q, end, tail, piece->around + head);
-	if (err)
-		return err;
-	if (head) {
-		*--*vec = (struct iovec){ .iov_base = piece->around,
-					  .iov_len = head };
-		++*cnt;
-	}
-	if (tail)
-		(*vec)[(*cnt)++] =
-			(struct iovec){ .iov_base = piece->around + head,
-					.iov_len = tail };
-	return 0;
-}
-
-/*
- * Has the host make the file longer before the run needs it, a good deal at a
- * time: file systems do writes that make a file longer one after the other.
- * What is left of it goes when the image is closed. A host that cannot, or has
- * no space for it, is no worse off than before.
- */
-static void reserve(struct qcow2 *q, const struct qcow2_run *run)
-{
-	uint64_t end = run->host + (run->end - run->start);
-	uint64_t more = q->file_end / 4;
-
-	if (end <= q->reserved || run->host >= QCOW2_DATA_BASE)
-		return;
-	if (more < RESERVE_MIN)
-		more = RESERVE_MIN;
-	if (more > RESERVE_MAX)
-		more = RESERVE_MAX;
-	q->reserved = align_up(end + more, RESERVE_MIN);
-	q->file->ops->allocate(q->file, end, q->reserved - end);
-}
-
-void qcow2_unreserve(struct qcow2 *q)
-{
-	/* Subclusters copied beside a run may lie behind file_end. */
-	uint64_t size, end = align_up(q->file_end, q->cluster_size);
-
-	if (!q->reserved || q->error || q->file->ops->size(q->file, &size))
-		return;
-	if (size > end && size <= q->reserved)
-		q->file->ops->truncate(q->file, end);
-}
-
-/* Writes the op's next bytes to new clusters: as many as it sets e->length to. */
-static int fly_new(struct qcow2_op *op, struct qcow2_extent *e)
-{
-	uint64_t offset = op->request->offset + op->mapped;
-	uint64_t end = offset + e->length, start, stop;
-	struct qcow2_piece *piece = piece_get(op);
-	struct qcow2 *q = op->q;
-	struct iovec *vec = NULL;
-	int cnt = 0, err;
-
-	if (!piece)
-		return -ENOMEM;
-	piece->io.file = NULL;
-	err = qcow2_run_begin(q, e, offset, &piece->run);
-	if (err)
-		goto drop;
-	piece->fresh = true;
-	if (piece->run.fresh && q->block.event_fd >= 0)
-		reserve(q, &piece->run);
-	if (end > piece->run.end)
-		end = piece->run.end;
-	e->length = end - offset;
-	err = qcow2_run_around(q, &piece->run, &e->entry, offset, end, &start,
-			       &stop);
-	if (!err &&
-	    (crowded(q) || offset - start + stop - end > QCOW2_SURROUND)) {
-		err = qcow2_run_write(q, &piece->run, e->entry.kind,
-				      op->request->iov, op->request->iovcnt,
-				      op->mapped, offset, end);
-		err = qcow2_run_end(q, &piece->run, err);
-		goto drop;
-	}
-	if (!err) {
-		vec = piece_vectors(piece, op->mapped, e->length, &cnt);
-		err = vec ? surround(piece, start, offset, end, stop, &vec,
-				     &cnt)
-			  : -ENOMEM;
-	}
-	if (err) {
-		qcow2_run_end(q, &piece->run, err);
-		goto drop;
-	}
-	lift_off(piece, vec, cnt, stop - start,
-		 piece->run.host + (start - piece->run.start));
-	return 0;
-drop:
-	piece_put(piece);
-	op->pending--;
-	return err;
-}
-
 /* True when the op waits now. */
 static bool write_next(struct qcow2_op *op, int *err)
 {
@@ -508,16 +341,17 @@ static bool write_next(struct qcow2_op *op, int *err)
 		return false;
 	if (e.entry.kind == QCOW2_KIND_DATA && e.entry.copied) {
 		qcow2_will_write(q, e.entry.host, e.length);
-		*err = crowded(q)
+		*err = qcow2_crowded(q)
 			       ? qcow2_data_writev(q, request->iov,
 						   request->iovcnt, op->mapped,
 						   e.length, e.entry.host)
 			       : fly(op, e.length, e.entry.host);
-	} else if (conflicts(q, request->offset + op->mapped, e.length)) {
+	} else if (qcow2_fresh_meets(q, request->offset + op->mapped,
+				     e.length)) {
 		op_wait(op);
 		return true;
 	} else {
-		*err = fly_new(op, &e);
+		*err = qcow2_fly_fresh(op, &e);
 	}
 	op->mapped += e.length;
 	return false;
@@ -561,7 +395,8 @@ static void op_run(struct qcow2_op *op)
 	bool fly_it = flies(op);
 	int err = op->err;
 
-	if (!fly_it && conflicts(op->q, request->offset, request->length)) {
+	if (!fly_it &&
+	    qcow2_fresh_meets(op->q, request->offset, request->length)) {
 		op_wait(op);
 		return;
 	}

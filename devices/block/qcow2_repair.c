@@ -5,6 +5,7 @@
  *   refcounts that are too high are lowered     sync
  *   COPIED is made what the refcounts say       sync
  *   the marks "dirty" and "corrupt" go          sync
+ *   the file ends with its last cluster
  *
  * Nothing is moved or made: a refcount whose block is missing, and a table
  * entry that is damaged, stay as they are. While there are such entries nothing
@@ -94,6 +95,20 @@ static int clear_marks(struct qcow2_census *c)
 	return err ? err : sync_now(c);
 }
 
+/* What lies behind the last cluster is space that a writer had reserved before
+ * it was killed. Only when each reference is known and counted. A block device
+ * is as long as it is. */
+static void cut_off(struct qcow2_census *c)
+{
+	uint64_t n = c->clusters, end;
+
+	while (n && !c->seen[n - 1])
+		n--;
+	end = n << c->q->header.cluster_bits;
+	if (end < c->file_size)
+		c->q->file->ops->truncate(c->q->file, end);
+}
+
 int qcow2_repair(struct qcow2_census *c, unsigned fix)
 {
 	struct qcow2_findings *f = c->found;
@@ -115,5 +130,8 @@ int qcow2_repair(struct qcow2_census *c, unsigned fix)
 	}
 	if (!err && errors && !f->corruptions)
 		err = clear_marks(c);
+	if (!err && fix & QCOW2_FIX_LEAKS && !f->corruptions && !f->leaks &&
+	    !c->structural)
+		cut_off(c);
 	return err;
 }

@@ -2,9 +2,9 @@
  * The engine that is the kernel: io_uring, by its three system calls.
  *
  *   submit()  the io waits in a list
- *   kick()    list -> submission ring; one io_uring_enter() for all of it
+ *   kick()    list -> submission ring; one io_uring_enter() for each batch
  *   reap()    completion ring -> host_io_finish()
- *   wait()    all of these, in one io_uring_enter() that waits
+ *   wait()    all of these; the last io_uring_enter() waits
  *
  * An eventfd is readable when completions wait. (So should the ring be, but
  * under DEFER_TASKRUN a thread that polls it is woken late, by a tick.) The
@@ -28,6 +28,9 @@
 #include "util/checked.h"
 
 #define RING_ENTRIES 256
+/* Submitted by one system call: the disk begins with them while the next are
+ * prepared. */
+#define BATCH        16
 
 /* Better first; the last asks for nothing. */
 static const unsigned ring_flags[] = {
@@ -100,7 +103,9 @@ static int ring_share(struct uring *u, int fd, const struct io_uring_params *p)
 		p->cq_off.cqes + p->cq_entries * sizeof(struct io_uring_cqe);
 	char *ring;
 
-	if (!(p->features & IORING_FEAT_SINGLE_MMAP))
+	/* The second came with READ, WRITE and FALLOCATE (Linux 5.6). */
+	if (!(p->features & IORING_FEAT_SINGLE_MMAP) ||
+	    !(p->features & IORING_FEAT_RW_CUR_POS))
 		return -ENOSYS;
 	u->ring_bytes = sq > cq ? sq : cq;
 	u->sqes_bytes = p->sq_entries * sizeof(struct io_uring_sqe);
@@ -189,14 +194,14 @@ static void sqe_fill(struct io_uring_sqe *sqe, struct host_io *io)
 	}
 }
 
-/* Fills the submission ring as far as the list and the room go; how much of it
- * the kernel has not taken. */
+/* Fills the submission ring as far as the list and a batch go; how much of it the
+ * kernel has not taken. */
 static unsigned sq_fill(struct uring *u)
 {
 	/* Pairs with the kernel's release: what it has taken is free. */
 	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
 
-	while (u->queued.first && u->tail - head < u->sq_entries) {
+	while (u->queued.first && u->tail - head < BATCH) {
 		struct host_io *io = host_io_take(&u->queued);
 
 		sqe_fill(&u->sqes[u->tail & u->sq_mask], io);
@@ -226,7 +231,7 @@ static void sq_take_back(struct uring *u)
 	__atomic_store_n(u->sq_tail, head, __ATOMIC_RELEASE);
 }
 
-/* What waits is done here and now: slow, but done. */
+/* What waits is done here and now, with what follows from it: slow, but done. */
 static void do_queued(struct uring *u)
 {
 	struct host_io *io;
@@ -237,8 +242,10 @@ static void do_queued(struct uring *u)
 	}
 }
 
-static void cq_reap(struct uring *u)
+/* True when there was something. */
+static bool cq_reap(struct uring *u)
 {
+	bool some = false;
 	/* Read anew each time: done() may kick, and that reaps. */
 	unsigned head = *u->cq_head;
 
@@ -251,9 +258,11 @@ static void cq_reap(struct uring *u)
 		io->result = cqe->res;
 		__atomic_store_n(u->cq_head, ++head, __ATOMIC_RELEASE);
 		u->in_flight--;
+		some = true;
 		host_io_finish(io);
 		head = *u->cq_head;
 	}
+	return some;
 }
 
 /* One system call: submits @n, does the completions' work, and waits for so
@@ -322,22 +331,39 @@ static void uring_kick(struct engine *engine)
 	}
 }
 
+/* True when all there is to wait for is a sync that has not begun. The ring has a
+ * thread of the kernel do these, which is woken for it and wakes us: for
+ * nothing, when we have nothing else to do. */
+static bool only_a_sync(const struct uring *u)
+{
+	const struct host_io *io = u->queued.first;
+
+	return !u->in_flight && io && !io->next && io->op == HOST_SYNC &&
+	       u->tail == __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+}
+
 /* What signals event_fd meanwhile makes one reap() more later on. */
 static void uring_wait(struct engine *engine)
 {
 	struct uring *u = to_uring(engine);
-	unsigned n = u->lost ? 0 : sq_fill(u);
-	int err;
+	bool some = false;
 
-	if (u->lost)
+	if (u->lost || only_a_sync(u)) {
 		do_queued(u);
-	if (!n && !u->in_flight)
 		return;
-	err = ring_enter(u, n, 1);
-	if (err)
-		kick_failed(u, err);
-	if (!u->lost)
-		cq_reap(u);
+	}
+	do {
+		unsigned n = sq_fill(u);
+		int err;
+
+		if (!n && !u->in_flight)
+			return;
+		err = ring_enter(u, n, !some && !u->queued.first);
+		if (err)
+			kick_failed(u, err);
+		if (!u->lost)
+			some |= cq_reap(u);
+	} while (!u->lost && u->queued.first);
 }
 
 static void uring_destroy(struct engine *engine)

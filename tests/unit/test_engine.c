@@ -199,6 +199,37 @@ static void a_file_that_shrinks_reads_as_zeros_and_takes_writes(void **state)
 	}
 }
 
+/* A write and then a flush, alone: each way a wait may take. */
+static void whoever_waits_need_not_kick(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct block *block = open_way(&ways[i], SIZE);
+		uint8_t buf[512] = { 7 };
+		struct iovec iov = { .iov_base = buf, .iov_len = 512 };
+
+		for (int n = 0; n < 20; n++) {
+			bool write = n % 3;
+			struct answer answer = {
+				.request = { .op = write ? BLOCK_WRITE
+							 : BLOCK_FLUSH,
+					     .offset = write ? n * 1024ull : 0,
+					     .length = write ? 512 : 0,
+					     .iov = write ? &iov : NULL,
+					     .iovcnt = write,
+					     .done = answer_done }
+			};
+
+			block_submit(block, &answer.request);
+			while (!answer.times)
+				block_wait(block);
+			assert_int_equal(answer.times, 1);
+			assert_int_equal(answer.err, 0);
+		}
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
 /* Emptying a file closes it once more, which must not let go of its locks. */
 static void a_file_that_is_emptied_stays_locked(void **state)
 {
@@ -232,6 +263,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(zeroed_and_discarded_ranges_read_as_zeros),
 		cmocka_unit_test(
 			a_file_that_shrinks_reads_as_zeros_and_takes_writes),
+		cmocka_unit_test(whoever_waits_need_not_kick),
 		cmocka_unit_test(a_file_that_is_emptied_stays_locked),
 	};
 
