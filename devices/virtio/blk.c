@@ -50,7 +50,8 @@ static bool blk_dead(const struct virtio_blk *blk)
 	return virtio_status_read(&blk->virtio) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
-/* The worker has slept, or not: how long tells whether to spin next time. */
+/* The worker has slept for want of requests, or not: how long tells whether to
+ * spin next time. */
 static void blk_awake(struct virtio_blk *blk)
 {
 	if (!blk->asleep_since)
@@ -157,7 +158,8 @@ static bool blk_idle(struct virtio_device *virtio)
 			queue->again = true;
 		again |= queue->again;
 	}
-	if (!again)
+	/* How long the host takes tells nothing about the driver. */
+	if (!again && !blk->in_flight)
 		blk->asleep_since = blk_now();
 	return again;
 }

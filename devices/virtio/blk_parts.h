@@ -1,7 +1,7 @@
 /*
  * What the files of virtio-blk share with each other, and with no one else:
- * blk.c is the device, blk_serve.c the way of its requests, blk_config.c and
- * blk_request.c are pure.
+ * blk.c is the device, blk_serve.c the way of its requests, blk_join.c makes one
+ * of several, blk_config.c and blk_request.c are pure.
  */
 #ifndef KVIST_VIRTIO_BLK_PARTS_H
 #define KVIST_VIRTIO_BLK_PARTS_H
@@ -21,6 +21,10 @@ struct blk_request {
 	bool then_discard;        /* what was zeroed */
 	bool then_flush;          /* what was written */
 	struct blk_request *next; /* free ones */
+	/* Where it is the first of several that are one on the host: that one,
+	 * whose iov is this one's, made longer; and who comes next in it. */
+	struct block_request joined;
+	struct blk_request *with;
 };
 
 /* The requests that may be in flight for one queue. */
@@ -46,6 +50,9 @@ struct virtio_blk {
 	struct blk_request *held;
 	bool holds; /* atomic: held, for the main thread */
 	bool retry;
+	/* Within blk_serve(): the first of those that are being joined, and the
+	 * last. */
+	struct blk_request *first, *last;
 	/* The last sleep was so short that it would have paid to stay awake,
 	 * and since when the worker sleeps (0: it does not). */
 	bool spin, may_spin;
@@ -61,6 +68,13 @@ struct virtio_blk {
  * each of them.
  */
 bool blk_serve(struct virtio_blk *blk, unsigned number);
+
+/*
+ * blk_join.c, on the worker. Starts a request, or has it wait for those that
+ * follow it on the disk, at most until blk_join_end().
+ */
+void blk_join(struct blk_request *request);
+void blk_join_end(struct virtio_blk *blk);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t blk_now(void);

@@ -118,7 +118,7 @@ static void request_begin(struct blk_request *request)
 
 	blk->in_flight++;
 	blk->bytes_in_flight += request->io.length;
-	block_submit(blk->block, &request->io);
+	blk_join(request);
 }
 
 uint64_t blk_now(void)
@@ -258,14 +258,11 @@ void blk_limit_over(struct virtio_blk *blk)
 		return; /* it was set anew */
 }
 
-bool blk_serve(struct virtio_blk *blk, unsigned number)
+static bool serve(struct virtio_blk *blk, unsigned number)
 {
 	struct blk_queue *queue = &blk->queues[number];
 	struct ring *ring = &blk->virtio.queues[number].ring;
 
-	if (blk->retry)
-		retry_held(blk);
-	ring_notify_off(ring);
 	queue->starved = false;
 	for (int budget = BLK_BUDGET;
 	     budget && !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE);
@@ -292,4 +289,16 @@ bool blk_serve(struct virtio_blk *blk, unsigned number)
 		}
 	}
 	return true;
+}
+
+bool blk_serve(struct virtio_blk *blk, unsigned number)
+{
+	bool more;
+
+	if (blk->retry)
+		retry_held(blk);
+	ring_notify_off(&blk->virtio.queues[number].ring);
+	more = serve(blk, number);
+	blk_join_end(blk);
+	return more;
 }

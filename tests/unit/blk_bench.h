@@ -10,6 +10,7 @@
 #include "util/checked.h"
 #include "virtio_bench.h"
 
+#include <errno.h>
 #include <linux/virtio_blk.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -30,7 +31,13 @@ struct disk {
 	bool closed;
 	struct block_request *held; /* worker */
 	unsigned submitted;         /* atomic */
-	uint64_t new_size;          /* what refresh finds */
+	/* What was submitted, the first of it. */
+	struct block_request log[SIZE];
+	unsigned logged;
+	uint64_t
+		bad; /* what touches this byte of it fails with -EIO; 0: none */
+	bool dry;    /* nothing is copied */
+	uint64_t new_size; /* what refresh finds */
 };
 
 static inline void disk_perform(struct disk *disk,
@@ -38,8 +45,12 @@ static inline void disk_perform(struct disk *disk,
 {
 	uint8_t *at = disk->bytes + request->offset;
 	int err = __atomic_load_n(&disk->err, __ATOMIC_SEQ_CST);
+	uint64_t bad = __atomic_load_n(&disk->bad, __ATOMIC_SEQ_CST);
 
-	for (int i = 0; i < request->iovcnt && !err; i++) {
+	if (bad && bad >= request->offset &&
+	    bad < request->offset + request->length)
+		err = -EIO;
+	for (int i = 0; i < request->iovcnt && !err && !disk->dry; i++) {
 		const struct iovec *iov = &request->iov[i];
 
 		if (request->op == BLOCK_READ)
@@ -62,6 +73,8 @@ static inline void disk_submit(struct block *block,
 {
 	struct disk *disk = container_of(block, struct disk, block);
 
+	if (disk->logged < ARRAY_SIZE(disk->log))
+		disk->log[disk->logged++] = *request;
 	usleep(disk->sleep_us);
 	if (__atomic_load_n(&disk->hold, __ATOMIC_SEQ_CST)) {
 		request->next = disk->held;
