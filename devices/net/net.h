@@ -14,9 +14,17 @@
 
 #define NET_HEADER     12 /* sizeof(struct virtio_net_hdr_v1) */
 #define NET_MAC        6
-#define NET_QUEUES_MAX 8 /* of a network */
+#define NET_QUEUES_MAX 8  /* of a network */
+#define NET_BATCH      32 /* frames by one call */
 
 struct net_backend;
+
+/* One of several: what goes or is to be filled, and what became of it. */
+struct net_frame {
+	struct iovec *iov;
+	int iovcnt;
+	ssize_t result; /* as send() and receive() return it */
+};
 
 struct net_ops {
 	/* One frame with its header. The bytes taken or got, -EAGAIN when it
@@ -26,6 +34,13 @@ struct net_ops {
 			int iovcnt);
 	ssize_t (*receive)(struct net_backend *net, const struct iovec *iov,
 			   int iovcnt);
+	/* The same for several frames at a time, NET_BATCH at most, in their
+	 * order. After -EAGAIN no later frame was sent; but one may have been
+	 * received. May be NULL. */
+	void (*send_many)(struct net_backend *net, struct net_frame *frames,
+			  unsigned count);
+	void (*receive_many)(struct net_backend *net, struct net_frame *frames,
+			     unsigned count);
 	/* What the guest accepts in received frames: TUN_F_* bits of
 	 * linux/if_tun.h. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned flags);

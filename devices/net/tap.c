@@ -1,5 +1,6 @@
 #include "devices/net/tap.h"
 
+#include "devices/net/batch.h"
 #include "devices/net/netif.h"
 #include "util/checked.h"
 
@@ -26,6 +27,7 @@ struct tap {
 	bool attached; /* takes part */
 	bool visible;  /* the interface is in our network namespace */
 	struct hook *down;
+	struct batch *batch;
 };
 
 static ssize_t tap_send(struct net_backend *net, const struct iovec *iov,
@@ -42,6 +44,18 @@ static ssize_t tap_receive(struct net_backend *net, const struct iovec *iov,
 	ssize_t n = readv(net->fd, iov, iovcnt);
 
 	return n < 0 ? -errno : n;
+}
+
+static void tap_send_many(struct net_backend *net, struct net_frame *frames,
+			  unsigned count)
+{
+	batch_write(container_of(net, struct tap, net)->batch, frames, count);
+}
+
+static void tap_receive_many(struct net_backend *net, struct net_frame *frames,
+			     unsigned count)
+{
+	batch_read(container_of(net, struct tap, net)->batch, frames, count);
 }
 
 static int tap_set_offloads(struct net_backend *net, unsigned flags)
@@ -78,6 +92,7 @@ static void tap_close(struct net_backend *net)
 	struct tap *tap = container_of(net, struct tap, net);
 
 	hook_finish(tap->down);
+	batch_destroy(tap->batch);
 	close(net->fd);
 	free(tap);
 }
@@ -85,6 +100,8 @@ static void tap_close(struct net_backend *net)
 static const struct net_ops tap_ops = {
 	.send = tap_send,
 	.receive = tap_receive,
+	.send_many = tap_send_many,
+	.receive_many = tap_receive_many,
 	.set_offloads = tap_set_offloads,
 	.enable = tap_enable,
 	.link = tap_link,
@@ -160,6 +177,10 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	tap->visible = netif_is(tap->net.name, "tap");
 	if (!err && tap->visible)
 		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
+	if (!err) {
+		tap->batch = batch_create(fd);
+		err = tap->batch ? 0 : -ENOMEM;
+	}
 	if (err) {
 		free(tap);
 		return err;

@@ -83,11 +83,12 @@ static int pairs_set(struct virtio_net *net)
 		if (!on) {
 			net_vhost_stop(net, net_rx_queue(i));
 			net_vhost_stop(net, net_tx_queue(i));
+			virtio_publish(&net->virtio, net_tx_queue(i));
 		}
 		if (pair->backend->ops->enable && !pair->dead && !err)
 			err = pair->backend->ops->enable(pair->backend, on);
 		*events = on ? POLLIN : 0;
-		if (on && pair->tx->waiting)
+		if (on && pair->tx->count)
 			*events |= POLLOUT;
 		net->virtio.queues[net_rx_queue(i)].again = on;
 		net->virtio.queues[net_tx_queue(i)].again = on;
@@ -216,6 +217,8 @@ static void net_stop(struct virtio_device *virtio)
 	struct virtio_net *net = from_virtio(virtio);
 
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
+		if (net->pairs[i].rx)
+			free(net->pairs[i].rx->many);
 		free(net->pairs[i].rx);
 		free(net->pairs[i].tx);
 		net->pairs[i].rx = NULL;
@@ -225,6 +228,23 @@ static void net_stop(struct virtio_device *virtio)
 	/* The next driver finds the card as it was. */
 	virtio_config_set(virtio, 0, net->mac, NET_MAC);
 	virtio_config_bits(virtio, CONFIG_STATUS, VIRTIO_NET_S_ANNOUNCE, 0);
+}
+
+/* Large, but the kernel backs only what is used. */
+static int pair_start(const struct virtio_net *net, struct net_pair *pair)
+{
+	pair->rx = calloc(1, sizeof(*pair->rx));
+	pair->tx = calloc(1, sizeof(*pair->tx));
+	if (!pair->rx || !pair->tx)
+		return -ENOMEM;
+	/* Any one buffer, or as many as the longest frame needs. */
+	pair->rx->wanted = net->mergeable ? NET_HEADER + FRAME_MAX : 1;
+	pair->rx->batch = 1;
+	/* A limit counts each frame. */
+	if (!pair->backend->ops->receive_many || net->limited)
+		return 0;
+	pair->rx->many = calloc(1, sizeof(*pair->rx->many));
+	return pair->rx->many ? 0 : -ENOMEM;
 }
 
 static int net_start(struct virtio_device *virtio)
@@ -240,18 +260,8 @@ static int net_start(struct virtio_device *virtio)
 	net->control_queue = many ? 2 * (int)net->nr_pairs : 2;
 	if (!has_feature(net, VIRTIO_NET_F_CTRL_VQ))
 		net->control_queue = -1;
-	for (unsigned i = 0; i < net->nr_pairs && !err; i++) {
-		struct net_pair *pair = &net->pairs[i];
-
-		/* Large, but the kernel backs only what is used. */
-		pair->rx = calloc(1, sizeof(*pair->rx));
-		pair->tx = calloc(1, sizeof(*pair->tx));
-		if (!pair->rx || !pair->tx)
-			err = -ENOMEM;
-		else /* any one buffer, or as many as the longest frame needs */
-			pair->rx->wanted =
-				net->mergeable ? NET_HEADER + FRAME_MAX : 1;
-	}
+	for (unsigned i = 0; i < net->nr_pairs && !err; i++)
+		err = pair_start(net, &net->pairs[i]);
 	__atomic_store_n(&net->announces,
 			 has_feature(net, VIRTIO_NET_F_GUEST_ANNOUNCE),
 			 __ATOMIC_SEQ_CST);

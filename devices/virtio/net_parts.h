@@ -30,6 +30,17 @@
 /* readv(2) takes UIO_MAXIOV pieces: those of the guest and our spill. */
 #define RX_PIECES 1023
 
+/* Short frames that are received by one call, into a buffer each of so many
+ * pieces. Large, but the kernel backs only what is used: a spill, when the
+ * frame is not short after all. */
+#define RX_BATCH       16
+#define RX_MANY_PIECES 4
+struct rx_many {
+	struct net_frame frames[RX_BATCH];
+	struct iovec iov[RX_BATCH][RX_MANY_PIECES + 1];
+	uint8_t spill[RX_BATCH][NET_HEADER + FRAME_MAX];
+};
+
 /*
  * Receive buffers taken from the ring before it is known how long the next
  * frame is: enough for the longest, if the driver gave that much. A frame is
@@ -44,19 +55,34 @@ struct rx_window {
 	unsigned head, count;
 	uint64_t bytes; /* of all of them */
 	uint64_t wanted;
-	bool dry;         /* the ring had no more to give */
-	bool long_frames; /* the last one was */
+	bool dry;             /* the ring had no more to give */
+	bool long_frames;     /* the last one was */
+	unsigned batch;       /* frames to ask for */
+	struct rx_many *many; /* or NULL: one at a time */
 	uint8_t spill[NET_HEADER + FRAME_MAX];
 };
 
-/* The frame on its way out. */
-struct tx_state {
-	struct iovec iov[1 + RING_CHAIN_IOV(NET_QUEUE_SIZE)];
+/* A frame on its way out. */
+struct tx_frame {
 	struct ring_chain chain;
 	struct virtio_net_hdr_v1 header; /* ours: the guest's may change */
-	struct iovec *out;               /* header, then the guest's bytes */
-	int pieces;
-	bool waiting; /* chain was popped, and the backend is full */
+};
+
+/* Room for a batch of frames of a few pieces, or for any one. */
+#define TX_PIECES (2 + 2 * RING_CHAIN_IOV(NET_QUEUE_SIZE))
+
+/* So many bytes make a batch, however few the frames. */
+#define TX_LONG 65536
+
+/* Frames that go by one call of the backend's, and what is left of them when it
+ * is full: first .. first + count - 1, which were popped last. */
+struct tx_state {
+	struct iovec iov[TX_PIECES];
+	int pieces; /* of iov, in use */
+	struct tx_frame frames[NET_BATCH];
+	struct net_frame out[NET_BATCH]; /* header, then the guest's bytes */
+	unsigned first, count;
+	uint64_t bytes;
 };
 
 /* Atomic, of one queue, written by the worker. */

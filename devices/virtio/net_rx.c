@@ -83,7 +83,8 @@ static void window_fill(struct virtio_net *net, unsigned pair)
 		struct ring_chain chain;
 		int n;
 
-		if (rx->bytes >= rx->wanted || rx->count == NET_QUEUE_SIZE ||
+		if ((rx->bytes >= rx->wanted && rx->count >= rx->batch) ||
+		    rx->count == NET_QUEUE_SIZE ||
 		    !window_room(rx, RING_CHAIN_IOV(ring->size)))
 			return;
 		chain.iov = rx->iov + rx->end;
@@ -99,6 +100,15 @@ static void window_fill(struct virtio_net *net, unsigned pair)
 		else if (!window_refuse(net, pair, &chain))
 			return;
 	}
+}
+
+/* What a frame may take of the window: all of it, or one buffer. */
+static uint64_t window_holds(const struct virtio_net *net,
+			     const struct rx_window *rx)
+{
+	if (net->mergeable || !rx->count)
+		return rx->bytes;
+	return rx->chains[rx->head].write_bytes;
 }
 
 /* Gives the first @n bytes of the window to the driver, as one frame. */
@@ -201,10 +211,13 @@ static enum rx_result rx_error(struct virtio_net *net, unsigned pair, int err)
  * offered, for each piece of it costs the kernel a look; what is longer than
  * that ends in the spill and is moved to where it belongs. Bytes, or -errno.
  */
-static ssize_t window_receive(struct net_backend *backend, struct rx_window *rx)
+static ssize_t window_receive(const struct virtio_net *net,
+			      struct net_backend *backend, struct rx_window *rx)
 {
 	struct iovec *iov = rx->iov + rx->first, kept;
-	int all = rx->end - rx->first, pieces = 0;
+	int all = net->mergeable ? rx->end - rx->first
+				 : rx->chains[rx->head].writable;
+	int pieces = 0;
 	uint64_t offered = 0;
 	ssize_t n;
 
@@ -217,34 +230,163 @@ static ssize_t window_receive(struct net_backend *backend, struct rx_window *rx)
 	if (n <= 0)
 		return n;
 	rx->long_frames = n > RX_SHORT;
-	if ((uint64_t)n > offered && (uint64_t)n <= rx->bytes)
+	if ((uint64_t)n > offered && (uint64_t)n <= window_holds(net, rx))
 		iov_copy_in(iov, all, offered, rx->spill, n - offered);
 	return n;
+}
+
+/* How many frames to ask for the next time: more as long as all came. */
+static void rx_adapt(struct rx_window *rx, unsigned asked, unsigned got)
+{
+	rx->batch = got < asked ? got : 2 * asked;
+	if (rx->batch > RX_BATCH)
+		rx->batch = RX_BATCH;
+	if (!rx->batch || rx->long_frames || !rx->many)
+		rx->batch = 1;
+}
+
+/* The frame of @n bytes that lies in the window: to the driver, or not. */
+static void rx_deliver(struct virtio_net *net, unsigned pair, ssize_t n)
+{
+	struct rx_window *rx = net->pairs[pair].rx;
+
+	if (n < NET_HEADER || (uint64_t)n > window_holds(net, rx))
+		window_misfit(net, pair, n);
+	else if (window_wanted(net, rx))
+		window_push(net, pair, n);
 }
 
 static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 {
 	struct net_backend *backend = net->pairs[pair].backend;
 	struct rx_window *rx = net->pairs[pair].rx;
-	ssize_t n;
+	ssize_t n = window_receive(net, backend, rx);
 
-	window_fill(net, pair);
-	if (!rx->count)
-		return RX_NO_BUFFER;
-	n = window_receive(backend, rx);
+	rx_adapt(rx, 1, n > 0);
 	if (n == 0)
 		n = -EPIPE; /* not even a header: the other end has gone */
 	if (n < 0)
 		return rx_error(net, pair, n);
 	net_limit_take(net, NET_RECEIVED, n);
-	if (n < NET_HEADER || (uint64_t)n > rx->bytes)
-		window_misfit(net, pair, n);
-	else if (window_wanted(net, rx))
-		window_push(net, pair, n);
+	rx_deliver(net, pair, n);
 	return RX_FRAME;
 }
 
-/* After rx_one(): true if there may be more. Without a buffer the backend is
+/* The first buffers of the window, each for a frame of its own with a spill
+ * behind it; how many. */
+static unsigned many_prepare(struct rx_window *rx, struct rx_many *many)
+{
+	struct iovec *iov = rx->iov + rx->first;
+	unsigned n = 0;
+
+	for (; n < rx->batch && n < rx->count; n++) {
+		const struct ring_chain *chain =
+			&rx->chains[(rx->head + n) % NET_QUEUE_SIZE];
+		uint8_t *spill = many->spill[n];
+		size_t skip = sizeof(many->spill[n]);
+
+		if (chain->writable > RX_MANY_PIECES)
+			break;
+		if (chain->write_bytes < skip)
+			skip = chain->write_bytes;
+		memcpy(many->iov[n], iov, chain->writable * sizeof(*iov));
+		many->iov[n][chain->writable] = (struct iovec){
+			spill + skip,
+			sizeof(many->spill[n]) - skip,
+		};
+		many->frames[n].iov = many->iov[n];
+		many->frames[n].iovcnt = chain->writable + 1;
+		iov += chain->writable;
+	}
+	return n;
+}
+
+/* Frames from @i on cannot stay where they are: those before them took other
+ * buffers than their own. */
+static void many_rescue(struct rx_many *many, unsigned i, unsigned n)
+{
+	for (; i < n; i++) {
+		struct net_frame *frame = &many->frames[i];
+
+		if (frame->result > 0)
+			iov_copy_out(frame->iov, frame->iovcnt - 1, 0,
+				     many->spill[i], frame->result);
+	}
+}
+
+/* One that was rescued, into the buffers that come next. */
+static void many_place(struct virtio_net *net, unsigned pair, unsigned i)
+{
+	struct rx_window *rx = net->pairs[pair].rx;
+	ssize_t n = rx->many->frames[i].result;
+
+	window_fill(net, pair);
+	if ((uint64_t)n <= window_holds(net, rx))
+		iov_copy_in(rx->iov + rx->first, rx->end - rx->first, 0,
+			    rx->many->spill[i], n);
+	rx_deliver(net, pair, n);
+}
+
+/*
+ * Several frames by one call, each into a buffer of its own, where it stays if
+ * it fits and the driver wants it: short ones mostly do. From the first one on
+ * that does not, all are copied.
+ */
+static enum rx_result rx_many(struct virtio_net *net, unsigned pair, unsigned n)
+{
+	struct net_backend *backend = net->pairs[pair].backend;
+	struct rx_window *rx = net->pairs[pair].rx;
+	struct rx_many *many = rx->many;
+	enum rx_result result = RX_FRAME;
+	bool rescued = false;
+	unsigned got = 0;
+
+	backend->ops->receive_many(backend, many->frames, n);
+	rx->long_frames = false;
+	for (unsigned i = 0; i < n && result != RX_GONE; i++) {
+		ssize_t len = many->frames[i].result;
+		unsigned before = rx->count;
+
+		if (len <= 0) {
+			result = rx_error(net, pair, len ? (int)len : -EPIPE);
+		} else {
+			result = RX_FRAME;
+			got++;
+			rx->long_frames |= len > RX_SHORT;
+			if (!rescued &&
+			    len > rx->chains[rx->head].write_bytes) {
+				many_rescue(many, i, n);
+				rescued = true;
+			}
+			if (rescued)
+				many_place(net, pair, i);
+			else
+				rx_deliver(net, pair, len);
+		}
+		if (!rescued && rx->count != before - 1) {
+			many_rescue(many, i + 1, n);
+			rescued = true;
+		}
+	}
+	rx_adapt(rx, n, got);
+	return result;
+}
+
+/* What comes next: one frame, or as many as came together the last time. */
+static enum rx_result rx_some(struct virtio_net *net, unsigned pair)
+{
+	struct rx_window *rx = net->pairs[pair].rx;
+	unsigned n = 1;
+
+	window_fill(net, pair);
+	if (!rx->count)
+		return RX_NO_BUFFER;
+	if (rx->batch > 1)
+		n = many_prepare(rx, rx->many);
+	return n > 1 ? rx_many(net, pair, n) : rx_one(net, pair);
+}
+
+/* After rx_some(): true if there may be more. Without a buffer the backend is
  * not watched, or it would be found readable for ever; the driver's next kick
  * brings us back here. */
 static bool rx_goes_on(struct virtio_net *net, unsigned p,
@@ -285,16 +427,19 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 	if (net->pairs[pair].dead)
 		return false;
 	ring_notify_off(net_ring(net, net_rx_queue(pair)));
-	for (int budget = NET_BUDGET; budget && more; budget--) {
+	for (int budget = NET_BUDGET; budget > 0 && more;) {
+		int batch = (int)net->pairs[pair].rx->batch;
+
+		budget -= batch;
 		/* What comes meanwhile stays in the backend. */
 		if (net_limit_waits(net, NET_RECEIVED)) {
 			*net_events(net, pair) &= ~POLLIN;
 			more = false;
 		} else {
-			more = rx_goes_on(net, pair, rx_one(net, pair));
+			more = rx_goes_on(net, pair, rx_some(net, pair));
 		}
 		/* The driver has something to do, while we have. */
-		if (budget % NET_PUBLISH == 0)
+		if (budget / NET_PUBLISH != (budget + batch) / NET_PUBLISH)
 			virtio_publish(&net->virtio, net_rx_queue(pair));
 	}
 	virtio_publish(&net->virtio, net_rx_queue(pair));

@@ -70,64 +70,122 @@ bool net_header_check(struct virtio_net_hdr_v1 *header, uint64_t features,
  * rest, into the place it had or the one that is free for this. False: the
  * frame is none that the driver may send.
  */
-static bool tx_prepare(const struct virtio_net *net, struct tx_state *tx)
+static bool tx_prepare(const struct virtio_net *net, struct tx_frame *frame,
+		       struct net_frame *out)
 {
-	const struct ring_chain *chain = &tx->chain;
+	const struct ring_chain *chain = &frame->chain;
 
 	if (chain->read_bytes < NET_HEADER + FRAME_MIN ||
 	    chain->read_bytes > NET_HEADER + FRAME_MAX)
 		return false;
-	iov_copy_out(chain->iov, chain->readable, 0, &tx->header, NET_HEADER);
-	if (!net_header_check(&tx->header, net->virtio.features,
+	iov_copy_out(chain->iov, chain->readable, 0, &frame->header,
+		     NET_HEADER);
+	if (!net_header_check(&frame->header, net->virtio.features,
 			      chain->read_bytes - NET_HEADER))
 		return false;
-	tx->out = chain->iov;
-	tx->pieces = chain->readable;
-	iov_skip(&tx->out, &tx->pieces, NET_HEADER);
-	*--tx->out = (struct iovec){ &tx->header, NET_HEADER };
-	tx->pieces++;
+	out->iov = chain->iov;
+	out->iovcnt = chain->readable;
+	iov_skip(&out->iov, &out->iovcnt, NET_HEADER);
+	*--out->iov = (struct iovec){ &frame->header, NET_HEADER };
+	out->iovcnt++;
 	return true;
 }
 
-static void tx_done(struct virtio_net *net, unsigned pair, int err)
+static void tx_done(struct virtio_net *net, unsigned pair,
+		    const struct ring_chain *chain, ssize_t result)
 {
 	struct net_counters *counters = &net->pairs[pair].sent;
-	struct tx_state *tx = net->pairs[pair].tx;
-	uint32_t len = tx->chain.read_bytes;
+	uint32_t len = chain->read_bytes;
 
-	if (err) {
+	if (result < 0) {
 		counter_add(&counters->drops, 1);
 		log_guest(&net->tx_dropped,
 			  "%s: a frame of the guest (%u bytes) was dropped: %s",
-			  net->virtio.name, len, strerror(-err));
+			  net->virtio.name, len, strerror((int)-result));
 	} else {
+		net_limit_take(net, NET_SENT, len);
 		counter_add(&counters->packets, 1);
 		counter_add(&counters->bytes, len - NET_HEADER);
 		log_trace("sent a frame of %u bytes", len - NET_HEADER);
 	}
-	ring_push(net_ring(net, net_tx_queue(pair)), &tx->chain, 0);
+	ring_push(net_ring(net, net_tx_queue(pair)), chain, 0);
 }
 
-/* Sends what tx_prepare() made: -EAGAIN, or 0, and the frame is done with. */
-static int tx_send(struct virtio_net *net, unsigned pair)
+/* Whether one more may join those in @tx. A few long ones keep the backend busy
+ * as well, and the driver waits for their buffers; and a limit counts each. */
+static bool tx_joins(const struct virtio_net *net, unsigned pair)
+{
+	const struct tx_state *tx = net->pairs[pair].tx;
+
+	if (!tx->count)
+		return true;
+	return net->pairs[pair].backend->ops->send_many && !net->limited &&
+	       tx->count < NET_BATCH && tx->bytes < TX_LONG &&
+	       TX_PIECES - tx->pieces >= 1 + RING_CHAIN_IOV(NET_QUEUE_SIZE);
+}
+
+/* Pops frames into the empty @tx; false if the queue had no more of them. One
+ * that may not be sent goes back at once, but in its turn, or ring_unpop()
+ * would lose the place. */
+static bool tx_fill(struct virtio_net *net, unsigned pair)
+{
+	struct ring *ring = net_ring(net, net_tx_queue(pair));
+	struct tx_state *tx = net->pairs[pair].tx;
+
+	tx->first = 0;
+	tx->pieces = 0;
+	tx->bytes = 0;
+	while (tx_joins(net, pair)) {
+		struct tx_frame *frame = &tx->frames[tx->count];
+		int n;
+
+		frame->chain.iov = tx->iov + tx->pieces + 1;
+		frame->chain.max = RING_CHAIN_IOV(ring->size);
+		n = ring_pop(ring, &frame->chain);
+		if (n < 0)
+			virtio_needs_reset(&net->virtio);
+		if (n <= 0)
+			return false;
+		if (tx_prepare(net, frame, &tx->out[tx->count])) {
+			tx->pieces += 1 + frame->chain.readable;
+			tx->bytes += frame->chain.read_bytes;
+			tx->count++;
+		} else if (tx->count) {
+			ring_unpop(ring, 1);
+			break;
+		} else {
+			tx_done(net, pair, &frame->chain, -EINVAL);
+			break;
+		}
+	}
+	return true;
+}
+
+/* Sends what waits in @tx; false if the backend was full before the end. */
+static bool tx_flush(struct virtio_net *net, unsigned pair)
 {
 	struct net_backend *backend = net->pairs[pair].backend;
 	struct tx_state *tx = net->pairs[pair].tx;
-	ssize_t n = backend->ops->send(backend, tx->out, tx->pieces);
+	struct net_frame *out = tx->out + tx->first;
 
-	if (n == -EAGAIN)
-		return n;
-	if (n > 0)
-		net_limit_take(net, NET_SENT, n);
-	tx_done(net, pair, n < 0 ? n : 0);
-	return 0;
+	if (tx->count > 1)
+		backend->ops->send_many(backend, out, tx->count);
+	else if (tx->count)
+		out->result =
+			backend->ops->send(backend, out->iov, out->iovcnt);
+	for (; tx->count && out->result != -EAGAIN; out++) {
+		tx_done(net, pair, &tx->frames[tx->first++].chain, out->result);
+		tx->count--;
+	}
+	return !tx->count;
 }
 
 /*
  * True if the budget ran out first, or if something was sent: what the driver
  * then adds, perhaps because of an answer, needs no notification; only a look
- * that finds nothing asks for one. While the backend is full the frame waits in
- * its tx_state and the worker for POLLOUT: nothing is dropped.
+ * that finds nothing asks for one. And shows the driver what it has back: one
+ * interrupt for all of it, for it has a queue to fill until then. While the backend is full the frames wait in
+ * their tx_state and the worker for POLLOUT: nothing is dropped.
  */
 bool net_tx_serve(struct virtio_net *net, unsigned pair)
 {
@@ -135,49 +193,42 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 	struct tx_state *tx = net->pairs[pair].tx;
 	bool more = true, idle = true;
 
-	if (tx->waiting)
+	if (tx->count)
 		return false;
 	ring_notify_off(ring);
-	for (int budget = NET_BUDGET; budget && more; budget--) {
-		int n;
+	for (int budget = NET_BUDGET; budget > 0 && more;) {
+		bool last;
 
 		/* What the guest sends meanwhile stays in its queue. */
 		if (net_limit_waits(net, NET_SENT)) {
 			more = false;
 			break;
 		}
-		tx->chain.iov = tx->iov + 1;
-		tx->chain.max = RING_CHAIN_IOV(ring->size);
-		n = ring_pop(ring, &tx->chain);
-		if (n < 0)
-			virtio_needs_reset(&net->virtio);
-		if (n <= 0) {
+		last = !tx_fill(net, pair);
+		if (last && !tx->count) {
 			more = idle && ring_notify_on(ring);
 			break;
 		}
 		idle = false;
-		if (!tx_prepare(net, tx)) {
-			tx_done(net, pair, -EINVAL);
-		} else if (tx_send(net, pair) == -EAGAIN) {
-			tx->waiting = true;
+		budget -= tx->count ? (int)tx->count : 1;
+		if (!tx_flush(net, pair)) {
 			*net_events(net, pair) |= POLLOUT;
 			more = false;
 		}
 		/* The driver fills what is free, while we send the rest. */
-		if (budget % NET_PUBLISH == 0)
+		if (ring_unpublished(ring) >= ring->size / 2)
 			virtio_publish(&net->virtio, net_tx_queue(pair));
 	}
-	virtio_publish(&net->virtio, net_tx_queue(pair));
-	return more || (!idle && !tx->waiting);
+	more |= !idle && !tx->count;
+	if (!more)
+		virtio_publish(&net->virtio, net_tx_queue(pair));
+	return more;
 }
 
 bool net_tx_resume(struct virtio_net *net, unsigned pair)
 {
-	struct tx_state *tx = net->pairs[pair].tx;
-
-	if (tx->waiting && tx_send(net, pair) == -EAGAIN)
+	if (!tx_flush(net, pair))
 		return false;
-	tx->waiting = false;
 	*net_events(net, pair) &= ~POLLOUT;
 	return net_tx_serve(net, pair);
 }
@@ -186,7 +237,7 @@ void net_tx_drain(struct virtio_net *net, unsigned pair)
 {
 	struct tx_state *tx = net->pairs[pair].tx;
 
-	if (tx->waiting)
-		ring_unpop(net_ring(net, net_tx_queue(pair)), 1);
-	tx->waiting = false;
+	ring_unpop(net_ring(net, net_tx_queue(pair)), tx->count);
+	tx->count = 0;
+	virtio_publish(&net->virtio, net_tx_queue(pair));
 }

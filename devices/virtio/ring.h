@@ -95,6 +95,12 @@ void ring_push(struct ring *ring, const struct ring_chain *chain,
 /* Shows the driver all that was pushed. True if it wants an interrupt. */
 bool ring_publish(struct ring *ring);
 
+/* How many were pushed since. */
+static inline uint16_t ring_unpublished(const struct ring *ring)
+{
+	return ring->next_used - ring->published;
+}
+
 /* Whether ring_pop() would find something. */
 bool ring_waiting(const struct ring *ring);
 

@@ -228,6 +228,52 @@ static void a_frame_too_long_is_dropped_and_the_next_arrives(void **state)
 	bench_end(&bench);
 }
 
+/* Some are long: they end behind the buffers of their batch. */
+static void frames_that_come_together_arrive_in_order(void **state)
+{
+	static const uint16_t lengths[] = {
+		60,   61, 62, 63,   64,  65,  66,  67,  68,  69,   70,  71, 72,
+		3000, 74, 75, 2500, 999, 78,  79,  80,  81,  82,   83,  84, 85,
+		86,   87, 88, 89,   90,  91,  92,  93,  94,  95,   96,  97, 98,
+		99,   12, 11, 102,  103, 104, 105, 106, 107, 2100, 109,
+	};
+	static uint8_t frame[3000], got[3000];
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, 128);
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++)
+		wire_put(&wire, lengths[i], i);
+	rx_give(&bench, 80, 1000);
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		struct vring_used_elem elem = { 0 };
+		size_t n = 0, buffers = 0;
+		gpa_t at = 0;
+
+		if (lengths[i] < NET_HEADER)
+			continue; /* no frame at all */
+		while (n < lengths[i]) {
+			assert_true(driver_wait(&bench.queues[RX], &elem));
+			assert_in_range(elem.len, 1, lengths[i] - n);
+			if (!n)
+				at = BENCH_DATA + elem.id * 4096;
+			memcpy(got + n,
+			       guest(&bench, BENCH_DATA + elem.id * 4096),
+			       elem.len);
+			n += elem.len;
+			buffers++;
+		}
+		frame_fill(frame, lengths[i], i);
+		assert_memory_equal(got + NET_HEADER, frame + NET_HEADER,
+				    lengths[i] - NET_HEADER);
+		assert_int_equal(num_buffers(&bench, at), buffers);
+	}
+	bench_end(&bench);
+	assert_true(wire.most > 4);
+}
+
 static void frames_leave_in_order_and_whole(void **state)
 {
 	struct segment segments[] = { { BENCH_DATA, NET_HEADER, false },
@@ -305,6 +351,42 @@ static void a_full_backend_drops_nothing(void **state)
 		assert_true(driver_wait(&bench.queues[TX], &elem));
 		assert_int_equal(read(wire.other, got, sizeof(got)), 100);
 	}
+	bench_end(&bench);
+}
+
+static void many_frames_leave_in_order(void **state)
+{
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+	uint8_t got[2048];
+	int n = 0;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, 128);
+	/* Every tenth has no bytes; these are dropped where they stand. */
+	for (int i = 0; i < 100; i++) {
+		gpa_t at = BENCH_DATA + i * 2048;
+
+		memset(guest(&bench, at + NET_HEADER), i, 100);
+		driver_add(&bench.queues[TX],
+			   &(struct segment){
+				   at, NET_HEADER + (i % 10 ? 100 : 0), false },
+			   1);
+	}
+	virtio_notify(bench.virtio, TX);
+	for (int i = 0; i < 100; i++) {
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+		assert_int_equal(elem.id, i);
+	}
+	while (read(wire.other, got, sizeof(got)) > 0) {
+		n += n % 10 == 0;
+		assert_int_equal(got[NET_HEADER], n++);
+	}
+	assert_int_equal(n, 100);
+	/* One interrupt for what was given back together. */
+	assert_in_range(bench.interrupts[TX], 1, 4);
 	bench_end(&bench);
 }
 
@@ -436,6 +518,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_long_frame_spans_merged_buffers),
 	cmocka_unit_test(without_merging_one_buffer_holds_a_frame),
 	cmocka_unit_test(frames_of_64_kib_arrive_whole),
+	cmocka_unit_test(frames_that_come_together_arrive_in_order),
 	cmocka_unit_test(an_empty_receive_queue_waits_without_work),
 	cmocka_unit_test(useless_receive_buffers_do_not_freeze_receive),
 	cmocka_unit_test(small_receive_buffers_do_not_freeze_receive),
@@ -443,6 +526,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(frames_leave_in_order_and_whole),
 	cmocka_unit_test(malformed_frames_are_dropped_and_given_back),
 	cmocka_unit_test(a_full_backend_drops_nothing),
+	cmocka_unit_test(many_frames_leave_in_order),
 	cmocka_unit_test(a_frame_the_host_refuses_is_dropped),
 	cmocka_unit_test(the_backend_learns_what_the_guest_accepts),
 	cmocka_unit_test(a_reset_gives_unused_buffers_up),

@@ -107,6 +107,20 @@ static void frames_for_others_leave_the_buffers_to_the_next(void **state)
 	assert_int_equal(rx_wait(&bench), NET_HEADER + 60);
 	assert_int_equal(*guest(&bench, BENCH_DATA + NET_HEADER + 5), 1);
 	assert_true(rx_none(&bench));
+	/* And when many come together. */
+	for (int i = 0; i < 16; i++)
+		wire_put_to(&wire, i % 2 ? other : own);
+	rx_give(&bench, 8, 2048);
+	for (int i = 0; i < 8; i++) {
+		struct vring_used_elem elem = { 0 };
+
+		assert_true(driver_wait(&bench.queues[RX], &elem));
+		assert_int_equal(elem.len, NET_HEADER + 60);
+	}
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(
+			*guest(&bench, BENCH_DATA + i * 4096 + NET_HEADER + 5),
+			1);
 	/* And promiscuous again. */
 	assert_int_equal(COMMAND(&bench, 0, 0, 1), VIRTIO_NET_OK);
 	rx_give(&bench, 1, 2048);

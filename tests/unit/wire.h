@@ -34,6 +34,7 @@ struct wire {
 	int send_err;      /* atomic: what send() fails with */
 	unsigned sends;    /* atomic */
 	int receive_err;   /* atomic: what the next receive() fails with */
+	unsigned most;     /* that were to be received by one call */
 	unsigned deaths;   /* atomic: receives that found no one there */
 	bool closed;
 	bool enabled; /* as set; a second queue begins so */
@@ -75,6 +76,31 @@ static inline ssize_t wire_receive(struct net_backend *net,
 	return n < 0 ? err : n;
 }
 
+static inline void wire_send_many(struct net_backend *net,
+				  struct net_frame *frames, unsigned count)
+{
+	bool full = false;
+
+	for (unsigned i = 0; i < count; i++) {
+		frames[i].result =
+			full ? -EAGAIN
+			     : wire_send(net, frames[i].iov, frames[i].iovcnt);
+		full = frames[i].result == -EAGAIN;
+	}
+}
+
+static inline void wire_receive_many(struct net_backend *net,
+				     struct net_frame *frames, unsigned count)
+{
+	struct wire *wire = container_of(net, struct wire, net);
+
+	for (unsigned i = 0; i < count; i++)
+		frames[i].result =
+			wire_receive(net, frames[i].iov, frames[i].iovcnt);
+	if (count > wire->most)
+		wire->most = count;
+}
+
 static inline int wire_offloads(struct net_backend *net, unsigned flags)
 {
 	container_of(net, struct wire, net)->offloads = flags;
@@ -105,6 +131,8 @@ static inline void wire_close(struct net_backend *net)
 static const struct net_ops wire_ops = {
 	.send = wire_send,
 	.receive = wire_receive,
+	.send_many = wire_send_many,
+	.receive_many = wire_receive_many,
 	.set_offloads = wire_offloads,
 	.enable = wire_enable,
 	.link = wire_link,
