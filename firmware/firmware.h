@@ -2,8 +2,8 @@
  * What a PC's firmware leaves in memory for the operating system: ACPI and
  * SMBIOS tables, the memory map, and a stub at the reset vector.
  *
- * Pure: writes guest memory, keeps nothing. Main thread, stopped vm. Called
- * again after a reset, with the same result.
+ * Pure: writes guest memory, keeps nothing. One thread at a time, stopped vm.
+ * Called again after a reset, with the same result.
  */
 #ifndef KVIST_FIRMWARE_FIRMWARE_H
 #define KVIST_FIRMWARE_FIRMWARE_H

@@ -1,7 +1,6 @@
 #include "machine.h"
 #include "machine_parts.h"
 
-#include "firmware/firmware.h"
 #include "util/checked.h"
 #include "util/exit_code.h"
 #include "util/log.h"
@@ -28,8 +27,6 @@ int machine_stage_failed(const char *what, enum exit_code code, int err)
  * What the main thread waits for.
  */
 
-static int machine_load(struct machine *m);
-
 /* True if the run goes on with a reset machine. */
 static bool machine_restart(struct machine *m)
 {
@@ -44,7 +41,7 @@ static bool machine_restart(struct machine *m)
 			  "the guest reset itself by a triple fault");
 	bus_reset(&m->vm.ports);
 	bus_reset(&m->vm.mmio);
-	if (!cpu_reset(&m->cpu, &m->vm) && !machine_load(m)) {
+	if (!cpu_reset(&m->cpu, &m->vm) && !machine_finish_load(m)) {
 		vm_end_clear(&m->vm);
 		vm_start(&m->vm);
 		return true;
@@ -249,36 +246,6 @@ static void machine_destroy_pci(struct machine *m)
 		pci_host_fini(&m->pci);
 }
 
-/* Firmware tables, kernel and the first instruction: also after a reset. */
-static int machine_load(struct machine *m)
-{
-	const struct machine_config *config = m->config;
-	struct firmware_config tables = {
-		.nr_cpus = m->vm.nr_vcpus,
-		.pci = config->transport == TRANSPORT_PCI,
-		.nr_virtio_mmio = m->nr_virtio,
-		.name = config->name,
-	};
-	struct firmware firmware;
-	struct boot_machine machine = { .memory = &m->memory };
-	struct vcpu_entry entry;
-
-	if (firmware_install(&tables, &m->memory, &firmware))
-		return EXIT_CODE_INTERNAL;
-	machine.e820 = &firmware.e820;
-	machine.rsdp = firmware.rsdp;
-	machine.unpack = !config->unpack_in_guest;
-	machine.cmdline = config->append;
-	if (!machine.cmdline)
-		machine.cmdline = !boot_is_linux(&m->boot) ? ""
-				  : config->initrd
-					  ? "console=ttyS0"
-					  : "console=ttyS0 root=/dev/vda rw";
-	if (boot_load(&m->boot, &machine, &entry))
-		return EXIT_CODE_INPUT;
-	return vcpu_enter(&m->vm.vcpus[0], &entry) ? EXIT_CODE_INTERNAL : 0;
-}
-
 static int machine_start_threads(struct machine *m)
 {
 	int err;
@@ -306,13 +273,14 @@ static const struct {
 	{ machine_open_boot, machine_close_boot },
 	{ machine_open_kvm, machine_close_kvm },
 	{ machine_create_memory, machine_destroy_memory },
+	{ machine_begin_load, machine_end_load },
 	{ machine_create_vm, machine_destroy_vm },
 	{ machine_create_cpus, machine_destroy_cpus },
 	{ machine_create_platform, machine_destroy_platform },
 	{ machine_create_pci, machine_destroy_pci },
 	{ machine_watch_disks, machine_ignore_disks },
 	{ machine_add_devices, machine_remove_devices },
-	{ machine_load, NULL },
+	{ machine_finish_load, NULL },
 	{ machine_watch_events, machine_ignore_events },
 	{ machine_start_threads, machine_end_threads },
 };

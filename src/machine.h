@@ -25,6 +25,7 @@
 #include "kvm/vm.h"
 #include "util/loop.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -72,6 +73,12 @@ struct machine {
 
 	struct kvm kvm;
 	struct memory memory;
+	struct {
+		pthread_t thread; /* fills memory, while @running */
+		bool running;
+		int code; /* 0, or the exit code of what failed */
+		struct vcpu_entry entry;
+	} loader;
 	struct vm vm;
 	struct cpu_model cpu;
 

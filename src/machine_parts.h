@@ -1,9 +1,10 @@
 /*
  * What the files of the machine share with each other, and with no one else:
- * machine.c makes and runs it, machine_devices.c adds disks, cards and the rng,
+ * machine.c makes and runs it, machine_load.c fills its memory,
+ * machine_devices.c adds disks, cards and the rng,
  * machine_events.c knows what the main thread waits for besides the vCPUs,
  * machine_disks.c what happens to disks while the guest runs.
- * Main thread.
+ * Main thread, but for what machine_begin_load() starts.
  */
 #ifndef KVIST_MACHINE_PARTS_H
 #define KVIST_MACHINE_PARTS_H
@@ -16,6 +17,14 @@ struct machine;
  * where the host lacks memory. The second says so, too. */
 int machine_failed(enum exit_code code, int err);
 int machine_stage_failed(const char *what, enum exit_code code, int err);
+
+/* Two stages: firmware tables, kernel and initrd come into memory, and the boot
+ * processor gets to the first instruction. With the first of them that begins,
+ * on a thread of its own where it takes long. After a reset the second does it
+ * all. */
+int machine_begin_load(struct machine *m);
+void machine_end_load(struct machine *m);
+int machine_finish_load(struct machine *m);
 
 /* A stage of the machine: 0, or an exit code, logged. */
 int machine_add_devices(struct machine *m);

@@ -1,9 +1,9 @@
 /*
  * Boot protocols: a kernel file becomes guest memory and an entry state.
  *
- * A struct boot is owned by the machine and used on the main thread. It keeps
- * the files open, so that a reset loads the same bytes again even when a path
- * has changed meanwhile. The protocol is chosen by looking at the file:
+ * A struct boot is owned by the machine and used by one thread at a time. It
+ * keeps the files open, so that a reset loads the same bytes again even when a
+ * path has changed meanwhile. The protocol is chosen by looking at the file:
  *
  *   bzimage.c      Linux bzImage: 64-bit entry, or 32-bit where that is absent
  *   pvh.c          ELF with a PVH note: 32-bit entry

@@ -1,7 +1,8 @@
 /*
  * The files of a boot: opened, checked to be regular, read with bounds.
  *
- * Main thread. Every failure has been logged with the file's noun and path.
+ * One thread at a time. Every failure has been logged with the file's noun and
+ * path.
  */
 #ifndef KVIST_BOOT_FILE_H
 #define KVIST_BOOT_FILE_H

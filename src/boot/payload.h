@@ -3,7 +3,8 @@
  * Documentation/arch/x86/boot.rst, payload_offset and payload_length). Its
  * last four bytes say how large it is when it is unpacked.
  *
- * Main thread. The file is hostile: nothing is written but [out, out + len).
+ * One thread at a time. The file is hostile: nothing is written but [out, out +
+ * len).
  */
 #ifndef KVIST_BOOT_PAYLOAD_H
 #define KVIST_BOOT_PAYLOAD_H

@@ -3,8 +3,8 @@
  * moved to a random place as the code in the bzImage would have done it
  * (KASLR). So the guest starts in the kernel proper.
  *
- * Main thread. Whatever is not as expected is left to the bzImage's own code,
- * which knows more formats and says what is wrong.
+ * One thread at a time. Whatever is not as expected is left to the bzImage's
+ * own code, which knows more formats and says what is wrong.
  */
 #ifndef KVIST_BOOT_UNPACK_H
 #define KVIST_BOOT_UNPACK_H

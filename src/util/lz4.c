@@ -1,6 +1,7 @@
 #include "util/lz4.h"
 
 #include "util/bytes.h"
+#include "util/parallel.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -146,33 +147,65 @@ int64_t lz4_block_decode(const uint8_t *in, size_t in_len, uint8_t *out,
 	return -EINVAL;
 }
 
+/*
+ * The frame.
+ */
+
+struct frame {
+	const uint8_t *in; /* the first block's length */
+	uint8_t *out;
+	size_t out_len;
+	bool failed;
+};
+
+/* How many blocks @in is made of; -1 when it is cut short. */
+static int64_t count_blocks(const uint8_t *in, size_t in_len)
+{
+	int64_t count = 0;
+
+	while (in_len) {
+		uint32_t packed;
+
+		if (in_len < 4)
+			return -1;
+		packed = get_le32(in);
+		if (packed > in_len - 4)
+			return -1;
+		in += 4 + packed;
+		in_len -= 4 + packed;
+		count++;
+	}
+	return count;
+}
+
+/* Block @i, to where it belongs: all before it are of full size. */
+static void decode_block(void *arg, unsigned i)
+{
+	struct frame *frame = arg;
+	size_t start = (size_t)i * LZ4_LEGACY_BLOCK;
+	size_t len = frame->out_len - start;
+	const uint8_t *in = frame->in;
+
+	if (len > LZ4_LEGACY_BLOCK)
+		len = LZ4_LEGACY_BLOCK;
+	while (i--)
+		in += 4 + get_le32(in);
+	if (lz4_block_decode(in + 4, get_le32(in), frame->out + start, len) !=
+	    (int64_t)len)
+		__atomic_store_n(&frame->failed, true, __ATOMIC_RELAXED);
+}
+
 int lz4_legacy_decode(const uint8_t *in, size_t in_len, uint8_t *out,
 		      size_t out_len)
 {
-	if (in_len < 4 || get_le32(in) != LZ4_LEGACY_MAGIC)
-		return -EINVAL;
-	in += 4;
-	in_len -= 4;
-	while (in_len) {
-		size_t room = out_len < LZ4_LEGACY_BLOCK ? out_len
-							 : LZ4_LEGACY_BLOCK;
-		uint32_t packed;
-		int64_t made;
+	struct frame frame = { in + 4, out, out_len, false };
+	uint64_t count =
+		out_len / LZ4_LEGACY_BLOCK + !!(out_len % LZ4_LEGACY_BLOCK);
 
-		if (in_len < 4)
-			return -EINVAL;
-		packed = get_le32(in);
-		in += 4;
-		in_len -= 4;
-		if (packed > in_len)
-			return -EINVAL;
-		made = lz4_block_decode(in, packed, out, room);
-		if (made < 0)
-			return -EINVAL;
-		in += packed;
-		in_len -= packed;
-		out += made;
-		out_len -= made;
-	}
-	return out_len ? -EINVAL : 0;
+	if (in_len < 4 || get_le32(in) != LZ4_LEGACY_MAGIC ||
+	    count > UINT32_MAX ||
+	    count_blocks(in + 4, in_len - 4) != (int64_t)count)
+		return -EINVAL;
+	parallel_for(count, decode_block, &frame);
+	return frame.failed ? -EINVAL : 0;
 }

@@ -182,41 +182,109 @@ static void damaged_blocks_stay_within_their_buffers(void **state)
 	free(want);
 }
 
-static void a_legacy_frame_is_all_of_its_blocks(void **state)
+static void a_legacy_frame_is_all_of_its_bytes(void **state)
 {
-	static const uint8_t frame[] = { 2, 0x21, 0x4c, 0x18, 2,  0,
-					 0, 0,    0x10, 'a',  3,  0,
-					 0, 0,    0x20, 'b',  'c' };
+	static const uint8_t frame[] = { 2, 0x21, 0x4c, 0x18, 4,   0,
+					 0, 0,    0x30, 'a',  'b', 'c' };
 	static const struct {
 		size_t in_len, out_len;
 		int err;
 	} cases[] = {
-		{ 17, 3, 0 },       { 17, 2, -EINVAL }, { 17, 4, -EINVAL },
-		{ 16, 3, -EINVAL }, { 10, 1, 0 },       { 10, 3, -EINVAL },
-		{ 12, 1, -EINVAL }, { 4, 0, 0 },        { 3, 0, -EINVAL },
+		{ 12, 3, 0 },       { 12, 2, -EINVAL }, { 12, 4, -EINVAL },
+		{ 11, 3, -EINVAL }, { 9, 0, -EINVAL },  { 12, 0, -EINVAL },
+		{ 7, 3, -EINVAL },  { 4, 0, 0 },        { 3, 0, -EINVAL },
 	};
-	uint8_t out[8], other[17];
+	uint8_t out[8], other[12];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		assert_int_equal(lz4_legacy_decode(frame, cases[i].in_len, out,
 						   cases[i].out_len),
 				 cases[i].err);
-	assert_int_equal(lz4_legacy_decode(frame, 17, out, 3), 0);
+	assert_int_equal(lz4_legacy_decode(frame, 12, out, 3), 0);
 	assert_memory_equal(out, "abc", 3);
-	memcpy(other, frame, 17);
+	memcpy(other, frame, 12);
 	other[0] = 4;
-	assert_int_equal(lz4_legacy_decode(other, 17, out, 3), -EINVAL);
-	memcpy(other, frame, 17);
-	put_le32(other + 10, 0xffffffff);
-	assert_int_equal(lz4_legacy_decode(other, 17, out, 3), -EINVAL);
+	assert_int_equal(lz4_legacy_decode(other, 12, out, 3), -EINVAL);
+	memcpy(other, frame, 12);
+	put_le32(other + 4, 0xffffffff);
+	assert_int_equal(lz4_legacy_decode(other, 12, out, 3), -EINVAL);
+}
+
+/* A block that is @c, @len times, with its length before it: a literal, a
+ * match at distance 1, a literal. Returns its end. */
+static uint8_t *put_run(uint8_t *at, char c, size_t len)
+{
+	uint8_t *start = at;
+	size_t more = len - 2 - 4 - 15;
+
+	at += 4;
+	*at++ = 0x1f;
+	*at++ = c;
+	*at++ = 1;
+	*at++ = 0;
+	for (; more >= 255; more -= 255)
+		*at++ = 255;
+	*at++ = more;
+	*at++ = 0x10;
+	*at++ = c;
+	put_le32(start, at - start - 4);
+	return at;
+}
+
+static void the_blocks_of_a_frame_follow_each_other(void **state)
+{
+	enum { BLOCKS = 5, LAST = 100, ALL = 4 * LZ4_LEGACY_BLOCK + LAST };
+	uint8_t *in = malloc(256 << 10), *out = malloc(ALL), *end = in + 4;
+
+	(void)state;
+	assert_non_null(in);
+	assert_non_null(out);
+	put_le32(in, LZ4_LEGACY_MAGIC);
+	for (int i = 0; i < BLOCKS - 1; i++)
+		end = put_run(end, 'a' + i, LZ4_LEGACY_BLOCK);
+	end = put_run(end, 'a' + BLOCKS - 1, LAST);
+	assert_int_equal(lz4_legacy_decode(in, end - in, out, ALL), 0);
+	for (int i = 0; i < BLOCKS; i++) {
+		size_t start = (size_t)i * LZ4_LEGACY_BLOCK;
+
+		assert_int_equal(out[start], 'a' + i);
+		assert_int_equal(out[start + LAST - 1], 'a' + i);
+	}
+	assert_int_equal(out[LZ4_LEGACY_BLOCK - 1], 'a');
+	/* One block less or more than that makes; and a damaged one. */
+	assert_int_equal(
+		lz4_legacy_decode(in, end - in, out, 4 * LZ4_LEGACY_BLOCK),
+		-EINVAL);
+	assert_int_equal(
+		lz4_legacy_decode(in, end - in, out, ALL + LZ4_LEGACY_BLOCK),
+		-EINVAL);
+	in[4 + 4 + 2] = 2; /* a distance of the first block */
+	assert_int_equal(lz4_legacy_decode(in, end - in, out, ALL), -EINVAL);
+	free(out);
+	free(in);
+}
+
+/* What follows a short block has no place of its own. */
+static void only_the_last_block_of_a_frame_is_short(void **state)
+{
+	static const uint8_t frame[] = { 2, 0x21, 0x4c, 0x18, 2,  0,
+					 0, 0,    0x10, 'a',  3,  0,
+					 0, 0,    0x20, 'b',  'c' };
+	uint8_t out[3];
+
+	(void)state;
+	assert_int_equal(lz4_legacy_decode(frame, sizeof(frame), out, 3),
+			 -EINVAL);
 }
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(blocks_made_by_hand_give_what_the_format_says),
 	cmocka_unit_test(random_blocks_come_out_as_they_went_in),
 	cmocka_unit_test(damaged_blocks_stay_within_their_buffers),
-	cmocka_unit_test(a_legacy_frame_is_all_of_its_blocks),
+	cmocka_unit_test(a_legacy_frame_is_all_of_its_bytes),
+	cmocka_unit_test(the_blocks_of_a_frame_follow_each_other),
+	cmocka_unit_test(only_the_last_block_of_a_frame_is_short),
 };
 
 UNIT_MAIN(tests)
