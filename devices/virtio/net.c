@@ -11,11 +11,15 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CONFIG_STATUS offsetof(struct virtio_net_config, status)
 
 /* Commands carried out between two looks at `stop`. */
 #define CONTROL_BUDGET 64
+
+/* From one change of the host's network to the next. */
+#define HOST_CHANGE_NS 1000000
 
 static struct virtio_net *from_virtio(struct virtio_device *virtio)
 {
@@ -25,6 +29,11 @@ static struct virtio_net *from_virtio(struct virtio_device *virtio)
 static bool has_feature(const struct virtio_net *net, unsigned bit)
 {
 	return net->virtio.features & NET_FEATURE(bit);
+}
+
+static bool net_stopped(const struct virtio_net *net)
+{
+	return __atomic_load_n(&net->virtio.stop, __ATOMIC_ACQUIRE);
 }
 
 /* Which features let the driver leave to the backend what it can do, and the
@@ -96,6 +105,24 @@ static int pairs_set(struct virtio_net *net)
 	return err;
 }
 
+/* The host has one lock for changes of all its networks, and waits for all its
+ * processors under it. A guest that asks for them without end waits here, and
+ * nobody else does. */
+static void host_pause(struct virtio_net *net)
+{
+	struct timespec now, pause = { 0 };
+	uint64_t since;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	since = now.tv_sec * 1000000000ull + now.tv_nsec - net->host_changed;
+	if (since < HOST_CHANGE_NS) {
+		pause.tv_nsec = (long)(HOST_CHANGE_NS - since);
+		nanosleep(&pause, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	}
+	net->host_changed = now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
 /* What a command asked for, besides being remembered. */
 static int control_effect(struct virtio_net *net, enum net_effect effect)
 {
@@ -105,8 +132,10 @@ static int control_effect(struct virtio_net *net, enum net_effect effect)
 				  NET_MAC);
 		return 0;
 	case NET_EFFECT_PAIRS:
+		host_pause(net);
 		return pairs_set(net);
 	case NET_EFFECT_OFFLOADS:
+		host_pause(net);
 		return offloads_set(net);
 	case NET_EFFECT_ANNOUNCED:
 		virtio_config_bits(&net->virtio, CONFIG_STATUS,
@@ -118,25 +147,40 @@ static int control_effect(struct virtio_net *net, enum net_effect effect)
 	return 0;
 }
 
+/* What cannot be done leaves nothing behind. */
+static bool control_apply(struct virtio_net *net,
+			  const struct ring_chain *chain,
+			  const uint8_t *command, size_t len)
+{
+	struct net_control before = net->control;
+	enum net_effect effect = NET_EFFECT_NONE;
+
+	if (!chain->write_bytes ||
+	    !net_control_apply(&net->control, command, len, chain->read_bytes,
+			       &effect))
+		return false;
+	if (!control_effect(net, effect))
+		return true;
+	net->control = before;
+	control_effect(net, effect);
+	return false;
+}
+
 static void control_one(struct virtio_net *net, const struct ring_chain *chain)
 {
-	enum net_effect effect = NET_EFFECT_NONE;
 	uint8_t command[NET_COMMAND_MAX];
-	uint8_t ack = VIRTIO_NET_ERR;
+	uint8_t ack = VIRTIO_NET_OK;
 	uint64_t len;
 
 	len = iov_copy_out(chain->iov, chain->readable, 0, command,
 			   sizeof(command));
-	if (chain->write_bytes &&
-	    net_control_apply(&net->control, command, len, chain->read_bytes,
-			      &effect) &&
-	    !control_effect(net, effect))
-		ack = VIRTIO_NET_OK;
-	else
+	if (!control_apply(net, chain, command, len)) {
+		ack = VIRTIO_NET_ERR;
 		log_guest(&net->bad_command,
 			  "%s: command %u.%u of %u bytes is refused",
 			  net->virtio.name, len > 0 ? command[0] : 0,
 			  len > 1 ? command[1] : 0, chain->read_bytes);
+	}
 	iov_copy_in(chain->iov + chain->readable, chain->writable, 0, &ack,
 		    sizeof(ack));
 	ring_push(net_ring(net, net->control_queue), chain,
@@ -150,7 +194,8 @@ static bool control_serve(struct virtio_net *net)
 	bool more = true;
 
 	ring_notify_off(ring);
-	for (int budget = CONTROL_BUDGET; budget && more; budget--) {
+	for (int budget = CONTROL_BUDGET; budget && more && !net_stopped(net);
+	     budget--) {
 		struct ring_chain chain = { .iov = iov,
 					    .max = ARRAY_SIZE(iov) };
 		int n = ring_pop(ring, &chain);

@@ -114,6 +114,7 @@ struct virtio_net {
 	bool mergeable; /* a frame may span several buffers */
 	struct net_control control;
 	int control_queue;         /* its number, or -1: not negotiated */
+	uint64_t host_changed;     /* at: ns; for the driver's sake */
 	bool vhost;                /* the kernel carries the frames */
 	pthread_mutex_t call_lock; /* a leaf */
 	bool announces;            /* atomic: GUEST_ANNOUNCE is negotiated */

@@ -238,10 +238,12 @@ static ssize_t window_receive(const struct virtio_net *net,
 /* How many frames to ask for the next time: more as long as all came. */
 static void rx_adapt(struct rx_window *rx, unsigned asked, unsigned got)
 {
-	rx->batch = got < asked ? got : 2 * asked;
+	rx->batch = got == asked ? 2 * asked : got;
+	if (!got)
+		rx->batch = (asked + 1) / 2;
 	if (rx->batch > RX_BATCH)
 		rx->batch = RX_BATCH;
-	if (!rx->batch || rx->long_frames || !rx->many)
+	if (rx->long_frames || !rx->many)
 		rx->batch = 1;
 }
 

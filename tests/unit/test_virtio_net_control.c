@@ -291,6 +291,56 @@ static void more_pairs_are_used_when_the_driver_says_so(void **state)
 	bench_end(&bench);
 }
 
+static void a_command_that_the_host_refuses_changes_nothing(void **state)
+{
+	struct vring_used_elem elem;
+	struct wire wires[2];
+	struct bench bench;
+
+	(void)state;
+	wires_create(&bench, wires, 2);
+	bench_up(&bench, CONTROLS | F(MQ), SIZE);
+	wires[1].enable_err = -EBUSY;
+	assert_int_equal(COMMAND(&bench, 4, 0, 2, 0), VIRTIO_NET_ERR);
+	assert_true(wires[0].enabled && !wires[1].enabled);
+	/* The second pair is not in use: its frames stay where they are. */
+	driver_add(&bench.queues[3],
+		   &(struct segment){ BENCH_DATA, 100, false }, 1);
+	virtio_notify(bench.virtio, 3);
+	usleep(2000);
+	assert_false(driver_take(&bench.queues[3], &elem));
+	wires[1].enable_err = 0;
+	assert_int_equal(COMMAND(&bench, 4, 0, 2, 0), VIRTIO_NET_OK);
+	assert_true(driver_wait(&bench.queues[3], &elem));
+	bench_end(&bench);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static void changes_of_the_host_come_a_millisecond_apart(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+	uint64_t from;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, CONTROLS, SIZE);
+	from = now_ns();
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(COMMAND(&bench, 5, 0, F(GUEST_CSUM), 0, 0, 0,
+					 0, 0, 0, 0),
+				 VIRTIO_NET_OK);
+	assert_true(now_ns() - from >= 5000000);
+	bench_end(&bench);
+}
+
 static void without_multiqueue_the_third_queue_is_for_control(void **state)
 {
 	const struct segment segments[] = { { REQUEST, 3, false },
@@ -338,6 +388,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_backend_that_is_gone_is_a_cable_that_is_out),
 	cmocka_unit_test(what_passes_is_counted),
 	cmocka_unit_test(more_pairs_are_used_when_the_driver_says_so),
+	cmocka_unit_test(a_command_that_the_host_refuses_changes_nothing),
+	cmocka_unit_test(changes_of_the_host_come_a_millisecond_apart),
 	cmocka_unit_test(without_multiqueue_the_third_queue_is_for_control),
 	cmocka_unit_test(a_cable_that_is_out_at_the_start_is_shown),
 };

@@ -37,8 +37,9 @@ struct wire {
 	unsigned most;     /* that were to be received by one call */
 	unsigned deaths;   /* atomic: receives that found no one there */
 	bool closed;
-	bool enabled; /* as set; a second queue begins so */
-	bool down;    /* atomic: the cable is out */
+	int enable_err; /* that turning it on fails with */
+	bool enabled;   /* as set; a second queue begins so */
+	bool down;      /* atomic: the cable is out */
 	pthread_mutex_t
 		lock; /* tells the sanitizer that a frame orders both ends */
 };
@@ -109,6 +110,10 @@ static inline int wire_offloads(struct net_backend *net, unsigned flags)
 
 static inline int wire_enable(struct net_backend *net, bool on)
 {
+	int err = container_of(net, struct wire, net)->enable_err;
+
+	if (on && err)
+		return err;
 	container_of(net, struct wire, net)->enabled = on;
 	return 0;
 }
