@@ -28,6 +28,10 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 	     struct block **block);
 int qcow2_open(struct host_file *file, const char *name, bool read_only,
 	       struct block **block);
+/* Read-only, to be checked: lets pass what a repair can put right (no refcount
+ * table, a damaged snapshot table). */
+int qcow2_open_damaged(struct host_file *file, const char *name,
+		       struct block **block);
 const char *qcow2_backing_name(struct block *block);   /* or NULL */
 const char *qcow2_backing_format(struct block *block); /* or "" */
 void qcow2_set_backing(struct block *block, struct block *backing);
@@ -50,6 +54,15 @@ int qcow2_unlock(struct block *block, const char *key_file);
  */
 int block_transfer(struct block *block, enum block_op op,
 		   const struct iovec *iov, int iovcnt, uint64_t skip,
+		   uint64_t length, uint64_t offset);
+
+/*
+ * Reads or writes the room behind the disk in which a saved machine is kept: it
+ * begins with the first L1 entry that the disk does not need, and is as long as
+ * what is written there. What was not written is zeros. 0 or -errno, -ENOTSUP
+ * for what is no qcow2 image. For a tool, between requests.
+ */
+int qcow2_vm_state(struct block *block, enum block_op op, void *bytes,
 		   uint64_t length, uint64_t offset);
 
 /* Submits a flush and waits for it. 0 or -errno. */

@@ -155,13 +155,15 @@ static int read_header(struct qcow2 *q)
 	}
 	if (!err)
 		err = qcow2_header_parse(bytes, len, &q->header, &why);
+	if (!err && !q->checked)
+		err = qcow2_header_usable(&q->header, &why);
 	free(bytes);
 	if (!err && q->header.incompatible & QCOW2_CORRUPT &&
 	    !q->block.read_only) {
 		err = -EINVAL;
 		snprintf(why.text, sizeof(why.text),
 			 "is marked corrupt and can only be used ,readonly; "
-			 "repair it with qemu-img check -r all");
+			 "repair it with kvist img check -r all");
 	}
 	if (err)
 		log_err("disk %s: %s", q->block.name, why.text);
@@ -213,12 +215,12 @@ static int load(struct qcow2 *q)
 		err = qcow2_table_load(q, &q->reftable, h->reftable_offset,
 				       h->reftable_clusters
 					       << (h->cluster_bits - 3));
-	if (!err)
+	if (!err && !q->checked)
 		err = qcow2_each_snapshot(q, check_snapshot, NULL,
 					  &snapshot_bytes);
 	if (err == -EINVAL)
 		log_err("disk %s: its snapshot table is damaged; repair it "
-			"with qemu-img check -r all",
+			"with kvist img check -r all",
 			q->block.name);
 	else if (err)
 		log_err("disk %s: cannot read its tables: %s", q->block.name,
@@ -228,8 +230,8 @@ static int load(struct qcow2 *q)
 	return err;
 }
 
-int qcow2_open(struct host_file *file, const char *name, bool read_only,
-	       struct block **block)
+static int open_as(struct host_file *file, const char *name, bool read_only,
+		   bool checked, struct block **block)
 {
 	struct qcow2 *q = calloc(1, sizeof(*q));
 	int err;
@@ -242,6 +244,7 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
 	q->file = file;
 	q->block.ops = &qcow2_ops;
 	q->block.read_only = read_only;
+	q->checked = checked;
 	q->block.event_fd = host_event_fd(file);
 	flusher_init(&q->flusher, file, q->block.name);
 	err = read_header(q);
@@ -253,6 +256,18 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
 	}
 	*block = &q->block;
 	return 0;
+}
+
+int qcow2_open(struct host_file *file, const char *name, bool read_only,
+	       struct block **block)
+{
+	return open_as(file, name, read_only, false, block);
+}
+
+int qcow2_open_damaged(struct host_file *file, const char *name,
+		       struct block **block)
+{
+	return open_as(file, name, true, true, block);
 }
 
 const char *qcow2_backing_name(struct block *block)

@@ -27,8 +27,9 @@
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
- * For tools, not for guests: qcow2_create.c makes an image, qcow2_check.c and
- * qcow2_repair.c find out and put right what is wrong with one.
+ * For tools, not for guests: qcow2_create.c makes an image; qcow2_check.c,
+ * qcow2_check_list.c and qcow2_repair.c find out and put right what is wrong
+ * with one.
  *
  * A struct qcow2 is used by one thread at a time, like the block it is.
  *
@@ -142,6 +143,7 @@ struct qcow2 {
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */
+	bool checked; /* opened to be checked: see qcow2_open_damaged() */
 	struct guest_error bad_data; /* compressed clusters not inflated */
 };
 
@@ -185,6 +187,13 @@ int qcow2_begin_writing(struct qcow2 *q);
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* True for a host offset in the L1 table. */
+static inline bool qcow2_is_l1(const struct qcow2 *q, uint64_t offset)
+{
+	return offset >= q->l1.offset &&
+	       offset < q->l1.offset + q->l1.entries * 8ull;
+}
+
 /* True when the range touches the header, the LUKS area, the L1 or the refcount
  * table: no entry may point there. qcow2_is_metadata() also asks about L2 tables and
  * refcount blocks, which takes time. */
@@ -199,6 +208,9 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
 /* True when no two entries are the same, but zeros; or -ENOMEM. */
 int qcow2_table_distinct(const struct qcow2_table *table);
 void qcow2_table_fini(struct qcow2_table *table);
+/* Makes the refcount table that was built at @offset the image's own: durable
+ * first, then the header switches to it (rule 4 of the order of writes). */
+int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
@@ -236,9 +248,6 @@ void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
 		      bool punch);
 /* For qcow2_commit(): the references are gone from the disk, drop them. */
 void qcow2_apply_freed(struct qcow2 *q);
-/* Makes the refcount table that was built at @offset the image's own: durable
- * first, then the header switches to it (rule 4 of the order of writes). */
-int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 
 /* qcow2_map.c */
 struct qcow2_extent {
@@ -372,6 +381,21 @@ int qcow2_put_features(struct qcow2 *q, uint64_t incompatible,
 /* qcow2_rebuild.c: counts every reference and writes new refcounts, for an
  * image that was left dirty. Logged. */
 int qcow2_rebuild(struct qcow2 *q);
+/*
+ * Writes refcounts as a whole: @count of the first @clusters clusters of the
+ * file, behind which they are put,
+ *
+ *   | refcount table | blocks for everything up to and with this area |
+ *
+ * and nothing refers to them yet. @block is room for one cluster. 0; -EINVAL
+ * when a count does not fit its width or there are too many; -ENOMEM, or of the
+ * I/O.
+ */
+int qcow2_counts_write(struct qcow2 *q, const uint32_t *count,
+		       uint64_t clusters, uint8_t *block);
+/* How many clusters that area has, and how many of them its table takes. */
+uint64_t qcow2_counts_area(const struct qcow2 *q, uint64_t clusters,
+			   uint64_t *table_clusters);
 /* Reads the snapshot table and hands every snapshot to @each. */
 int qcow2_each_snapshot(struct qcow2 *q,
 			int (*each)(void *opaque,

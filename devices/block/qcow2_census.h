@@ -1,5 +1,6 @@
 /*
- * What qcow2_check.c finds out and qcow2_repair.c acts upon; between the two.
+ * What qcow2_check.c and qcow2_check_list.c find out and qcow2_repair.c acts
+ * upon; between the three.
  */
 #ifndef KVIST_BLOCK_QCOW2_CENSUS_H
 #define KVIST_BLOCK_QCOW2_CENSUS_H
@@ -12,14 +13,41 @@ struct qcow2_census {
 	FILE *to;
 	struct qcow2_findings *found;
 	struct qcow2_table reftable;
+	unsigned fix; /* QCOW2_FIX_* */
 	uint64_t file_size;
+	uint64_t beyond;   /* what lies behind the file's end begins there */
 	uint64_t clusters; /* of the file */
 	/* Of each cluster, and the one behind the last: how many references
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;
 	uint8_t *table;      /* an L2 table or refcount block */
-	uint64_t structural; /* errors that no refcount puts right */
+	uint64_t structural; /* errors of the tables themselves, of which ... */
+	uint64_t misplaced;  /* ... new refcounts put so many right */
+	bool rebuilt;        /* refcounts and what else: written anew */
+
+	/* The snapshot table: what it takes, and if it is @bad what it should
+	 * be. qcow2_check_list.c */
+	struct qcow2_list {
+		bool bad;
+		uint64_t old_bytes;
+		uint8_t *bytes; /* owned; room for more of them */
+		size_t length, room;
+		uint32_t count;
+	} snapshots;
 };
+
+/* An error of the tables themselves: told and counted. */
+void qcow2_census_damaged(struct qcow2_census *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Hands each snapshot of the table that has an L1 table to @each, whatever the
+ * table is like, and fills c->snapshots. 0 or -errno. */
+int qcow2_census_snapshots(struct qcow2_census *c,
+			   int (*each)(struct qcow2_census *c,
+				       const struct qcow2_snapshot *snapshot));
+
+/* True when an entry of the refcount table names a whole cluster of the file. */
+bool qcow2_census_block(const struct qcow2_census *c, uint64_t entry);
 
 /* The refcount of the cluster at host @offset: 0 where there is none. */
 uint32_t qcow2_census_kept(const struct qcow2_census *c, uint64_t offset);
@@ -36,8 +64,8 @@ int qcow2_census_copied(struct qcow2_census *c,
 /* One that does nothing but tell and count it as an error. */
 int qcow2_census_tell(struct qcow2_census *c, uint64_t raw, uint64_t at);
 
-/* Repairs what @fix allows and tells of COPIED what is left, durably.
+/* Repairs what c->fix allows and tells of COPIED what is left, durably.
  * 0 or -errno. */
-int qcow2_repair(struct qcow2_census *c, unsigned fix);
+int qcow2_repair(struct qcow2_census *c);
 
 #endif

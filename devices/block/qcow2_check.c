@@ -7,6 +7,8 @@
  *   refcount table and blocks  -> seen[cluster]
  *   refcount blocks            -> kept[cluster]
  *
+ * (The snapshot table is read by qcow2_check_list.c.)
+ *
  * More seen than kept is an error: the cluster could be taken for free. More
  * kept than seen is a leak.
  */
@@ -34,11 +36,7 @@
 
 #define LLU(n) ((unsigned long long)(n))
 
-static void damaged(struct qcow2_census *c, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-
-/* An error of the tables themselves. */
-static void damaged(struct qcow2_census *c, const char *fmt, ...)
+void qcow2_census_damaged(struct qcow2_census *c, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -66,11 +64,14 @@ static void see(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
 	/* The last compressed cluster may be cut short. */
 	if (!range_within(offset, bytes,
 			  c->file_size + c->q->cluster_size - 1)) {
-		damaged(c,
+		qcow2_census_damaged(
+			c,
 			"counting reference for region exceeding the end of "
 			"the file by one cluster or more: offset 0x%llx size "
 			"0x%llx",
 			LLU(offset), LLU(bytes));
+		if (offset < c->beyond)
+			c->beyond = offset;
 		return;
 	}
 	for (uint64_t n = offset >> bits; n <= (offset + bytes - 1) >> bits;
@@ -90,20 +91,23 @@ static void see_bitmap_of(struct qcow2_census *c, const uint8_t *at)
 	uint64_t host = raw & QCOW2_OFFSET_MASK;
 
 	if (raw & QCOW2_COMPRESSED && bitmap)
-		damaged(c,
+		qcow2_census_damaged(
+			c,
 			"compressed cluster with non-zero subcluster "
 			"allocation bitmap, entry=0x%llx",
 			LLU(raw));
 	else if (!(raw & QCOW2_COMPRESSED) &&
 		 bitmap & bitmap >> 32 & UINT32_MAX)
-		damaged(c,
+		qcow2_census_damaged(
+			c,
 			"offset=%llx: Allocated cluster has corrupted "
 			"subcluster allocation bitmap",
 			LLU(host));
 	else if (!(raw & QCOW2_COMPRESSED) && !host &&
 		 !(qcow2_is_external(c->q) && raw & QCOW2_COPIED) &&
 		 bitmap & UINT32_MAX)
-		damaged(c, "Unallocated cluster has non-zero subcluster "
+		qcow2_census_damaged(
+			c, "Unallocated cluster has non-zero subcluster "
 			   "allocation map");
 }
 
@@ -114,7 +118,8 @@ static void see_compressed(struct qcow2_census *c, uint64_t raw, bool active)
 	qcow2_entry_decode(raw, c->q->header.cluster_bits, c->q->header.version,
 			   &entry);
 	if (raw & QCOW2_COPIED)
-		damaged(c,
+		qcow2_census_damaged(
+			c,
 			"coffset=0x%llx: copied flag must never be set for "
 			"compressed clusters",
 			LLU(entry.host));
@@ -124,6 +129,39 @@ static void see_compressed(struct qcow2_census *c, uint64_t raw, bool active)
 		c->found->compressed++;
 		c->found->fragmented++; /* by nature */
 	}
+}
+
+/* True when the place of an entry is one for later: nothing is in it. */
+static bool only_zeros(const struct qcow2_census *c, const uint8_t *at)
+{
+	return c->q->extended ? !(get_be64(at + 8) & UINT32_MAX)
+			      : get_be64(at) & QCOW2_ZERO;
+}
+
+/* The misaligned place of the entry that is read at @at, at host offset @host.
+ * One that holds nothing may be given up: *gone. */
+static int tell_place(struct qcow2_census *c, uint8_t *at, uint64_t host,
+		      bool *gone)
+{
+	uint64_t place = get_be64(at) & QCOW2_OFFSET_MASK;
+
+	*gone = only_zeros(c, at) && c->fix & QCOW2_FIX_ERRORS;
+	if (!*gone) {
+		qcow2_census_damaged(c,
+				     "offset=%llx: %s cluster is not properly "
+				     "aligned; L2 entry corrupted.",
+				     LLU(place),
+				     only_zeros(c, at) ? "Preallocated"
+						       : "Data");
+		return 0;
+	}
+	fprintf(c->to,
+		"Repairing offset=%llx: Preallocated cluster is not properly "
+		"aligned; L2 entry corrupted.\n",
+		LLU(place));
+	c->found->corruptions_fixed++;
+	put_be64(at, c->q->extended ? 0 : QCOW2_ZERO);
+	return host_write(c->q->file, at, 8, host);
 }
 
 /* The table at @offset; @active: of the disk, not of a snapshot. */
@@ -136,14 +174,20 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	     at += c->q->entry_bytes) {
 		uint64_t raw = get_be64(c->table + at);
 		uint64_t host = raw & QCOW2_OFFSET_MASK;
+		bool gone = false;
 
 		see_bitmap_of(c, c->table + at);
 		if (raw & QCOW2_COMPRESSED) {
 			see_compressed(c, raw, active);
 			continue;
 		}
+		if (!aligned(c, host))
+			err = tell_place(c, c->table + at, offset + at, &gone);
+		if (gone)
+			continue;
 		if (raw & (L2_RESERVED | (c->q->extended ? QCOW2_ZERO : 0)))
-			damaged(c,
+			qcow2_census_damaged(
+				c,
 				"found l2 entry with reserved bits set: "
 				"%llx",
 				LLU(raw));
@@ -154,11 +198,6 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 			c->found->fragmented += next && host != next;
 			next = host + c->q->cluster_size;
 		}
-		if (!aligned(c, host))
-			damaged(c,
-				"offset=%llx: Data cluster is not properly "
-				"aligned; L2 entry corrupted.",
-				LLU(host));
 		if (!qcow2_is_external(c->q))
 			see(c, host, c->q->cluster_size);
 	}
@@ -180,13 +219,15 @@ static int see_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		if (!l1.entry[i])
 			continue;
 		if (l1.entry[i] & L1_RESERVED)
-			damaged(c,
+			qcow2_census_damaged(
+				c,
 				"found L1 entry with reserved bits set: "
 				"%llx",
 				LLU(l1.entry[i]));
 		see(c, l2, c->q->cluster_size);
 		if (!aligned(c, l2))
-			damaged(c,
+			qcow2_census_damaged(
+				c,
 				"l2_offset=%llx: Table is not cluster "
 				"aligned; L1 entry corrupted",
 				LLU(l2));
@@ -196,13 +237,8 @@ static int see_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 	return err;
 }
 
-static int see_snapshot(void *opaque, const struct qcow2_snapshot *s)
+static int see_snapshot(struct qcow2_census *c, const struct qcow2_snapshot *s)
 {
-	struct qcow2_census *c = opaque;
-
-	if (c->q->header.version == 3 && s->disk_size == UINT64_MAX)
-		damaged(c, "snapshot table entry of %.*s is incomplete",
-			s->name_len, s->name);
 	return see_l1(c, s->l1_offset, s->l1_entries, false);
 }
 
@@ -220,7 +256,8 @@ static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 		uint64_t host = table.entry[i] & QCOW2_OFFSET_MASK;
 
 		if (table.entry[i] & BITMAP_RESERVED || !aligned(c, host))
-			damaged(c, "bitmap table entry %llx is invalid",
+			qcow2_census_damaged(
+				c, "bitmap table entry %llx is invalid",
 				LLU(table.entry[i]));
 		else if (host)
 			see(c, host, c->q->cluster_size);
@@ -242,57 +279,81 @@ static void read_refblock(struct qcow2_census *c, uint64_t first)
 	}
 }
 
+bool qcow2_census_block(const struct qcow2_census *c, uint64_t entry)
+{
+	return entry && !(entry & REFTABLE_RESERVED) && aligned(c, entry) &&
+	       range_within(entry, c->q->cluster_size,
+			    align_up(c->file_size, c->q->cluster_size));
+}
+
+/* Why an entry of the refcount table names no block. */
+static void tell_block(struct qcow2_census *c, uint32_t i)
+{
+	uint64_t entry = c->reftable.entry[i];
+
+	c->misplaced++;
+	if (entry & REFTABLE_RESERVED || !aligned(c, entry))
+		qcow2_census_damaged(c,
+				     "refcount block %u is not cluster "
+				     "aligned; refcount table entry corrupted",
+				     i);
+	else
+		qcow2_census_damaged(c, "refcount block %u is outside image",
+				     i);
+}
+
+/* A block has one reference, or is something else as well. */
+static void see_block(struct qcow2_census *c, uint32_t i)
+{
+	uint64_t block = c->reftable.entry[i];
+	uint32_t seen;
+
+	see(c, block, c->q->cluster_size);
+	seen = c->seen[block >> c->q->header.cluster_bits];
+	if (seen == 1)
+		return;
+	c->misplaced++;
+	qcow2_census_damaged(c, "refcount block %u refcount=%u", i, seen);
+}
+
 /* The refcount blocks: what they hold, and what holds them. */
 static int see_refcounts(struct qcow2_census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
-	uint64_t bytes = (uint64_t)h->reftable_clusters << h->cluster_bits;
-	uint64_t clusters = c->clusters;
+	int err = 0;
 
-	see(c, h->reftable_offset, bytes);
-	for (uint32_t i = 0; i < c->reftable.entries; i++) {
+	see(c, h->reftable_offset,
+	    (uint64_t)h->reftable_clusters << h->cluster_bits);
+	for (uint32_t i = 0; i < c->reftable.entries && !err; i++) {
 		uint64_t block = c->reftable.entry[i];
-		int err;
 
 		if (!block)
 			continue;
-		if (block & REFTABLE_RESERVED || !aligned(c, block)) {
-			damaged(c,
-				"refcount block %u is not cluster aligned; "
-				"refcount table entry corrupted",
-				i);
+		if (!qcow2_census_block(c, block)) {
+			tell_block(c, i);
 			continue;
 		}
-		if (block >> h->cluster_bits >= clusters) {
-			damaged(c, "refcount block %u is outside image", i);
-			continue;
-		}
-		see(c, block, c->q->cluster_size);
-		if (c->seen[block >> h->cluster_bits] != 1)
-			damaged(c, "refcount block %u refcount=%u", i,
-				c->seen[block >> h->cluster_bits]);
+		see_block(c, i);
 		err = host_read(c->q->file, c->table, c->q->cluster_size,
 				block);
-		if (err)
-			return err;
-		read_refblock(c, (uint64_t)i << c->q->refblock_bits);
+		if (!err)
+			read_refblock(c, (uint64_t)i << c->q->refblock_bits);
 	}
-	return 0;
+	return err;
 }
 
 static int see_all(struct qcow2_census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
-	uint64_t bytes = 0;
 	int err;
 
 	see(c, 0, c->q->cluster_size);
 	see(c, h->luks_offset, h->luks_bytes);
 	err = see_l1(c, h->l1_offset, h->l1_entries, true);
-	if (!err && h->snapshots) {
-		err = qcow2_each_snapshot(c->q, see_snapshot, c, &bytes);
-		see(c, h->snapshots_offset, bytes);
-	}
+	if (!err)
+		err = qcow2_census_snapshots(c, see_snapshot);
+	if (!err)
+		see(c, h->snapshots_offset, c->snapshots.old_bytes);
 	/* Without the bit they are void: a writer passed them over. */
 	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS) {
 		see(c, h->bitmap_directory, h->bitmap_directory_bytes);
@@ -367,18 +428,15 @@ int qcow2_census_copied(struct qcow2_census *c,
 
 int qcow2_census_tell(struct qcow2_census *c, uint64_t raw, uint64_t at)
 {
-	bool l1 = at >= c->q->l1.offset &&
-		  at < c->q->l1.offset + c->q->l1.entries * 8ull;
-
 	fprintf(c->to,
 		"ERROR OFLAG_COPIED %s cluster: entry=%llx refcount=%u\n",
-		l1 ? "L2" : "data", LLU(raw),
+		qcow2_is_l1(c->q, at) ? "L2" : "data", LLU(raw),
 		qcow2_census_kept(c, raw & QCOW2_OFFSET_MASK));
 	c->found->corruptions++;
 	return 0;
 }
 
-static int take(struct qcow2_census *c, unsigned fix)
+static int take(struct qcow2_census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
 	int err = c->q->file->ops->size(c->q->file, &c->file_size);
@@ -402,10 +460,10 @@ static int take(struct qcow2_census *c, unsigned fix)
 	err = see_all(c);
 	if (!err)
 		compare(c);
-	if (!err && fix)
-		err = qcow2_repair(c, fix);
+	if (!err && c->fix)
+		err = qcow2_repair(c);
 	/* What COPIED should be is known when the refcounts are right. */
-	if (!err && !fix)
+	if (!err && !c->fix)
 		err = qcow2_census_copied(c, qcow2_census_tell);
 	return err;
 }
@@ -413,24 +471,27 @@ static int take(struct qcow2_census *c, unsigned fix)
 int qcow2_check(struct host_file *file, const char *name, unsigned fix,
 		FILE *to, struct qcow2_findings *findings)
 {
-	struct qcow2_census c = { .to = to, .found = findings };
+	struct qcow2_census c = {
+		.to = to, .found = findings, .fix = fix, .beyond = UINT64_MAX
+	};
 	struct block *block;
 	int err;
 
 	memset(findings, 0, sizeof(*findings));
-	err = qcow2_open(file, name, true, &block);
+	err = qcow2_open_damaged(file, name, &block);
 	if (err) {
 		file->ops->close(file);
 		return err;
 	}
 	c.q = container_of(block, struct qcow2, block);
-	err = take(&c, fix);
+	err = take(&c);
 	if (err)
 		log_err("%s: Check failed: %s", name,
 			err == -EFBIG ? "the file is too large to be counted"
 				      : strerror(-err));
 	if (c.reftable.entry)
 		qcow2_table_fini(&c.reftable);
+	free(c.snapshots.bytes);
 	free(c.seen);
 	free(c.kept);
 	free(c.table);

@@ -114,6 +114,11 @@ size_t qcow2_header_bytes(const uint8_t first[QCOW2_HEADER_V3],
 int qcow2_header_parse(const uint8_t *bytes, size_t len,
 		       struct qcow2_header *header, struct qcow2_why *why);
 
+/* Of a header that was parsed: what must be so to use the image, but can be
+ * put right. 0, or -EINVAL and @why. */
+int qcow2_header_usable(const struct qcow2_header *header,
+			struct qcow2_why *why);
+
 /* What an L2 entry says of its cluster. */
 enum qcow2_kind {
 	QCOW2_KIND_UNALLOCATED,    /* the backing file's, or zeros */

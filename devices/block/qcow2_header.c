@@ -96,7 +96,7 @@ static int check_table(const struct qcow2_header *h, const char *name,
 			    "the header is damaged: the %s is at %#llx, not on "
 			    "a cluster boundary",
 			    name, (unsigned long long)offset);
-	if (offset < cluster || !range_within(offset, bytes, INT64_MAX))
+	if (offset < cluster || !range_within(offset, bytes, QCOW2_OFFSET_END))
 		return fail(why, -EINVAL,
 			    "the header is damaged: the %s is at %#llx", name,
 			    (unsigned long long)offset);
@@ -110,16 +110,14 @@ static int check_tables(const struct qcow2_header *h, struct qcow2_why *why)
 	uint64_t reftable = (uint64_t)h->reftable_clusters << h->cluster_bits;
 	int err;
 
-	if (!h->reftable_clusters)
-		return fail(why, -EINVAL,
-			    "the header is damaged: it has no refcount table");
 	if (reftable > QCOW2_REFTABLE_MAX)
 		return fail(why, -EINVAL,
 			    "the refcount table has %u clusters, more than "
 			    "8 MiB",
 			    h->reftable_clusters);
-	err = check_table(h, "refcount table", h->reftable_offset, reftable,
-			  why);
+	err = reftable ? check_table(h, "refcount table", h->reftable_offset,
+				     reftable, why)
+		       : 0;
 	if (err)
 		return err;
 	if (l1_bytes > QCOW2_L1_BYTES_MAX)
@@ -141,12 +139,23 @@ static int check_tables(const struct qcow2_header *h, struct qcow2_why *why)
 		return fail(why, -EINVAL,
 			    "the header is damaged: the L1 table and the "
 			    "refcount table overlap");
-	if (h->snapshots > QCOW2_SNAPSHOTS_MAX)
-		return fail(why, -EINVAL, "it has %u snapshots, more than %u",
-			    h->snapshots, QCOW2_SNAPSHOTS_MAX);
 	return h->snapshots ? check_table(h, "snapshot table",
 					  h->snapshots_offset, 0, why)
 			    : 0;
+}
+
+int qcow2_header_usable(const struct qcow2_header *h, struct qcow2_why *why)
+{
+	if (!h->reftable_clusters)
+		return fail(why, -EINVAL,
+			    "the header is damaged: it has no refcount table; "
+			    "repair it with kvist img check -r all");
+	if (h->snapshots > QCOW2_SNAPSHOTS_MAX)
+		return fail(why, -EINVAL,
+			    "it has %u snapshots, more than %u; kvist img "
+			    "check -r all drops the last",
+			    h->snapshots, QCOW2_SNAPSHOTS_MAX);
+	return 0;
 }
 
 static int check_fields(const struct qcow2_header *h, struct qcow2_why *why)

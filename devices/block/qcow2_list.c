@@ -23,8 +23,9 @@ static bool table_ok(uint64_t offset, uint32_t entries, unsigned cluster_bits)
 	uint64_t cluster = 1ull << cluster_bits;
 
 	return entries <= QCOW2_L1_BYTES_MAX / 8 &&
-	       (!entries || (offset % cluster == 0 && offset >= cluster &&
-			     range_within(offset, entries * 8ull, INT64_MAX)));
+	       (!entries ||
+		(offset % cluster == 0 && offset >= cluster &&
+		 range_within(offset, entries * 8ull, QCOW2_OFFSET_END)));
 }
 
 static void parse_extra(const uint8_t *extra, uint32_t len,
@@ -111,7 +112,7 @@ int qcow2_each_bitmap(struct qcow2 *q,
 		return 0;
 	if (len > QCOW2_BITMAP_DIRECTORY_MAX ||
 	    h->bitmap_directory % q->cluster_size ||
-	    !range_within(h->bitmap_directory, len, INT64_MAX))
+	    !range_within(h->bitmap_directory, len, QCOW2_OFFSET_END))
 		return -EINVAL;
 	bytes = malloc(len ? len : 1);
 	if (!bytes)

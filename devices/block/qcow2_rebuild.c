@@ -5,12 +5,9 @@
  * Every reference is counted: the header, the L1 tables of the disk and of its
  * snapshots, all that they lead to, the snapshot table, and bitmaps. The new
  * counts are built as a whole after the last cluster in use, old refcounts
- * included,
- *
- *   | refcount table | blocks for everything up to and with this area |
- *
- * then the header switches to them; the old ones are free from then on. A
- * crash before the switch leaves the image dirty as it was.
+ * included (qcow2_counts_write()), then the header switches to them; the old
+ * ones are free from then on. A crash before the switch leaves the image dirty
+ * as it was.
  */
 #include <endian.h>
 #include <errno.h>
@@ -233,38 +230,67 @@ static void trim(struct census *c)
 		c->clusters--;
 }
 
-/* Writes table and blocks after the last cluster. */
-static int write_counts(struct census *c, uint64_t entries,
-			uint64_t table_clusters, uint64_t blocks)
+/* The blocks, the first of them at @first; the table names them. */
+static int write_blocks(struct qcow2 *q, const uint32_t *count,
+			uint64_t clusters, uint64_t end, uint8_t *block,
+			uint64_t *table, uint64_t first)
 {
-	struct qcow2 *q = c->q;
 	unsigned order = q->header.refcount_order;
-	uint64_t end = c->clusters + table_clusters + blocks;
-	uint64_t offset = c->clusters << q->header.cluster_bits;
-	uint64_t first = offset + table_clusters * q->cluster_size;
-	uint64_t cluster = 0;
-	uint64_t *table = calloc(entries, 8);
-	int err = table ? 0 : -ENOMEM;
+	int err = 0;
 
-	for (uint64_t b = 0; b < blocks && !err; b++) {
-		memset(c->table, 0, q->cluster_size);
+	for (uint64_t cluster = 0; cluster < end && !err; table++) {
+		memset(block, 0, q->cluster_size);
 		for (uint64_t i = 0; i < 1ull << q->refblock_bits; i++) {
-			uint64_t n = cluster < c->clusters ? c->count[cluster]
-				     : cluster < end       ? 1
-							   : 0;
+			uint64_t n = cluster < clusters ? count[cluster]
+				     : cluster < end    ? 1
+							: 0;
 
 			if (n > qcow2_refcount_max(order))
-				err = -EINVAL;
-			qcow2_refcount_put(c->table, order, i, n);
+				return -EINVAL;
+			qcow2_refcount_put(block, order, i, n);
 			cluster++;
 		}
-		table[b] = htobe64(first + b * q->cluster_size);
-		if (!err)
-			err = qcow2_put(q, c->table, q->cluster_size,
-					first + b * q->cluster_size);
+		*table = htobe64(first);
+		err = qcow2_put(q, block, q->cluster_size, first);
+		first += q->cluster_size;
 	}
+	return err;
+}
+
+uint64_t qcow2_counts_area(const struct qcow2 *q, uint64_t clusters,
+			   uint64_t *table_clusters)
+{
+	uint64_t size = 0, blocks = 0, need;
+
+	/* The area counts itself: grow it until it does. */
+	do {
+		need = clusters + size + blocks;
+		blocks = (need + (1ull << q->refblock_bits) - 1) >>
+			 q->refblock_bits;
+		size = (blocks * 8 + q->cluster_size - 1) >>
+		       q->header.cluster_bits;
+	} while (need != clusters + size + blocks);
+	*table_clusters = size;
+	return size + blocks;
+}
+
+int qcow2_counts_write(struct qcow2 *q, const uint32_t *count,
+		       uint64_t clusters, uint8_t *block)
+{
+	unsigned bits = q->header.cluster_bits;
+	uint64_t size, area = qcow2_counts_area(q, clusters, &size);
+	uint64_t *table;
+	int err;
+
+	if (size << bits > QCOW2_REFTABLE_MAX)
+		return -EINVAL;
+	table = calloc(size, q->cluster_size);
+	if (!table)
+		return -ENOMEM;
+	err = write_blocks(q, count, clusters, clusters + area, block, table,
+			   (clusters + size) << bits);
 	if (!err)
-		err = qcow2_put(q, table, entries * 8, offset);
+		err = qcow2_put(q, table, size << bits, clusters << bits);
 	free(table);
 	return err;
 }
@@ -272,26 +298,18 @@ static int write_counts(struct census *c, uint64_t entries,
 static int rebuild(struct census *c)
 {
 	struct qcow2 *q = c->q;
-	unsigned bits = q->header.cluster_bits;
-	uint64_t table = 0, blocks = 0, need;
+	uint64_t table;
 	int err = count_all(c);
 
 	trim(c);
-	/* The area counts itself: grow it until it does. */
-	do {
-		need = c->clusters + table + blocks;
-		blocks = (need + (1ull << q->refblock_bits) - 1) >>
-			 q->refblock_bits;
-		table = (blocks * 8 + q->cluster_size - 1) >> bits;
-	} while (need != c->clusters + table + blocks);
-	if (!err && table << bits > QCOW2_REFTABLE_MAX)
-		err = -EINVAL;
+	qcow2_counts_area(q, c->clusters, &table);
 	if (!err)
-		err = write_counts(c, table << (bits - 3), table, blocks);
+		err = qcow2_counts_write(q, c->count, c->clusters, c->table);
 	if (!err)
 		err = renew_copied(c);
 	if (!err)
-		err = qcow2_reftable_switch(q, c->clusters << bits, table);
+		err = qcow2_reftable_switch(
+			q, c->clusters << q->header.cluster_bits, table);
 	if (!err)
 		err = qcow2_put_features(q,
 					 q->header.incompatible & ~QCOW2_DIRTY,
@@ -315,11 +333,11 @@ int qcow2_rebuild(struct qcow2 *q)
 	}
 	if (err == -EFBIG)
 		log_err("disk %s: it was not closed properly and is too large "
-			"to be repaired here; use qemu-img check -r all",
+			"to be repaired here; use kvist img check -r all",
 			q->block.name);
 	else if (err == -EINVAL)
 		log_err("disk %s: it was not closed properly and its tables "
-			"are damaged; repair it with qemu-img check -r all",
+			"are damaged; repair it with kvist img check -r all",
 			q->block.name);
 	else if (err)
 		log_err("disk %s: it was not closed properly and cannot be "

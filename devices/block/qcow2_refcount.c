@@ -121,37 +121,6 @@ static int check_blocks(struct qcow2 *q)
 
 static bool unref(struct qcow2 *q, uint64_t cluster);
 
-int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters)
-{
-	struct qcow2_table table;
-	uint8_t header[12];
-	int err = qcow2_barrier(q);
-
-	if (!err)
-		err = qcow2_table_load(q, &table, offset,
-				       clusters
-					       << (q->header.cluster_bits - 3));
-	if (err)
-		return err;
-	put_be64(header, offset);
-	put_be32(header + 8, clusters);
-	err = qcow2_put(q, header, sizeof(header), QCOW2_AT_REFTABLE);
-	if (!err)
-		err = qcow2_barrier(q);
-	if (err) {
-		/* Which of the two tables the header names is not known. */
-		if (!q->error)
-			q->error = err;
-		qcow2_table_fini(&table);
-		return err;
-	}
-	qcow2_table_fini(&q->reftable);
-	q->reftable = table;
-	q->header.reftable_offset = offset;
-	q->header.reftable_clusters = clusters;
-	return 0;
-}
-
 /* Writes @blocks blocks of refcounts at @offset that say 1 for the first
  * @used clusters they cover. */
 static int write_full_blocks(struct qcow2 *q, uint64_t offset, uint64_t blocks,

@@ -7,11 +7,21 @@
  *   the marks "dirty" and "corrupt" go          sync
  *   the file ends with its last cluster
  *
- * Nothing is moved or made: a refcount whose block is missing, and a table
- * entry that is damaged, stay as they are. While there are such entries nothing
- * is lowered: what they meant to refer to is not known.
+ * A table entry that is damaged stays as it is. While there are such entries
+ * nothing is lowered: what they meant to refer to is not known.
+ *
+ * Where refcounts have no block, or blocks and table are damaged or are
+ * something else as well, all of them are written anew, and so is a snapshot
+ * table that is damaged, behind the last cluster in use:
+ *
+ *   | snapshot table, if it was | refcount table | blocks |
+ *
+ * and one write of the header names both. A crash before leaves the image as
+ * it was.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "devices/block/qcow2_census.h"
 #include "util/bytes.h"
@@ -23,8 +33,7 @@ static bool can_keep(const struct qcow2_census *c, uint64_t n, uint32_t count)
 	uint64_t i = n >> q->refblock_bits;
 	uint64_t block = i < c->reftable.entries ? c->reftable.entry[i] : 0;
 
-	return block && !(block & (q->cluster_size - 1)) &&
-	       block >> q->header.cluster_bits < c->clusters &&
+	return qcow2_census_block(c, block) &&
 	       count <= qcow2_refcount_max(q->header.refcount_order);
 }
 
@@ -71,10 +80,166 @@ static int renew(struct qcow2_census *c, bool raise, uint64_t *left,
 	return sync_now(c);
 }
 
+/* True when something is wrong that needs new refcounts, not other ones. */
+static bool must_rebuild(const struct qcow2_census *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+	uint64_t table = h->reftable_offset >> h->cluster_bits;
+	unsigned order = h->refcount_order;
+
+	if (c->misplaced)
+		return true;
+	/* The table is an L2 table as well, or data. */
+	for (uint32_t i = 0; i < h->reftable_clusters; i++) {
+		if (table + i < c->clusters && c->seen[table + i] > 1)
+			return true;
+	}
+	for (uint64_t n = 0; n < c->clusters; n++) {
+		if (c->kept[n] < c->seen[n] && !can_keep(c, n, c->seen[n]) &&
+		    c->seen[n] <= qcow2_refcount_max(order))
+			return true;
+	}
+	return false;
+}
+
+static void forget(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
+{
+	unsigned bits = c->q->header.cluster_bits;
+	uint64_t end = (offset + bytes + c->q->cluster_size - 1) >> bits;
+
+	for (uint64_t n = offset >> bits; n < end && n < c->clusters; n++)
+		c->seen[n] -= c->seen[n] > 0;
+}
+
+/* What will be written anew is not in use any more. */
+static void forget_old(struct qcow2_census *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+
+	forget(c, h->reftable_offset,
+	       (uint64_t)h->reftable_clusters << h->cluster_bits);
+	for (uint32_t i = 0; i < c->reftable.entries; i++) {
+		if (qcow2_census_block(c, c->reftable.entry[i]))
+			forget(c, c->reftable.entry[i], c->q->cluster_size);
+	}
+	if (c->snapshots.bad)
+		forget(c, h->snapshots_offset, c->snapshots.old_bytes);
+}
+
+/* The new refcounts: of the clusters below @first, and of a snapshot table of
+ * @more clusters behind them. */
+static uint32_t *new_counts(const struct qcow2_census *c, uint64_t first,
+			    uint64_t more)
+{
+	uint64_t max = qcow2_refcount_max(c->q->header.refcount_order);
+	bool unknown = c->structural > c->misplaced;
+	uint32_t *count = malloc((first + more + 1) * sizeof(*count));
+
+	for (uint64_t n = 0; count && n < first; n++) {
+		count[n] = c->seen[n];
+		if (unknown && c->kept[n] > count[n])
+			count[n] = c->kept[n];
+		if (count[n] > max)
+			count[n] = max;
+	}
+	for (uint64_t n = first; count && n < first + more; n++)
+		count[n] = 1;
+	return count;
+}
+
+/* Names the new tables: they are at clusters @at and @first. */
+static int switch_header(struct qcow2_census *c, uint64_t at, uint64_t first,
+			 uint32_t table)
+{
+	struct qcow2_header *h = &c->q->header;
+	uint8_t bytes[24];
+	int err = qcow2_barrier(c->q);
+
+	h->reftable_offset = first << h->cluster_bits;
+	h->reftable_clusters = table;
+	if (c->snapshots.bad) {
+		h->snapshots = c->snapshots.count;
+		h->snapshots_offset = h->snapshots ? at << h->cluster_bits : 0;
+	}
+	put_be64(bytes, h->reftable_offset);
+	put_be32(bytes + 8, h->reftable_clusters);
+	put_be32(bytes + 12, h->snapshots);
+	put_be64(bytes + 16, h->snapshots_offset);
+	if (!err)
+		err = qcow2_put(c->q, bytes, sizeof(bytes), QCOW2_AT_REFTABLE);
+	return err ? err : qcow2_barrier(c->q);
+}
+
+static int rebuild(struct qcow2_census *c)
+{
+	const struct qcow2_list *list = &c->snapshots;
+	unsigned bits = c->q->header.cluster_bits;
+	uint64_t first = c->clusters, more = 0, table;
+	uint32_t *count;
+	int err = 0;
+
+	/* The file may be a block device, which has no end to write at. */
+	while (first && !c->seen[first - 1] && !c->kept[first - 1])
+		first--;
+	if (list->bad)
+		more = (list->length + c->q->cluster_size - 1) >> bits;
+	if (first + more + qcow2_counts_area(c->q, first + more, &table) >
+	    c->beyond >> bits) {
+		fprintf(c->to, "ERROR cannot rebuild refcount structure: there "
+			       "are references to where it would be\n");
+		return -EINVAL;
+	}
+	fprintf(c->to, "Rebuilding refcount structure\n");
+	forget_old(c);
+	count = new_counts(c, first, more);
+	if (!count)
+		return -ENOMEM;
+	if (more)
+		err = qcow2_put(c->q, list->bytes, list->length, first << bits);
+	if (!err)
+		err = qcow2_counts_write(c->q, count, first + more, c->table);
+	if (!err)
+		err = switch_header(c, first, first + more, table);
+	if (err) {
+		free(count);
+		return err;
+	}
+	free(c->kept);
+	c->kept = count;
+	c->clusters = first;
+	c->rebuilt = true;
+	return 0;
+}
+
+/* The same with what is found afterwards. */
+static int rebuild_and_tell(struct qcow2_census *c)
+{
+	struct qcow2_findings *f = c->found;
+	uint64_t errors = f->corruptions, leaks = f->leaks;
+	int err = rebuild(c);
+
+	if (err)
+		return err;
+	f->corruptions = c->structural - c->misplaced;
+	f->leaks = 0;
+	for (uint64_t n = 0; n < c->clusters; n++) {
+		f->corruptions += c->kept[n] < c->seen[n];
+		f->leaks += c->kept[n] > c->seen[n];
+	}
+	if (f->corruptions < errors)
+		f->corruptions_fixed += errors - f->corruptions;
+	if (f->leaks < leaks)
+		f->leaks_fixed += leaks - f->leaks;
+	return 0;
+}
+
 static int put_copied(struct qcow2_census *c, uint64_t raw, uint64_t at)
 {
 	uint8_t entry[8];
 
+	/* What an entry of L1 calls a table, but is the header. */
+	if (!qcow2_is_l1(c->q, at) && qcow2_is_fixed(c->q, at, sizeof(entry)))
+		return qcow2_census_tell(c, raw, at);
 	put_be64(entry, raw ^ QCOW2_COPIED);
 	c->found->corruptions_fixed++;
 	return host_write(c->q->file, entry, sizeof(entry), at);
@@ -102,6 +267,8 @@ static void cut_off(struct qcow2_census *c)
 {
 	uint64_t n = c->clusters, end;
 
+	if (c->rebuilt)
+		return; /* what was counted ends where the new refcounts begin */
 	while (n && !c->seen[n - 1])
 		n--;
 	end = n << c->q->header.cluster_bits;
@@ -109,13 +276,16 @@ static void cut_off(struct qcow2_census *c)
 		c->q->file->ops->truncate(c->q->file, end);
 }
 
-int qcow2_repair(struct qcow2_census *c, unsigned fix)
+int qcow2_repair(struct qcow2_census *c)
 {
 	struct qcow2_findings *f = c->found;
+	unsigned fix = c->fix;
 	bool errors = fix & QCOW2_FIX_ERRORS;
 	int err = 0;
 
-	if (f->corruptions && errors)
+	if (f->corruptions && errors && must_rebuild(c))
+		err = rebuild_and_tell(c);
+	else if (f->corruptions && errors)
 		err = renew(c, true, &f->corruptions, &f->corruptions_fixed);
 	if (!err && f->leaks && fix & QCOW2_FIX_LEAKS && !c->structural)
 		err = renew(c, false, &f->leaks, &f->leaks_fixed);

@@ -10,10 +10,14 @@
  * A crash leaves the old size or the new one, and at worst entries behind the
  * end, which nobody reads: the way to a larger size begins with clearing them.
  * Snapshots have sizes and L1 tables of their own.
+ *
+ * At the end of this page: the room behind the disk (qcow2_vm_state()).
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
 #include "devices/block/qcow2_switch.h"
 #include "util/bytes.h"
@@ -237,4 +241,49 @@ int qcow2_resize(struct block *block, uint64_t size)
 	if (err)
 		return err;
 	return size < block->size ? shrink(q, size) : grow(q, size);
+}
+
+/* For as long as this takes, the disk is as long as its L1 table, and nothing
+ * shows through from below. */
+static int vm_access(struct qcow2 *q, enum block_op op, const struct iovec *iov,
+		     uint64_t at)
+{
+	uint64_t size = q->block.size, end = q->l1.entries * table_bytes(q);
+	uint64_t length = iov->iov_len;
+	struct block *backing = q->backing;
+	int err;
+
+	if (op == BLOCK_READ && !range_within(at, length, end)) {
+		memset(iov->iov_base, 0, length);
+		length = at < end ? end - at : 0;
+	}
+	q->block.size = end;
+	q->backing = NULL;
+	err = op == BLOCK_READ ? qcow2_read(q, iov, 1, 0, at, length)
+			       : qcow2_write(q, iov, 1, at, length);
+	q->block.size = size;
+	q->backing = backing;
+	return err;
+}
+
+int qcow2_vm_state(struct block *block, enum block_op op, void *bytes,
+		   uint64_t length, uint64_t offset)
+{
+	struct iovec iov = { .iov_base = bytes, .iov_len = length };
+	struct qcow2 *q = qcow2_of(block);
+	uint64_t start;
+	int err = 0;
+
+	if (!q || qcow2_is_external(q))
+		return -ENOTSUP;
+	start = align_up(q->header.size, table_bytes(q));
+	if (!range_within(offset, length, INT64_MAX - start))
+		return -EFBIG;
+	if (op == BLOCK_WRITE)
+		err = block->read_only ? -EROFS : qcow2_begin_writing(q);
+	if (!err && op == BLOCK_WRITE)
+		err = extend_l1(q, start + offset + length);
+	if (!err)
+		err = vm_access(q, op, &iov, start + offset);
+	return err || op == BLOCK_READ ? err : qcow2_commit(q);
 }

@@ -66,7 +66,7 @@ static void say_why(const struct action *action, int err)
 			  "qcow2"
 		: err == -EINVAL && action->letter == 'd'
 			? "its snapshot table is damaged; repair it with "
-			  "qemu-img check -r all"
+			  "kvist img check -r all"
 		: err == -EINVAL
 			? "the image's refcounts are too narrow for one more "
 			  "reference; convert it with kvist img convert -O "

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/io.h"
+#include "devices/block/layers.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -25,6 +26,7 @@ struct transfer {
 	bool zero, unmap;       /* -z -u */
 	bool no_fallback, fua;  /* -n -f */
 	bool compress, invalid; /* -c -i */
+	bool vm_state;          /* -b */
 	bool has_pattern, aio;
 	int pattern;
 	const char *source;           /* -s, of a write */
@@ -43,7 +45,10 @@ static int write_it(struct transfer *t)
 			       : 0;
 		if (!err)
 			err = io_clear(t->io, BLOCK_ZERO, t->length, t->offset);
-	} else if (t->compress)
+	} else if (t->vm_state)
+		err = qcow2_vm_state(t->io->disk, BLOCK_WRITE, t->bytes,
+				     t->length, t->offset);
+	else if (t->compress)
 		err = io_access_compressed(t->io, t->bytes, t->length,
 					   t->offset);
 	else
@@ -154,6 +159,9 @@ static int parse_options(struct transfer *t, int argc, char **argv,
 		case 'c':
 			t->compress = true;
 			break;
+		case 'b':
+			t->vm_state = true;
+			break;
 		case 'i':
 			t->invalid = true;
 			break;
@@ -176,7 +184,9 @@ static int parse_options(struct transfer *t, int argc, char **argv,
 
 static const char *wrong_together(const struct transfer *t)
 {
-	if (t->fua && t->compress)
+	if (t->vm_state && t->zero)
+		return "-b and -z cannot be specified at the same time";
+	if (t->fua && (t->vm_state || t->compress))
 		return "-f and -b or -c cannot be specified at the same time";
 	if (t->no_fallback && !t->zero)
 		return "-n requires -z to be specified";
@@ -249,15 +259,21 @@ static int check_options(const struct transfer *t, char **argv)
 	return 0;
 }
 
+static int read_it(struct transfer *t)
+{
+	if (t->vm_state)
+		return qcow2_vm_state(t->io->disk, BLOCK_READ, t->bytes,
+				      t->length, t->offset);
+	return io_access(t->io, BLOCK_READ, t->bytes, t->length, t->offset);
+}
+
 static int run_read(struct transfer *t, const char *what)
 {
 	int err, wrong;
 
 	t->bytes = malloc(t->length ? t->length : 1);
 	io_report_start(&t->report, "read");
-	err = t->bytes ? io_access(t->io, BLOCK_READ, t->bytes, t->length,
-				   t->offset)
-		       : -ENOMEM;
+	err = t->bytes ? read_it(t) : -ENOMEM;
 	if (err) {
 		free(t->bytes);
 		return failed(what, err);
@@ -271,6 +287,19 @@ static int run_read(struct transfer *t, const char *what)
 	return t->aio ? 0 : wrong;
 }
 
+/* Compressed data and VM state are asked for in sectors. */
+static int check_sectors(const struct transfer *t)
+{
+	bool offset = t->offset % BLOCK_SECTOR;
+
+	if (!(t->compress || t->vm_state) ||
+	    !(offset || t->length % BLOCK_SECTOR))
+		return 0;
+	printf("%" PRIu64 " is not a sector-aligned value for '%s'\n",
+	       offset ? t->offset : t->length, offset ? "offset" : "count");
+	return -1;
+}
+
 static int reader(struct io *io, int argc, char **argv, const char *letters,
 		  bool vector, bool aio)
 {
@@ -280,14 +309,15 @@ static int reader(struct io *io, int argc, char **argv, const char *letters,
 		return -1;
 	if (t.invalid)
 		return 0;
-	if (parse_range(&t, argc, argv, vector) || check_options(&t, argv))
+	if (parse_range(&t, argc, argv, vector) || check_options(&t, argv) ||
+	    check_sectors(&t))
 		return -1;
 	return run_read(&t, vector ? "readv" : "read") && !aio ? -1 : 0;
 }
 
 int io_read(struct io *io, int argc, char **argv)
 {
-	return reader(io, argc, argv, "Cl:pP:qs:v", false, false);
+	return reader(io, argc, argv, "bCl:pP:qs:v", false, false);
 }
 
 int io_readv(struct io *io, int argc, char **argv)
@@ -313,18 +343,6 @@ static int run_write(struct transfer *t, const char *what)
 		return failed(what, err);
 	io_report(&t->report, t->offset, t->length);
 	return 0;
-}
-
-/* Compressed data are asked for in sectors. */
-static int check_sectors(const struct transfer *t)
-{
-	bool offset = t->offset % BLOCK_SECTOR;
-
-	if (!t->compress || !(offset || t->length % BLOCK_SECTOR))
-		return 0;
-	printf("%" PRIu64 " is not a sector-aligned value for '%s'\n",
-	       offset ? t->offset : t->length, offset ? "offset" : "count");
-	return -1;
 }
 
 static int writer(struct io *io, int argc, char **argv, const char *letters,
@@ -356,7 +374,7 @@ static int writer(struct io *io, int argc, char **argv, const char *letters,
 
 int io_write(struct io *io, int argc, char **argv)
 {
-	return writer(io, argc, argv, "cCfnpP:qs:uz", false, false);
+	return writer(io, argc, argv, "bcCfnpP:qs:uz", false, false);
 }
 
 int io_writev(struct io *io, int argc, char **argv)

@@ -35,7 +35,9 @@ static int parse(const uint8_t *b, struct qcow2_header *h,
 		 struct qcow2_why *why)
 {
 	memset(why, 0, sizeof(*why));
-	return qcow2_header_parse(b, CLUSTER, h, why);
+	int err = qcow2_header_parse(b, CLUSTER, h, why);
+
+	return err ? err : qcow2_header_usable(h, why);
 }
 
 /* A change to the header, of 1, 2, 4 or 8 bytes at an offset, and what comes
@@ -82,15 +84,17 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 40, 8, 3 * CLUSTER + 512, -EINVAL, "L1 table" },
 		{ 40, 8, 0, -EINVAL, "L1 table" },
 		{ 40, 8, 1ull << 63, -EINVAL, "L1 table" },
+		{ 40, 8, 1ull << 60, -EINVAL, "L1 table" },
 		{ 40, 8, CLUSTER, -EINVAL, "overlap" },
 		{ 48, 8, 0, -EINVAL, "refcount table" },
 		{ 48, 8, CLUSTER + 8, -EINVAL, "refcount table" },
 		{ 48, 8, 0xffffffffffff0000, -EINVAL, "refcount table" },
+		{ 48, 8, 1ull << 56, -EINVAL, "refcount table" },
 		{ 56, 4, 0, -EINVAL, "no refcount table" },
 		{ 56, 4, 129, -EINVAL, "8 MiB" },
 		{ 56, 4, 0xffffffff, -EINVAL, "8 MiB" },
 		{ 56, 4, 3, -EINVAL, "overlap" },
-		{ 60, 4, 65537, -EINVAL, "65537 snapshots" },
+		{ 60, 8, 65537ull << 32 | 1, -EINVAL, "65537 snapshots" },
 		{ 60, 4, 1, -EINVAL, "snapshot table" },
 		{ 72, 8, 1 << 2, -EINVAL, "data file but does not name it" },
 		{ 72, 8, 1 << 3, -EINVAL, "compression type" },
