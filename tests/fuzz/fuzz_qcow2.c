@@ -13,6 +13,7 @@
 #include "devices/block/compress.h"
 #include "devices/block/fault.h"
 #include "devices/block/layers.h"
+#include "devices/block/qcow2_amend.h"
 #include "devices/block/qcow2_snapshot.h"
 #include "util/bytes.h"
 #include "util/checked.h"
@@ -36,21 +37,33 @@ static void answered(struct block_request *request, int err)
 	container_of(request, struct answer, request)->times++;
 }
 
-static void use_snapshots(struct block *block, const uint8_t *op)
+/* What tools do to the image as a whole. */
+static void change_all(struct block *block, const uint8_t *op, uint8_t *buf)
 {
 	static const char *const names[] = { "1", "2", "one", "new" };
 	static const struct timespec now;
 	const char *name = names[op[2] % ARRAY_SIZE(names)];
 
-	switch (op[1] % 3) {
+	switch (op[1] % 6) {
 	case 0:
 		qcow2_snapshot_create(block, name, &now);
 		break;
 	case 1:
 		qcow2_snapshot_goto(block, name);
 		break;
-	default:
+	case 2:
 		qcow2_snapshot_delete(block, name);
+		break;
+	case 3:
+		block->ops->resize(block,
+				   (uint64_t)get_le16(op + 2) * BLOCK_SECTOR);
+		break;
+	case 4:
+		qcow2_make_empty(block);
+		break;
+	default:
+		qcow2_vm_state(block, op[2] & 1 ? BLOCK_READ : BLOCK_WRITE, buf,
+			       op[3] * BLOCK_SECTOR, op[4] * BLOCK_SECTOR);
 	}
 }
 
@@ -116,7 +129,7 @@ static void attack(const uint8_t *ops, struct memory_bytes *image,
 		const uint8_t *op = ops + 1 + i * OP_BYTES;
 
 		if ((op[0] & 0x60) == 0x60)
-			use_snapshots(block, op);
+			change_all(block, op, buf);
 		else if ((op[0] & 0x60) == 0x40)
 			write_compressed(block, op, buf);
 		else
