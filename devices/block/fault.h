@@ -56,6 +56,7 @@ enum record_kind { RECORD_WRITE, RECORD_PUNCH, RECORD_TRUNCATE, RECORD_SYNC };
 
 struct record {
 	enum record_kind kind;
+	unsigned file; /* the number of the file it was made to */
 	uint64_t offset, length;
 	uint8_t *data; /* of a write */
 };
@@ -66,9 +67,11 @@ struct recording {
 	bool failed; /* memory ran out: the recording is not complete */
 };
 
-/* Owns @below, borrows the recording, which starts out as zeros. */
+/* Owns @below, which has the number @number among the files that share the
+ * recording; borrows that, which starts out as zeros. */
 struct host_file *record_file_create(struct host_file *below,
-				     struct recording *recording);
+				     struct recording *recording,
+				     unsigned number);
 void recording_fini(struct recording *recording);
 
 /* Does the part [skip, skip + length) of a recorded write, or a whole punch or

@@ -11,6 +11,7 @@ struct record_file {
 	struct host_file file;
 	struct host_file *below;
 	struct recording *recording;
+	unsigned number;
 };
 
 static struct record_file *to_record(struct host_file *file)
@@ -38,6 +39,7 @@ static struct record *append(struct host_file *file, enum record_kind kind,
 	}
 	record = &recording->records[recording->count++];
 	record->kind = kind;
+	record->file = to_record(file)->number;
 	record->offset = offset;
 	record->length = length;
 	record->data = NULL;
@@ -146,7 +148,8 @@ static const struct host_file_ops record_ops = {
 };
 
 struct host_file *record_file_create(struct host_file *below,
-				     struct recording *recording)
+				     struct recording *recording,
+				     unsigned number)
 {
 	struct record_file *r = calloc(1, sizeof(*r));
 
@@ -155,6 +158,7 @@ struct host_file *record_file_create(struct host_file *below,
 	r->file.ops = &record_ops;
 	r->below = below;
 	r->recording = recording;
+	r->number = number;
 	return &r->file;
 }
 

@@ -158,7 +158,7 @@ static void a_crash_leaves_the_old_header_or_the_new(void **state)
 		before = open_over(memory_file_create(&base), true);
 		assert_int_equal(qcow2_amendment_of(before, &old), 0);
 		block = open_over(record_file_create(memory_file_create(&disk),
-						     &recording),
+						     &recording, 0),
 				  false);
 		assert_int_equal(qcow2_amend(block, &c->to), 0);
 		assert_int_equal(block_close(block), 0);

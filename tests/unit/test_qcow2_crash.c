@@ -13,6 +13,7 @@
 
 #define CRASHES 12
 #define CHANGES 6
+#define FILES   2
 
 /* One thing that happened to a sector. */
 struct event {
@@ -30,12 +31,14 @@ struct stream {
 	uint64_t seed;
 	uint64_t sectors;
 	bool lazy;           /* refcounts */
+	bool external, raw;  /* a data file; one that is a raw disk */
 	struct event **last; /* of each sector */
 	struct flush flushes[200];
 	unsigned flush_count;
 	size_t op_starts[400]; /* the record each operation began at */
 	unsigned ops;
-	struct memory_bytes base, disk;
+	/* The image and, if it has one, its data file. */
+	struct memory_bytes base[FILES], disk[FILES];
 	struct recording recording;
 	struct block *block;
 };
@@ -77,22 +80,39 @@ static void copy_memory(struct memory_bytes *to,
 
 /* With a recording, requests are in flight together, in an order that *seed
  * decides. */
-static struct block *open_memory(struct memory_bytes *memory, bool read_only,
-				 struct recording *recording, uint64_t *seed)
+static struct host_file *open_file(struct memory_bytes *memory, unsigned number,
+				   struct recording *recording, uint64_t *seed)
 {
-	struct block_options options = { .path = "top.qcow2",
-					 .read_only = read_only };
 	struct host_file *file = memory_file_create(memory);
-	struct block *block;
 
 	assert_non_null(file);
 	if (recording) {
-		file = record_file_create(file, recording);
+		file = record_file_create(file, recording, number);
 		assert_non_null(file);
+	}
+	/* A disk has one engine, so what has one of its own is not reaped. */
+	if (recording && !number) {
 		file = delay_file_create(file, seed);
 		assert_non_null(file);
 	}
-	assert_int_equal(block_open_file(&options, file, &block), 0);
+	return file;
+}
+
+static struct block *open_memory(struct memory_bytes memory[FILES],
+				 bool read_only, struct recording *recording,
+				 uint64_t *seed)
+{
+	struct block_options options = { .path = "top.qcow2",
+					 .read_only = read_only };
+	struct host_file *file = open_file(&memory[0], 0, recording, seed);
+	struct block *block;
+
+	if (!memory[1].bytes) {
+		assert_int_equal(block_open_file(&options, file, &block), 0);
+		return block;
+	}
+	assert_int_equal(qcow2_open(file, "top.qcow2", read_only, &block), 0);
+	qcow2_set_data(block, open_file(&memory[1], 1, recording, seed));
 	return block;
 }
 
@@ -105,30 +125,43 @@ static void make_image(struct stream *s)
 	bool v2 = !extended && rnd_below(&s->seed, 4) == 0;
 	unsigned width = v2 ? 16 : 8u << rnd_below(&s->seed, 4);
 	bool backed = rnd(&s->seed) & 1;
+	const char *data = "";
 	/* The first table of refcounts of 64 bits counts 2 MiB in clusters of
 	 * 512 bytes: an image so full that it has to grow. */
 	bool tight = cluster == 512 && width == 64;
 
 	s->lazy = !v2 && rnd_below(&s->seed, 3) == 0;
+	s->external = !v2 && rnd_below(&s->seed, 4) == 0;
+	s->raw = s->external && rnd(&s->seed) & 1;
+	if (s->external) {
+		data = s->raw ? ",data_file=data.raw,data_file_raw=on"
+			      : ",data_file=data.raw";
+		backed = false;
+		tight = false;
+	}
 	s->sectors = 256 + rnd_below(&s->seed, 1024);
 	if (tight)
 		s->sectors += 3000;
 	must("rm -f *.qcow2 *.raw; truncate -s %llu base.raw && "
 	     "qemu-img create -q -f qcow2 -o compat=%s,cluster_size=%u,"
-	     "refcount_bits=%u%s%s %s top.qcow2 %llu",
+	     "refcount_bits=%u%s%s%s %s top.qcow2 %llu",
 	     (unsigned long long)s->sectors * 400, v2 ? "0.10" : "1.1", cluster,
 	     width, extended ? ",extended_l2=on" : "",
-	     s->lazy ? ",lazy_refcounts=on" : "",
+	     s->lazy ? ",lazy_refcounts=on" : "", data,
 	     backed ? "-b base.raw -F raw" : "",
 	     (unsigned long long)s->sectors * 512);
 	must("qemu-io -c 'write -P 0 0 70000' -c 'write -P 0 100k 9k' "
 	     "top.qcow2");
 	if (tight)
 		must("qemu-io -c 'write -P 0 200k 1400k' top.qcow2");
-	if (rnd(&s->seed) & 1)
+	if (!s->external && rnd(&s->seed) & 1)
 		must("qemu-img snapshot -c one top.qcow2");
-	read_file("top.qcow2", &s->base);
-	copy_memory(&s->disk, &s->base);
+	read_file("top.qcow2", &s->base[0]);
+	copy_memory(&s->disk[0], &s->base[0]);
+	if (s->external) {
+		read_file("data.raw", &s->base[1]);
+		copy_memory(&s->disk[1], &s->base[1]);
+	}
 	s->last = calloc(s->sectors, sizeof(*s->last));
 	assert_non_null(s->last);
 }
@@ -223,6 +256,8 @@ static void compress_some(struct stream *s)
 	unsigned type;
 	size_t packed;
 
+	if (s->external)
+		return; /* compressed clusters have no place in a data file */
 	assert_int_equal(qcow2_compression(s->block, &type, &size), 0);
 	sectors = size / 512;
 	first = rnd_below(&s->seed, s->sectors);
@@ -249,7 +284,7 @@ static void run_ops(struct stream *s)
 {
 	unsigned ops = 20 + rnd_below(&s->seed, 120);
 
-	s->block = open_memory(&s->disk, false, &s->recording, &s->seed);
+	s->block = open_memory(s->disk, false, &s->recording, &s->seed);
 	for (s->ops = 0; s->ops < ops; s->ops++) {
 		s->op_starts[s->ops] = s->recording.count;
 		switch (rnd_below(&s->seed, 12)) {
@@ -324,41 +359,55 @@ static void check_sector(struct stream *s, uint64_t sector, uint64_t value,
 	fail();
 }
 
-static void check_contents(struct stream *s, struct memory_bytes *memory,
-			   size_t crash)
+static void check_words(struct stream *s, const uint64_t *words, size_t crash)
 {
-	struct block *block = open_memory(memory, true, NULL, NULL);
-	uint64_t *words = malloc(s->sectors * 512);
 	unsigned flushed = 0, begun = 0;
 
-	assert_non_null(words);
 	for (unsigned i = 0; i < s->flush_count; i++) {
 		if (s->flushes[i].record <= crash)
 			flushed = s->flushes[i].op;
 	}
 	while (begun + 1 < s->ops && s->op_starts[begun + 1] <= crash)
 		begun++;
-	assert_int_equal(disk_read(block, words, 0, s->sectors * 512), 0);
 	for (uint64_t i = 0; i < s->sectors; i++) {
 		for (unsigned w = 1; w < 64; w++)
 			assert_int_equal(words[i * 64 + w], words[i * 64]);
 		check_sector(s, i, words[i * 64], flushed, begun);
 	}
+}
+
+static void check_contents(struct stream *s, struct memory_bytes memory[FILES],
+			   size_t crash)
+{
+	struct block *block = open_memory(memory, true, NULL, NULL);
+	uint64_t *words = malloc(s->sectors * 512);
+
+	assert_non_null(words);
+	assert_int_equal(disk_read(block, words, 0, s->sectors * 512), 0);
+	check_words(s, words, crash);
 	assert_int_equal(block_close(block), 0);
+	/* Who reads it as a raw disk finds no less. */
+	if (s->raw) {
+		assert_true(memory[1].size >= s->sectors * 512);
+		memcpy(words, memory[1].bytes, s->sectors * 512);
+		check_words(s, words, crash);
+	}
 	free(words);
 }
 
 /* Refcounts that were put off are made anew by whoever opens the image. */
-static void repair(struct stream *s, struct memory_bytes *memory)
+static void repair(struct stream *s, struct memory_bytes memory[FILES])
 {
 	if (rnd(&s->seed) & 1) {
 		assert_int_equal(
 			block_close(open_memory(memory, false, NULL, NULL)), 0);
 	} else {
-		write_file("crash.qcow2", memory);
+		write_file("crash.qcow2", &memory[0]);
+		if (s->external)
+			write_file("data.raw", &memory[1]);
 		must("qemu-img check -r all -f qcow2 crash.qcow2");
-		free(memory->bytes);
-		read_file("crash.qcow2", memory);
+		free(memory[0].bytes);
+		read_file("crash.qcow2", &memory[0]);
 	}
 }
 
@@ -369,38 +418,44 @@ static bool is_dirty(const struct memory_bytes *memory)
 
 static void crash_once(struct stream *s)
 {
-	size_t crash = rnd_below(&s->seed, s->recording.count + 1), synced = 0;
+	size_t crash = rnd_below(&s->seed, s->recording.count + 1);
+	size_t synced[FILES] = { 0 };
 	unsigned mode = rnd_below(&s->seed, 3);
-	struct memory_bytes memory;
+	struct memory_bytes memory[FILES] = { 0 };
 	int code;
 
-	copy_memory(&memory, &s->base);
+	for (unsigned i = 0; i < 1u + s->external; i++)
+		copy_memory(&memory[i], &s->base[i]);
 	for (size_t i = 0; i < crash; i++) {
 		if (s->recording.records[i].kind == RECORD_SYNC)
-			synced = i;
+			synced[s->recording.records[i].file] = i;
 	}
 	for (size_t i = 0; i < crash; i++) {
 		const struct record *record = &s->recording.records[i];
 
-		if (i < synced)
-			record_apply(record, 0, record->length, &memory);
+		if (i < synced[record->file])
+			record_apply(record, 0, record->length,
+				     &memory[record->file]);
 		else
-			apply_part(s, record, mode, &memory);
+			apply_part(s, record, mode, &memory[record->file]);
 	}
-	check_contents(s, &memory, crash);
-	if (s->lazy && is_dirty(&memory)) {
-		repair(s, &memory);
-		assert_false(is_dirty(&memory));
-		check_contents(s, &memory, crash);
+	check_contents(s, memory, crash);
+	if (s->lazy && is_dirty(memory)) {
+		repair(s, memory);
+		assert_false(is_dirty(memory));
+		check_contents(s, memory, crash);
 	}
-	write_file("crash.qcow2", &memory);
+	write_file("crash.qcow2", &memory[0]);
+	if (s->external)
+		write_file("data.raw", &memory[1]);
 	code = sh("qemu-img check -f qcow2 crash.qcow2");
 	if (code != 0 && code != 3) {
 		print_error("mode %u, record %zu of %zu\n", mode, crash,
 			    s->recording.count);
 		must("cat said; false");
 	}
-	free(memory.bytes);
+	free(memory[0].bytes);
+	free(memory[1].bytes);
 }
 
 static void free_stream(struct stream *s)
@@ -414,8 +469,10 @@ static void free_stream(struct stream *s)
 		}
 	}
 	free(s->last);
-	free(s->base.bytes);
-	free(s->disk.bytes);
+	for (unsigned i = 0; i < FILES; i++) {
+		free(s->base[i].bytes);
+		free(s->disk[i].bytes);
+	}
 	recording_fini(&s->recording);
 }
 
@@ -426,7 +483,9 @@ static void run_stream(uint64_t seed)
 	print_message("seed %llu\n", (unsigned long long)seed);
 	make_image(&s);
 	run_ops(&s);
-	write_file("closed.qcow2", &s.disk);
+	write_file("closed.qcow2", &s.disk[0]);
+	if (s.external)
+		write_file("data.raw", &s.disk[1]);
 	must("qemu-img check -f qcow2 closed.qcow2");
 	for (int i = 0; i < CRASHES; i++)
 		crash_once(&s);
@@ -442,7 +501,7 @@ static void a_crash_leaves_flushed_bytes_exact_and_only_leaks(void **state)
 		run_stream(strtoull(only, NULL, 0));
 		return;
 	}
-	for (unsigned seed = 1; seed <= streams(4); seed++)
+	for (unsigned seed = 1; seed <= streams(5); seed++)
 		run_stream(seed);
 }
 

@@ -14,7 +14,7 @@
 #define SIZE (160 * 1024)
 
 struct rig {
-	struct memory_bytes memory;
+	struct memory_bytes memory, data; /* the image, and its data file */
 	struct fault_plan plan;
 	uint64_t seed; /* of the delayer: what fails is in flight */
 	struct block *block;
@@ -23,9 +23,10 @@ struct rig {
 	uint64_t may[SIZE / 512];
 	unsigned failed; /* requests */
 	bool lazy;       /* refcounts */
+	bool raw;        /* the data file is a disk that others read */
 };
 
-static struct memory_bytes blank[4];
+static struct memory_bytes blank[6], blank_data[6];
 
 static void read_file(const char *path, struct memory_bytes *memory)
 {
@@ -43,7 +44,8 @@ static void read_file(const char *path, struct memory_bytes *memory)
 }
 
 /* Images with data in them, the second with a snapshot that shares it, then one
- * with subclusters and one that is marked dirty while it is written to. */
+ * with subclusters, one that is marked dirty while it is written to, and two
+ * with a data file, the second of which is a raw disk. */
 static int make_blanks(void **state)
 {
 	if (disk_folder_make(state))
@@ -63,6 +65,15 @@ static int make_blanks(void **state)
 	     "compression_type=zstd d.qcow2 %d && "
 	     "qemu-io -c 'write -P 9 1k 30k' d.qcow2",
 	     SIZE);
+	must("for n in e f; do qemu-img create -q -f qcow2 -o cluster_size=4k,"
+	     "data_file=$n.raw,data_file_raw=$([ $n = e ] && echo off || "
+	     "echo on) $n.qcow2 %d && qemu-io -c 'write -P 9 1k 30k' $n.qcow2; "
+	     "done",
+	     SIZE);
+	read_file("e.qcow2", &blank[4]);
+	read_file("f.qcow2", &blank[5]);
+	read_file("e.raw", &blank_data[4]);
+	read_file("f.raw", &blank_data[5]);
 	read_file("c.qcow2", &blank[2]);
 	read_file("d.qcow2", &blank[3]);
 	read_file("a.qcow2", &blank[0]);
@@ -72,38 +83,69 @@ static int make_blanks(void **state)
 
 static int drop_blanks(void **state)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++) {
 		free(blank[i].bytes);
+		free(blank_data[i].bytes);
+	}
 	return disk_folder_remove(state);
+}
+
+static struct host_file *rig_file(struct rig *rig, struct memory_bytes *memory)
+{
+	struct host_file *file = memory_file_create(memory);
+
+	assert_non_null(file);
+	file = fault_file_create(file, &rig->plan);
+	assert_non_null(file);
+	/* A disk has one engine, so what has one of its own is not reaped. */
+	if (memory == &rig->memory)
+		file = delay_file_create(file, &rig->seed);
+	assert_non_null(file);
+	return file;
 }
 
 static int rig_open(struct rig *rig)
 {
 	struct block_options options = { .path = "top.qcow2" };
-	struct host_file *file = memory_file_create(&rig->memory);
+	struct host_file *file;
 	int err;
 
-	assert_non_null(file);
-	file = fault_file_create(file, &rig->plan);
-	assert_non_null(file);
 	rig->seed = 1;
-	file = delay_file_create(file, &rig->seed);
-	assert_non_null(file);
-	err = block_open_file(&options, file, &rig->block);
+	file = rig_file(rig, &rig->memory);
+	err = rig->data.bytes
+		      ? qcow2_open(file, options.path, false, &rig->block)
+		      : block_open_file(&options, file, &rig->block);
 	if (err)
 		file->ops->close(file);
+	else if (rig->data.bytes)
+		qcow2_set_data(rig->block, rig_file(rig, &rig->data));
 	return err;
+}
+
+static void copy_blank(struct memory_bytes *to, const struct memory_bytes *from)
+{
+	to->size = from->size;
+	to->limit = 64 << 20;
+	to->bytes = from->bytes ? malloc(from->size) : NULL;
+	if (!from->bytes)
+		return;
+	assert_non_null(to->bytes);
+	memcpy(to->bytes, from->bytes, from->size);
+}
+
+static void rig_free(struct rig *rig)
+{
+	free(rig->memory.bytes);
+	free(rig->data.bytes);
 }
 
 static void rig_init(struct rig *rig, const struct memory_bytes *image)
 {
 	memset(rig, 0, sizeof(*rig));
 	rig->lazy = image == &blank[3];
-	rig->memory.size = image->size;
-	rig->memory.limit = 64 << 20;
-	rig->memory.bytes = malloc(image->size);
-	assert_non_null(rig->memory.bytes);
-	memcpy(rig->memory.bytes, image->bytes, image->size);
+	rig->raw = image == &blank[5];
+	copy_blank(&rig->memory, image);
+	copy_blank(&rig->data, &blank_data[image - blank]);
 	for (unsigned i = 0; i < SIZE / 512; i++)
 		rig->may[i] = 1ull << (i >= 2 && i < 62 ? 9 : 0);
 	assert_int_equal(rig_open(rig), 0);
@@ -134,6 +176,8 @@ static void compress(struct rig *rig, uint8_t fill, uint64_t offset)
 	size_t n;
 	int err;
 
+	if (rig->data.bytes)
+		return; /* compressed clusters have no place there */
 	assert_int_equal(qcow2_compression(rig->block, &type, &size), 0);
 	offset -= offset % size;
 	memset(in, fill, size);
@@ -164,30 +208,48 @@ static void operate(struct rig *rig)
 	}
 }
 
+static void check_bytes(const struct rig *rig, const uint8_t *bytes)
+{
+	for (unsigned i = 0; i < SIZE; i++) {
+		if (bytes[i] > 63 || !(rig->may[i / 512] >> bytes[i] & 1))
+			fail_msg("offset %#x: %#x, not one of %#llx", i,
+				 bytes[i],
+				 (unsigned long long)rig->may[i / 512]);
+	}
+}
+
 static void check_contents(const struct rig *rig)
 {
 	uint8_t *buf = malloc(SIZE);
 
 	assert_non_null(buf);
 	assert_int_equal(disk_read(rig->block, buf, 0, SIZE), 0);
-	for (unsigned i = 0; i < SIZE; i++) {
-		if (buf[i] > 63 || !(rig->may[i / 512] >> buf[i] & 1))
-			fail_msg("offset %#x: %#x, not one of %#llx", i, buf[i],
-				 (unsigned long long)rig->may[i / 512]);
-	}
+	check_bytes(rig, buf);
 	free(buf);
+	if (rig->raw) {
+		assert_true(rig->data.size >= SIZE);
+		check_bytes(rig, rig->data.bytes);
+	}
+}
+
+static void write_file(const char *path, const struct memory_bytes *memory)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
+			 memory->size);
+	assert_int_equal(fclose(file), 0);
 }
 
 /* QEMU's verdict on the file: no errors; leaks only if @leaks. */
 static void check_image(const struct rig *rig, bool leaks)
 {
-	FILE *file = fopen("top.qcow2", "w");
 	int code;
 
-	assert_non_null(file);
-	assert_int_equal(fwrite(rig->memory.bytes, 1, rig->memory.size, file),
-			 rig->memory.size);
-	assert_int_equal(fclose(file), 0);
+	write_file("top.qcow2", &rig->memory);
+	if (rig->data.bytes)
+		write_file(rig->raw ? "f.raw" : "e.raw", &rig->data);
 	/* Refcounts that were put off and failed are made anew. */
 	code = rig->lazy && leaks && rig->memory.bytes[79] & 1
 		       ? sh("qemu-img check -r all -f qcow2 top.qcow2")
@@ -209,7 +271,7 @@ static uint64_t count_faults(const struct memory_bytes *image, unsigned kinds)
 	check_contents(&rig);
 	assert_int_equal(block_close(rig.block), 0);
 	check_image(&rig, false);
-	free(rig.memory.bytes);
+	rig_free(&rig);
 	return rig.plan.done;
 }
 
@@ -236,7 +298,7 @@ static void fail_once(const struct memory_bytes *image, unsigned kinds,
 	if (!closed)
 		check_contents(&rig);
 	assert_int_equal(block_close(rig.block), 0);
-	free(rig.memory.bytes);
+	rig_free(&rig);
 }
 
 static void every_fault_point(unsigned kinds, int err, uint64_t times)
@@ -290,7 +352,7 @@ static void a_sync_that_fails_is_never_called_a_success_again(void **state)
 		assert_int_equal(disk_flush(rig.block), -EIO);
 		assert_int_equal(block_close(rig.block), -EIO);
 		check_image(&rig, true);
-		free(rig.memory.bytes);
+		rig_free(&rig);
 	}
 }
 
@@ -316,7 +378,7 @@ static void writes_work_again_when_the_host_has_space_again(void **state)
 	check_contents(&rig);
 	assert_int_equal(block_close(rig.block), 0);
 	check_image(&rig, false);
-	free(rig.memory.bytes);
+	rig_free(&rig);
 }
 
 static void short_transfers_are_carried_on(void **state)
@@ -334,7 +396,7 @@ static void short_transfers_are_carried_on(void **state)
 		check_contents(&rig);
 		assert_int_equal(block_close(rig.block), 0);
 		check_image(&rig, false);
-		free(rig.memory.bytes);
+		rig_free(&rig);
 	}
 }
 

@@ -205,7 +205,7 @@ a_crash_leaves_the_old_size_or_the_new_and_zeros_behind(void **state)
 		make(c, &base);
 		copy(&disk, &base);
 		block = open_over(record_file_create(memory_file_create(&disk),
-						     &recording),
+						     &recording, 0),
 				  false);
 		assert_int_equal(block->ops->resize(block, c->size), 0);
 		check_disk(block, c->size);

@@ -437,7 +437,7 @@ static struct block *open_memory(struct memory_bytes *memory,
 	if (plan)
 		file = fault_file_create(file, plan);
 	if (recording)
-		file = record_file_create(file, recording);
+		file = record_file_create(file, recording, 0);
 	assert_non_null(file);
 	assert_int_equal(block_open_file(&options, file, &block), 0);
 	return block;
