@@ -34,7 +34,8 @@ struct chain {
 		ino_t ino;
 	} seen[CHAIN_MAX];
 	int depth;
-	int top; /* the depth of the image that the user named */
+	int top;        /* the depth of the image that the user named */
+	unsigned disks; /* of the files those that are no data files */
 };
 
 static int open_layer(struct chain *chain, struct host_file *file,
@@ -291,8 +292,7 @@ static char *backing_path(const char *image, const char *name)
 static int open_backing(struct chain *chain, const char *image,
 			struct block *block)
 {
-	unsigned writable = chain->options->writable_below;
-	bool write = writable && (unsigned)chain->depth == writable;
+	bool write = chain->disks == chain->options->writable_below;
 	const char *name = qcow2_backing_name(block);
 	enum block_format format;
 	struct block *backing;
@@ -397,6 +397,7 @@ static int open_layer(struct chain *chain, struct host_file *file,
 	bool top = chain->depth == chain->top;
 	int err;
 
+	chain->disks++;
 	if (format == BLOCK_RAW)
 		return top && key_file ? not_encrypted(path)
 				       : raw_open(file, path, read_only, block);

@@ -12,7 +12,10 @@
 
 #include "devices/block/compress.h"
 #include "devices/block/fault.h"
+#include "devices/block/image_map.h"
+#include "devices/block/image_rebase.h"
 #include "devices/block/luks.h"
+#include "devices/block/qcow2_amend.h"
 #include "devices/block/qcow2_check.h"
 #include "devices/block/qcow2_create.h"
 #include "devices/block/qcow2_format.h"
@@ -40,6 +43,7 @@ struct stream {
 	struct model disk, shots[SNAPSHOTS];
 	unsigned nr_shots, made;
 	bool external, qemu;
+	bool committed; /* the backing file is another now */
 	struct block *block;
 };
 
@@ -128,10 +132,12 @@ static void choose_shape(struct stream *s)
 		shape->preallocation = QCOW2_PREALLOC_METADATA;
 }
 
-static int open_image(struct stream *s, bool read_only, struct block **block)
+static int open_above(struct stream *s, bool read_only, unsigned writable_below,
+		      struct block **block)
 {
 	struct block_options options = { .path = "top.qcow2",
 					 .data_is_ours = true,
+					 .writable_below = writable_below,
 					 .read_only = read_only };
 	struct host_file *file = memory_file_create(&s->memory);
 
@@ -139,6 +145,11 @@ static int open_image(struct stream *s, bool read_only, struct block **block)
 	options.key_file = s->shape.luks ? "key" : NULL;
 	options.backing_dir = s->external ? "." : NULL;
 	return block_open_file(&options, file, block);
+}
+
+static int open_image(struct stream *s, bool read_only, struct block **block)
+{
+	return open_above(s, read_only, 0, block);
 }
 
 static void reopen(struct stream *s)
@@ -308,9 +319,36 @@ static void resize_some(struct stream *s)
 	assert_int_equal(s->block->size, size);
 }
 
+static void judge_by_qemu(void);
+
+/* What the disk holds goes into its backing file, and the disk is empty. Of
+ * snapshots that would change what they hold. */
+static void commit_some(struct stream *s)
+{
+	struct image_commit job = { 0 };
+
+	if (!s->shape.backing || s->nr_shots)
+		return;
+	judge_by_qemu(); /* of all that have the same backing file */
+	assert_int_equal(block_close(s->block), 0);
+	assert_int_equal(open_above(s, false, 1, &s->block), 0);
+	job.disk = s->block;
+	job.base = image_backing(s->block);
+	assert_non_null(job.base);
+	assert_int_equal(image_commit(&job), 0);
+	if (rnd(&s->seed) & 1)
+		assert_int_equal(qcow2_make_empty(s->block), 0);
+	s->committed = true;
+	assert_disk(s->block, s->disk.bytes);
+	reopen(s);
+}
+
 static void step(struct stream *s)
 {
-	switch (rnd_below(&s->seed, 24)) {
+	switch (rnd_below(&s->seed, 25)) {
+	case 24:
+		commit_some(s);
+		break;
 	case 0 ... 9:
 		change_some(s, BLOCK_WRITE);
 		break;
@@ -456,6 +494,10 @@ static void run_stream(uint64_t seed)
 	judge(&s);
 	if (s.qemu)
 		keep_for_qemu(&s, seed);
+	if (s.committed) {
+		judge_by_qemu();
+		write_file("base.raw", base, BASE);
+	}
 	while (s.nr_shots)
 		drop_shot(&s, 0);
 	free(s.disk.bytes);

@@ -9,7 +9,12 @@
 
 #include "devices/block/compress.h"
 #include "devices/block/fault.h"
+#include "devices/block/luks.h"
+#include "devices/block/qcow2_check.h"
+#include "devices/block/qcow2_create.h"
+#include "devices/block/qcow2_format.h"
 #include "disk_test.h"
+#include "util/bytes.h"
 
 #define SIZE (160 * 1024)
 
@@ -400,6 +405,77 @@ static void short_transfers_are_carried_on(void **state)
 	}
 }
 
+/* Makes an image of that shape while the host fails as the plan says. An image
+ * that calls itself one is whole. */
+static int create_once(const struct qcow2_shape *from, struct fault_plan *plan)
+{
+	struct memory_bytes memory = { .limit = 64 << 20 };
+	struct memory_bytes data = { .limit = 64 << 20 };
+	struct qcow2_shape shape = *from;
+	struct host_file *file =
+		fault_file_create(memory_file_create(&memory), plan);
+	struct qcow2_findings found;
+	int err;
+
+	if (shape.data_name)
+		shape.data = fault_file_create(memory_file_create(&data), plan);
+	err = qcow2_create(file, &shape);
+	file->ops->close(file);
+	if (shape.data_name)
+		shape.data->ops->close(shape.data);
+	if (memory.size > 4 && get_be32(memory.bytes) == QCOW2_MAGIC) {
+		file = memory_file_create(&memory);
+		assert_int_equal(
+			qcow2_check(file, "new.qcow2", 0, stderr, &found), 0);
+		assert_int_equal(found.corruptions, 0);
+		assert_int_equal(found.leaks, 0);
+	} else {
+		assert_int_not_equal(err, 0);
+	}
+	free(memory.bytes);
+	free(data.bytes);
+	return err;
+}
+
+static void a_new_image_is_whole_or_none(void **state)
+{
+	static uint8_t luks[LUKS_AREA];
+	struct qcow2_shape shapes[6];
+
+	(void)state;
+	assert_int_equal(luks_create(luks, (const uint8_t *)"pass", 4, 1), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
+		shapes[i] = qcow2_shape_default;
+		shapes[i].size = SIZE;
+	}
+	shapes[1].version = 2;
+	shapes[2].cluster_size = 512;
+	shapes[2].preallocation = QCOW2_PREALLOC_METADATA;
+	shapes[3].luks = luks;
+	shapes[4].data_name = "g.raw";
+	shapes[4].data_raw = true;
+	shapes[4].preallocation = QCOW2_PREALLOC_METADATA;
+	shapes[5].extended_l2 = true;
+	shapes[5].preallocation = QCOW2_PREALLOC_FULL;
+	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
+		struct fault_plan plan = { .kinds = FAULT_WRITE | FAULT_SYNC };
+		uint64_t points, failed = 0;
+
+		assert_int_equal(create_once(&shapes[i], &plan), 0);
+		points = plan.done;
+		assert_true(points > 2);
+		for (uint64_t at = 1; at <= points; at++) {
+			plan = (struct fault_plan){ .kinds = plan.kinds,
+						    .fail_at = at,
+						    .fail_for = 1,
+						    .err = -EIO };
+			/* A file need not be cut, or given space in advance. */
+			failed += create_once(&shapes[i], &plan) != 0;
+		}
+		assert_true(failed >= points - 2);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +487,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			writes_work_again_when_the_host_has_space_again),
 		cmocka_unit_test(short_transfers_are_carried_on),
+		cmocka_unit_test(a_new_image_is_whole_or_none),
 	};
 
 	if (argc > 1)
