@@ -140,6 +140,7 @@ struct qcow2 {
 	unsigned ops;      /* requests that are not done */
 	uint64_t reserved; /* the host file was made longer up to here; or 0 */
 	unsigned pieces;   /* in flight */
+	uint64_t around;   /* bytes of old contents in memory, for those */
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */
@@ -154,7 +155,9 @@ struct qcow2 {
 
 /* Clusters up to this size are filled up in memory for a write to part of
  * one. */
-#define QCOW2_SURROUND (256u << 10)
+#define QCOW2_SURROUND   (256u << 10)
+/* With so much of that in flight, a further write is done at once. */
+#define QCOW2_AROUND_MAX (16u << 20)
 
 /*
  * Offsets of the host from here on are bytes of the external data file, which

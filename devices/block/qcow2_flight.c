@@ -56,6 +56,7 @@ struct qcow2_piece *qcow2_piece_get(struct qcow2_op *op)
 	piece->op = op;
 	piece->fresh = false;
 	piece->around = NULL;
+	piece->around_bytes = 0;
 	piece->next = q->flying;
 	piece->link = &q->flying;
 	if (q->flying)
@@ -74,6 +75,7 @@ void qcow2_piece_put(struct qcow2_piece *piece)
 	if (piece->next)
 		piece->next->link = piece->link;
 	free(piece->around);
+	q->around -= piece->around_bytes;
 	q->pieces--;
 	piece->next = q->free_pieces;
 	q->free_pieces = piece;

@@ -28,7 +28,8 @@ struct qcow2_piece {
 	bool external; /* io is one of the data file */
 	bool fresh;    /* to new clusters, namely run */
 	struct qcow2_run run;
-	uint8_t *around; /* old contents */
+	uint8_t *around; /* old contents, around_bytes of them */
+	uint32_t around_bytes;
 	struct iovec *vec;
 	int space; /* of vec; it is kept for the next use */
 	struct qcow2_piece *next, **link; /* in flight, or next free */

@@ -39,6 +39,8 @@ static int surround(struct qcow2_piece *piece, uint64_t start, uint64_t offset,
 		piece->around = NULL;
 		return -ENOMEM;
 	}
+	piece->around_bytes = head + tail;
+	q->around += piece->around_bytes;
 	err = qcow2_old_contents(q, start, head, piece->around);
 	if (!err)
 		err = qcow2_old_contents(q, end, tail, piece->around + head);
@@ -88,6 +90,13 @@ void qcow2_unreserve(struct qcow2 *q)
 		q->file->ops->truncate(q->file, end);
 }
 
+/* Whether a write that leaves over @bytes of its clusters may fly. */
+static bool may_surround(const struct qcow2 *q, uint64_t bytes)
+{
+	return !qcow2_crowded(q) && bytes <= QCOW2_SURROUND &&
+	       q->around + bytes <= QCOW2_AROUND_MAX;
+}
+
 int qcow2_fly_fresh(struct qcow2_op *op, struct qcow2_extent *e)
 {
 	uint64_t offset = op->request->offset + op->mapped;
@@ -111,8 +120,7 @@ int qcow2_fly_fresh(struct qcow2_op *op, struct qcow2_extent *e)
 	e->length = end - offset;
 	err = qcow2_run_around(q, &piece->run, &e->entry, offset, end, &start,
 			       &stop);
-	if (!err && (qcow2_crowded(q) ||
-		     offset - start + stop - end > QCOW2_SURROUND)) {
+	if (!err && !may_surround(q, offset - start + stop - end)) {
 		err = qcow2_run_write(q, &piece->run, e->entry.kind,
 				      op->request->iov, op->request->iovcnt,
 				      op->mapped, offset, end);

@@ -349,6 +349,54 @@ static void one_request_is_not_ten_thousand_in_flight(void **state)
 	free(s);
 }
 
+/* A write of one sector takes a cluster of memory along. */
+static void old_contents_in_flight_are_bounded(void **state)
+{
+	enum { WRITES = 100, CLUSTER = 256 << 10 };
+	struct stream *s = calloc(1, sizeof(*s));
+	struct flight *flights = calloc(WRITES, sizeof(*flights));
+	uint8_t got[1024], wanted[1024];
+
+	(void)state;
+	assert_non_null(s);
+	assert_non_null(flights);
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 -o cluster_size=256k "
+	     "top.qcow2 25M && qemu-io -c 'write -P 5 0 25M' top.qcow2 && "
+	     "qemu-img snapshot -c one top.qcow2");
+	s->seed = 1;
+	open_delayed(s);
+	for (unsigned i = 0; i < WRITES; i++) {
+		struct flight *f = &flights[i];
+
+		f->first = i * (CLUSTER / 512);
+		f->n = 1;
+		f->bytes = malloc(512);
+		assert_non_null(f->bytes);
+		memset(f->bytes, 100 + (int)i, 512);
+		start(s, f, BLOCK_WRITE);
+		assert_in_range(qcow2_of(s->block)->around, 0,
+				QCOW2_AROUND_MAX);
+	}
+	assert_in_range(qcow2_of(s->block)->around, QCOW2_AROUND_MAX - CLUSTER,
+			QCOW2_AROUND_MAX);
+	for (unsigned i = 0; i < WRITES; i++) {
+		while (!flights[i].answer.times)
+			block_wait(s->block);
+		assert_int_equal(flights[i].answer.err, 0);
+		free(flights[i].bytes);
+		memset(wanted, 5, sizeof(wanted));
+		memset(wanted, 100 + (int)i, 512);
+		assert_int_equal(disk_read(s->block, got, i * CLUSTER, 1024),
+				 0);
+		assert_memory_equal(got, wanted, sizeof(got));
+	}
+	assert_int_equal(qcow2_of(s->block)->around, 0);
+	assert_int_equal(block_close(s->block), 0);
+	free(s->memory.bytes);
+	free(flights);
+	free(s);
+}
+
 /* The guest discards what it is writing, and the clusters have a new owner
  * before that write has landed (Q2). */
 static void a_write_in_flight_never_lands_in_another_cluster(void **state)
@@ -413,6 +461,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_may_end_in_any_order),
 		cmocka_unit_test(one_request_is_not_ten_thousand_in_flight),
+		cmocka_unit_test(old_contents_in_flight_are_bounded),
 		cmocka_unit_test(
 			a_write_in_flight_never_lands_in_another_cluster),
 		cmocka_unit_test(each_engine_leaves_what_was_written),
