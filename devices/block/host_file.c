@@ -210,10 +210,10 @@ static void plain_submit(struct host_file *file, struct host_io *io)
 	struct plain_file *plain = to_plain(file);
 	bool moves = io->op == HOST_READ || io->op == HOST_WRITE;
 
-	io->fd = plain->fd;
-	if (moves && plain->engine && plain->direct_fd >= 0 && !io->cached &&
-	    (aligned(io->iov, io->iovcnt, io->offset) || bounce(io)))
-		io->fd = plain->direct_fd;
+	io->direct = moves && plain->engine && plain->direct_fd >= 0 &&
+		     !io->cached &&
+		     (aligned(io->iov, io->iovcnt, io->offset) || bounce(io));
+	io->fd = io->direct ? plain->direct_fd : plain->fd;
 	if (plain->engine && !(io->op == HOST_SYNC && plain->unsafe))
 		plain->engine->ops->submit(plain->engine, io);
 	else

@@ -36,6 +36,7 @@ struct host_io {
 	struct host_file *file;
 	struct host_io *next;
 	int fd;
+	bool direct;    /* goes past the page cache */
 	ssize_t result; /* of the system call, or -errno */
 	void *bounce;   /* stands in for iov */
 	struct iovec bounce_iov;

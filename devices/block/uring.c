@@ -28,8 +28,9 @@
 #include "util/checked.h"
 
 #define RING_ENTRIES 256
-/* Submitted by one system call: of three and more the kernel keeps all back until
- * it has the last, and meanwhile the disk has nothing to do. */
+/* Of those that go to the host's disk itself, submitted by one system call: of
+ * three and more the kernel keeps all back until it has the last, and meanwhile
+ * the disk has nothing to do. */
 #define BATCH        2
 
 /* Better first; the last asks for nothing. */
@@ -200,10 +201,13 @@ static unsigned sq_fill(struct uring *u)
 {
 	/* Pairs with the kernel's release: what it has taken is free. */
 	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+	unsigned direct = 0;
 
-	while (u->queued.first && u->tail - head < BATCH) {
+	while (u->queued.first && u->tail - head < u->sq_entries &&
+	       direct < BATCH) {
 		struct host_io *io = host_io_take(&u->queued);
 
+		direct += io->direct;
 		sqe_fill(&u->sqes[u->tail & u->sq_mask], io);
 		u->tail++;
 	}
