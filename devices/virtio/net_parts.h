@@ -55,8 +55,11 @@ struct rx_window {
 	unsigned head, count;
 	uint64_t bytes; /* of all of them */
 	uint64_t wanted;
-	bool dry;             /* the ring had no more to give */
-	bool long_frames;     /* the last one was */
+	bool dry;         /* the ring had no more to give */
+	bool long_frames; /* the last one was */
+	/* A frame that waits for more buffers: its bytes, or 0, of which so
+	 * many are in the window, and the rest in the spill. */
+	uint64_t held, held_inside;
 	unsigned batch;       /* frames to ask for */
 	struct rx_many *many; /* or NULL: one at a time */
 	uint8_t spill[NET_HEADER + FRAME_MAX];

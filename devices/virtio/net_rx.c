@@ -140,25 +140,36 @@ static void window_push(struct virtio_net *net, unsigned pair, uint32_t n)
 	log_trace("received a frame of %u bytes", n - NET_HEADER);
 }
 
+/* Whether the driver may give buffers that join those in the window. */
+static bool window_grows(struct virtio_net *net, unsigned pair)
+{
+	const struct rx_window *rx = net->pairs[pair].rx;
+
+	return net->mergeable && rx->dry &&
+	       rx->count < net_ring(net, net_rx_queue(pair))->size;
+}
+
 /*
  * A frame does not fit, and is dropped. If no buffer can join those in the
  * window, none that the driver adds ever will: so they go back unused, or they
- * would be the first in line for good.
+ * would be the first in line for good. Of those that hold a frame each only the
+ * first was too short.
  */
 static void window_misfit(struct virtio_net *net, unsigned pair, ssize_t n)
 {
 	struct ring *ring = net_ring(net, net_rx_queue(pair));
 	struct rx_window *rx = net->pairs[pair].rx;
-	bool grows = rx->dry && rx->count < ring->size;
+	bool stay = window_grows(net, pair);
 
 	counter_add(&net->pairs[pair].received.drops, 1);
 	log_guest(&net->rx_dropped,
 		  "%s: a frame of %zd bytes does not fit the guest's buffers",
 		  net->virtio.name, n - NET_HEADER);
-	while (rx->count && !grows) {
+	while (rx->count && !stay) {
 		struct ring_chain chain = window_take(rx);
 
 		ring_push(ring, &chain, 0);
+		stay = !net->mergeable;
 	}
 }
 
@@ -230,8 +241,10 @@ static ssize_t window_receive(const struct virtio_net *net,
 	if (n <= 0)
 		return n;
 	rx->long_frames = n > RX_SHORT;
-	if ((uint64_t)n > offered && (uint64_t)n <= window_holds(net, rx))
-		iov_copy_in(iov, all, offered, rx->spill, n - offered);
+	if ((uint64_t)n > offered) {
+		rx->held = n;
+		rx->held_inside = offered;
+	}
 	return n;
 }
 
@@ -258,6 +271,29 @@ static void rx_deliver(struct virtio_net *net, unsigned pair, ssize_t n)
 		window_push(net, pair, n);
 }
 
+/*
+ * The frame that did not end where it was offered room goes where the window
+ * goes on. If that is too short, it waits until the driver has given more: long
+ * frames come fast, and the driver gives buffers back a few at a time. RX_FRAME
+ * unless it still waits.
+ */
+static enum rx_result rx_held(struct virtio_net *net, unsigned pair)
+{
+	struct rx_window *rx = net->pairs[pair].rx;
+	uint64_t n = rx->held;
+
+	window_fill(net, pair);
+	if (n > window_holds(net, rx) && n <= rx->wanted &&
+	    window_grows(net, pair))
+		return RX_NO_BUFFER;
+	rx->held = 0;
+	if (n <= window_holds(net, rx))
+		iov_copy_in(rx->iov + rx->first, rx->end - rx->first,
+			    rx->held_inside, rx->spill, n - rx->held_inside);
+	rx_deliver(net, pair, (ssize_t)n);
+	return RX_FRAME;
+}
+
 static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 {
 	struct net_backend *backend = net->pairs[pair].backend;
@@ -265,11 +301,11 @@ static enum rx_result rx_one(struct virtio_net *net, unsigned pair)
 	ssize_t n = window_receive(net, backend, rx);
 
 	rx_adapt(rx, 1, n > 0);
-	if (n == 0)
-		n = -EPIPE; /* not even a header: the other end has gone */
-	if (n < 0)
-		return rx_error(net, pair, n);
+	if (n <= 0) /* not even a header: the other end has gone */
+		return rx_error(net, pair, n ? (int)n : -EPIPE);
 	net_limit_take(net, NET_RECEIVED, n);
+	if (rx->held)
+		return rx_held(net, pair);
 	rx_deliver(net, pair, n);
 	return RX_FRAME;
 }
@@ -381,6 +417,8 @@ static enum rx_result rx_some(struct virtio_net *net, unsigned pair)
 	unsigned n = 1;
 
 	window_fill(net, pair);
+	if (rx->held)
+		return rx_held(net, pair);
 	if (!rx->count)
 		return RX_NO_BUFFER;
 	if (rx->batch > 1)
@@ -453,6 +491,7 @@ void net_rx_drain(struct virtio_net *net, unsigned pair)
 	struct rx_window *rx = net->pairs[pair].rx;
 
 	ring_unpop(net_ring(net, net_rx_queue(pair)), rx->count);
+	rx->held = 0;
 	rx->first = 0;
 	rx->end = 0;
 	rx->count = 0;

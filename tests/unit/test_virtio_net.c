@@ -212,8 +212,9 @@ static void small_receive_buffers_do_not_freeze_receive(void **state)
 	}
 }
 
-static void a_frame_too_long_is_dropped_and_the_next_arrives(void **state)
+static void a_frame_waits_until_there_are_buffers_enough(void **state)
 {
+	uint8_t frame[201];
 	struct bench bench;
 	struct wire wire;
 
@@ -222,13 +223,50 @@ static void a_frame_too_long_is_dropped_and_the_next_arrives(void **state)
 	bench_up(&bench, FEATURES, SIZE);
 	rx_give(&bench, 2, 100);
 	wire_put(&wire, 201, 1);
+	wire_put(&wire, 150, 2);
+	assert_true(rx_none(&bench));
+	for (int i = 2; i < 5; i++) {
+		driver_add(
+			&bench.queues[RX],
+			&(struct segment){ BENCH_DATA + i * 4096, 100, true },
+			1);
+		virtio_notify(bench.virtio, RX);
+		if (i > 2)
+			continue;
+		assert_int_equal(rx_wait(&bench), 100);
+		assert_int_equal(rx_wait(&bench), 100);
+		assert_int_equal(rx_wait(&bench), 1);
+		assert_int_equal(num_buffers(&bench, BENCH_DATA), 3);
+	}
+	frame_fill(frame, sizeof(frame), 1);
+	assert_memory_equal(guest(&bench, BENCH_DATA + NET_HEADER),
+			    frame + NET_HEADER, 100 - NET_HEADER);
+	assert_memory_equal(guest(&bench, BENCH_DATA + 4096), frame + 100, 100);
+	assert_int_equal(*guest(&bench, BENCH_DATA + 2 * 4096), frame[200]);
+	assert_int_equal(rx_wait(&bench), 100);
+	assert_int_equal(rx_wait(&bench), 50);
+	bench_end(&bench);
+}
+
+static void a_frame_too_long_for_all_buffers_is_dropped(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, SIZE, 100);
+	wire_put(&wire, SIZE * 100 + 1, 1);
+	for (int i = 0; i < SIZE; i++)
+		assert_int_equal(rx_wait(&bench), 0);
+	rx_give(&bench, 2, 100);
 	wire_put(&wire, 150, 1);
 	assert_int_equal(rx_wait(&bench), 100);
 	assert_int_equal(rx_wait(&bench), 50);
 	bench_end(&bench);
 }
 
-/* Some are long: they end behind the buffers of their batch. */
 static void frames_that_come_together_arrive_in_order(void **state)
 {
 	static const uint16_t lengths[] = {
@@ -522,7 +560,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_empty_receive_queue_waits_without_work),
 	cmocka_unit_test(useless_receive_buffers_do_not_freeze_receive),
 	cmocka_unit_test(small_receive_buffers_do_not_freeze_receive),
-	cmocka_unit_test(a_frame_too_long_is_dropped_and_the_next_arrives),
+	cmocka_unit_test(a_frame_waits_until_there_are_buffers_enough),
+	cmocka_unit_test(a_frame_too_long_for_all_buffers_is_dropped),
 	cmocka_unit_test(frames_leave_in_order_and_whole),
 	cmocka_unit_test(malformed_frames_are_dropped_and_given_back),
 	cmocka_unit_test(a_full_backend_drops_nothing),
