@@ -2,7 +2,8 @@
  * virtio-blk as a driver uses it. Options: disk=N (0), disks=N how many there
  * are, sectors=N its size, readonly, stamp=BYTE writes 64 KiB of it at 1 MiB,
  * expect=BYTE wants 64 KiB of it there, full: writes until the host has no
- * more room, whole: writes all of it, gsi=N the disk's interrupt on another hypervisor.
+ * more room, whole: writes all of it, gsi=N the disk's interrupt on another
+ * hypervisor.
  */
 #include "guests/lib/blk.h"
 #include "guests/lib/acpi.h"

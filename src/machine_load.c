@@ -39,8 +39,9 @@ static void *loader_thread(void *arg)
 	return NULL;
 }
 
-/* To read and unpack a Linux takes longer than all other stages together. What
- * is smaller is done before a thread for it would be. */
+/* To read and unpack a Linux takes longer than all other stages together, so a
+ * thread begins with it here. What is no Linux (boot_is_linux()) is small, and
+ * loaded by machine_finish_load(). */
 int machine_begin_load(struct machine *m)
 {
 	m->loader.running =

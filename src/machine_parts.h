@@ -19,9 +19,9 @@ int machine_failed(enum exit_code code, int err);
 int machine_stage_failed(const char *what, enum exit_code code, int err);
 
 /* Two stages: firmware tables, kernel and initrd come into memory, and the boot
- * processor gets to the first instruction. With the first of them that begins,
- * on a thread of its own where it takes long. After a reset the second does it
- * all. */
+ * processor gets to the first instruction. begin_load() starts a thread for it
+ * where it takes long; finish_load() waits for that thread, or does it all, as
+ * it does after a reset. */
 int machine_begin_load(struct machine *m);
 void machine_end_load(struct machine *m);
 int machine_finish_load(struct machine *m);

@@ -74,9 +74,9 @@ static int run_command(const struct command *command, int argc, char **argv)
 	return code;
 }
 
-/* One MiB for each thread's stack, which is plenty, also with the shadow of a sanitizer:
- * where the host gives huge pages unasked, the first touch of one of the usual 8 MiB takes
- * 2 MiB. */
+/* One MiB for each thread's stack, which is plenty, also with the shadow of a
+ * sanitizer: where the host gives huge pages unasked, the first touch of one of
+ * the usual 8 MiB takes 2 MiB. */
 static void stacks_prepare(void)
 {
 	pthread_attr_t attr;

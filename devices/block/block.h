@@ -3,7 +3,7 @@
  *
  * A struct block is owned by the layer above it (a virtio-blk, or an image
  * that has it as its backing file) and used by one thread at a time: the
- * device's worker. Layers embed struct block as their first concern and are
+ * device's worker. Layers embed struct block as their first member and are
  * reached through its operations.
  *
  * B1: every submitted request is completed exactly once, by its done().

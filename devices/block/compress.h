@@ -1,7 +1,7 @@
 /*
  * Compressed clusters, for tools that write whole clusters: first each is
- * compressed, by as many threads as there are; then one thread writes what
- * they made.
+ * compressed, by several threads, one a processor; then one thread writes
+ * what they made.
  *
  *   compressor_run()          pure: any thread, each with its own compressor
  *   qcow2_write_compressed()  the thread that uses the block, between requests

@@ -140,7 +140,7 @@ struct qcow2 {
 	unsigned ops;      /* requests that are not done */
 	uint64_t reserved; /* the host file was made longer up to here; or 0 */
 	unsigned pieces;   /* in flight */
-	uint64_t around;   /* bytes of old contents in memory, for those */
+	uint64_t around_bytes; /* of old contents in memory, for those */
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */
@@ -198,8 +198,8 @@ static inline bool qcow2_is_l1(const struct qcow2 *q, uint64_t offset)
 }
 
 /* True when the range touches the header, the LUKS area, the L1 or the refcount
- * table: no entry may point there. qcow2_is_metadata() also asks about L2 tables and
- * refcount blocks, which takes time. */
+ * table: no entry may point there. qcow2_is_metadata() also asks about L2
+ * tables and refcount blocks, which takes time. */
 bool qcow2_is_fixed(const struct qcow2 *q, uint64_t offset, uint64_t length);
 bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t length);
 
@@ -212,7 +212,7 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
 int qcow2_table_distinct(const struct qcow2_table *table);
 void qcow2_table_fini(struct qcow2_table *table);
 /* Makes the refcount table that was built at @offset the image's own: durable
- * first, then the header switches to it (rule 4 of the order of writes). */
+ * first, then the header switches to it. */
 int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 
 /* qcow2_cache.c */
@@ -341,7 +341,8 @@ void qcow2_start(struct qcow2 *q, struct block_request *request);
 bool qcow2_in_flight(const struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Waits until nothing is in flight; frees what was kept for it. */
 void qcow2_land(struct qcow2 *q);
-/* qcow2_fresh.c: when the image is closed, after all: the file ends with its last cluster. */
+/* qcow2_fresh.c. When the image is closed, after all else: the file ends with
+ * its last cluster. */
 void qcow2_unreserve(struct qcow2 *q);
 
 /* qcow2_crypt.c: moves guest data between the list and a cluster of data, as

@@ -75,7 +75,7 @@ void qcow2_piece_put(struct qcow2_piece *piece)
 	if (piece->next)
 		piece->next->link = piece->link;
 	free(piece->around);
-	q->around -= piece->around_bytes;
+	q->around_bytes -= piece->around_bytes;
 	q->pieces--;
 	piece->next = q->free_pieces;
 	q->free_pieces = piece;

@@ -40,7 +40,7 @@ static int surround(struct qcow2_piece *piece, uint64_t start, uint64_t offset,
 		return -ENOMEM;
 	}
 	piece->around_bytes = head + tail;
-	q->around += piece->around_bytes;
+	q->around_bytes += piece->around_bytes;
 	err = qcow2_old_contents(q, start, head, piece->around);
 	if (!err)
 		err = qcow2_old_contents(q, end, tail, piece->around + head);
@@ -94,7 +94,7 @@ void qcow2_unreserve(struct qcow2 *q)
 static bool may_surround(const struct qcow2 *q, uint64_t bytes)
 {
 	return !qcow2_crowded(q) && bytes <= QCOW2_SURROUND &&
-	       q->around + bytes <= QCOW2_AROUND_MAX;
+	       q->around_bytes + bytes <= QCOW2_AROUND_MAX;
 }
 
 int qcow2_fly_fresh(struct qcow2_op *op, struct qcow2_extent *e)

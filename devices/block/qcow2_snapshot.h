@@ -1,17 +1,18 @@
 /*
- * Internal snapshots of a qcow2 image, to be changed: the disk as it was at a moment, kept in
- * the same file. Snapshots and the disk share what they have in common, to any
- * depth and in any order of creation. What there is of them says
- * image_info_read().
+ * Internal snapshots of a qcow2 image, to be changed: the disk as it was at a
+ * moment, kept in the same file. Snapshots and the disk share what they have in
+ * common, to any depth and in any order of creation. image_info_read() lists
+ * them.
  *
  * To be called between requests, by the thread that uses the block. Each change
  * is durable when it returns 0, and happens wholly or not at all, crashes
  * included (devices/block/qcow2_switch.h).
  *
  * Errors, not logged, as the caller knows what the user asked for: -ENOTSUP
- * (not a qcow2 image), -EXDEV (its data are in an external data file), -EROFS, -ENOENT (no such snapshot), -EINVAL (refcounts
- * are too narrow for one more snapshot, or the table is damaged), -ENOSPC,
- * -EIO, -ENOMEM, -EFBIG (a limit of the format). The image is as before.
+ * (not a qcow2 image), -EXDEV (its data are in an external data file), -EROFS,
+ * -ENOENT (no such snapshot), -EINVAL (refcounts are too narrow for one more
+ * snapshot, or the table is damaged), -ENOSPC, -EIO, -ENOMEM, -EFBIG (a limit of
+ * the format). The image is as before.
  */
 #ifndef KVIST_BLOCK_QCOW2_SNAPSHOT_H
 #define KVIST_BLOCK_QCOW2_SNAPSHOT_H

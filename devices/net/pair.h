@@ -1,6 +1,6 @@
 /*
  * Two network backends joined by a cable: what one sends the other receives.
- * Without any right.
+ * Needs no privilege.
  */
 #ifndef KVIST_NET_PAIR_H
 #define KVIST_NET_PAIR_H

@@ -69,7 +69,7 @@ static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 	blk_awake(blk);
 	more = blk_serve(blk, queue);
 	in_flight = blk->in_flight;
-	/* All of them at once: one system call below, one interrupt above. */
+	/* All of them in one go; one interrupt for all that is done. */
 	block_kick(blk->block);
 	if (blk->in_flight == in_flight) {
 		virtio_publish(virtio, queue);

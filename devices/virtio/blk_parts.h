@@ -21,8 +21,9 @@ struct blk_request {
 	bool then_discard;        /* what was zeroed */
 	bool then_flush;          /* what was written */
 	struct blk_request *next; /* free ones */
-	/* Where it is the first of several that are one on the host: that one,
-	 * whose iov is this one's, made longer; and who comes next in it. */
+	/* Of several that were joined, in the first: the one request that the
+	 * host gets for all, over this one's iov, made longer. In each: the
+	 * next of them. */
 	struct block_request joined;
 	struct blk_request *with;
 };

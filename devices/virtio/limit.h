@@ -1,6 +1,6 @@
 /*
- * How fast a disk or a network card may be: token buckets for requests and for bytes. Pure: the
- * caller says what time it is.
+ * How fast a disk or a network card may be: token buckets for requests and for
+ * bytes. Pure: the caller says what time it is.
  *
  * A bucket holds as many tokens as its burst, is full at first, and gets `rate`
  * new ones a second. A request may begin while there is a token, takes as many

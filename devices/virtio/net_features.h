@@ -1,5 +1,6 @@
 /*
- * Which feature of virtio-net (virtio 1.2, 5.1.3) lets whom leave what undone.
+ * The offload features of virtio-net (virtio 1.2, 5.1.3), with names that older
+ * headers lack.
  */
 #ifndef KVIST_VIRTIO_NET_FEATURES_H
 #define KVIST_VIRTIO_NET_FEATURES_H

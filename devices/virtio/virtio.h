@@ -15,7 +15,8 @@
  *
  * A reset waits for the worker: it stops popping, waits until the backend has
  * completed everything, and ends; only then is the state of the queues reset.
- * This is the one place where a vCPU blocks under a device's lock.
+ * Only virtio_queue_disable(), which does the same, has a vCPU wait for the
+ * worker besides.
  */
 #ifndef KVIST_VIRTIO_VIRTIO_H
 #define KVIST_VIRTIO_VIRTIO_H

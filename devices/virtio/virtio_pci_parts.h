@@ -1,7 +1,7 @@
 /*
  * What the files of virtio over PCI share with each other, and with no one
  * else: virtio_pci.c answers the driver, virtio_pci_caps.c tells it what is
- * where. Main thread, before the guest runs.
+ * where (main thread, before the guest runs).
  */
 #ifndef KVIST_VIRTIO_PCI_PARTS_H
 #define KVIST_VIRTIO_PCI_PARTS_H

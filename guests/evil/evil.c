@@ -1,7 +1,7 @@
 /*
  * The attacks' main program. Options: target=blk, net-tx, net-rx or rng only
- * that one, traffic: frames come all the time, only=NAME only that attack, machine the ports and addresses too,
- * time when each attack began.
+ * that one, traffic: frames come all the time, only=NAME only that attack,
+ * machine: the ports and addresses too, time: when each attack began.
  */
 #include "guests/evil/evil.h"
 #include "guests/lib/acpi.h"

@@ -8,7 +8,8 @@
 
 /*
  * Calls @round(@arg, i) once for each i of [0, @count), in any order, on the
- * calling thread and on at most one more for each further CPU that it may use.
+ * calling thread and on one more for each further CPU that it may use, seven at
+ * most.
  * Returns when all are done and what they wrote can be read. Where the host
  * gives no threads the caller does it all.
  */

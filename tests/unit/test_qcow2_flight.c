@@ -374,11 +374,11 @@ static void old_contents_in_flight_are_bounded(void **state)
 		assert_non_null(f->bytes);
 		memset(f->bytes, 100 + (int)i, 512);
 		start(s, f, BLOCK_WRITE);
-		assert_in_range(qcow2_of(s->block)->around, 0,
+		assert_in_range(qcow2_of(s->block)->around_bytes, 0,
 				QCOW2_AROUND_MAX);
 	}
-	assert_in_range(qcow2_of(s->block)->around, QCOW2_AROUND_MAX - CLUSTER,
-			QCOW2_AROUND_MAX);
+	assert_in_range(qcow2_of(s->block)->around_bytes,
+			QCOW2_AROUND_MAX - CLUSTER, QCOW2_AROUND_MAX);
 	for (unsigned i = 0; i < WRITES; i++) {
 		while (!flights[i].answer.times)
 			block_wait(s->block);
@@ -390,7 +390,7 @@ static void old_contents_in_flight_are_bounded(void **state)
 				 0);
 		assert_memory_equal(got, wanted, sizeof(got));
 	}
-	assert_int_equal(qcow2_of(s->block)->around, 0);
+	assert_int_equal(qcow2_of(s->block)->around_bytes, 0);
 	assert_int_equal(block_close(s->block), 0);
 	free(s->memory.bytes);
 	free(flights);
