@@ -3,6 +3,9 @@
 
 #include "firmware/firmware.h"
 
+/* Bytes of kernel and initrd. */
+#define LARGE (1u << 20)
+
 /* Needs no more of the machine than its memory, and what the user said. */
 static int machine_fill_memory(struct machine *m)
 {
@@ -39,13 +42,13 @@ static void *loader_thread(void *arg)
 	return NULL;
 }
 
-/* To read and unpack a Linux takes longer than all other stages together, so a
- * thread begins with it here. What is no Linux (boot_is_linux()) is small, and
- * loaded by machine_finish_load(). */
+/* To read and unpack large files takes longer than all other stages together,
+ * so a thread begins with it here. Small ones are in memory before a thread for
+ * them would run: machine_finish_load() does that. */
 int machine_begin_load(struct machine *m)
 {
 	m->loader.running =
-		boot_is_linux(&m->boot) &&
+		boot_size(&m->boot) >= LARGE &&
 		!pthread_create(&m->loader.thread, NULL, loader_thread, m);
 	return 0;
 }

@@ -69,6 +69,12 @@ bool boot_is_linux(const struct boot *boot)
 	return boot->protocol->is_linux;
 }
 
+uint64_t boot_size(const struct boot *boot)
+{
+	return boot->kernel.size +
+	       (boot->initrd.fd < 0 ? 0 : boot->initrd.size);
+}
+
 const char *boot_protocol_name(const struct boot *boot)
 {
 	return boot->protocol->name;

@@ -63,8 +63,10 @@ int boot_open(struct boot *boot, const char *kernel, const char *initrd);
 void boot_close(struct boot *boot);
 
 /* True for the protocols of Linux kernels, which want a default command line
- * and are loaded by a thread (bzImage, PVH and vmlinux). */
+ * (bzImage, PVH and vmlinux). */
 bool boot_is_linux(const struct boot *boot);
+/* Bytes of both files. */
+uint64_t boot_size(const struct boot *boot);
 /* "bzImage, 64-bit entry" and the like. */
 const char *boot_protocol_name(const struct boot *boot);
 

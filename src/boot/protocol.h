@@ -9,7 +9,7 @@
 
 struct boot_protocol {
 	const char *name;
-	bool is_linux; /* default command line; loaded by a thread */
+	bool is_linux; /* wants a default command line */
 	/* Looks at boot->head: 1 mine, 0 not mine, -errno mine but damaged,
 	 * logged. */
 	int (*probe)(const struct boot *boot);
