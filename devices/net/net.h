@@ -16,6 +16,7 @@
 #define NET_MAC        6
 #define NET_QUEUES_MAX 8  /* of a network */
 #define NET_BATCH      32 /* frames by one call */
+#define NET_WANTED_MAX 130
 
 struct net_backend;
 
@@ -24,6 +25,14 @@ struct net_frame {
 	struct iovec *iov;
 	int iovcnt;
 	ssize_t result; /* as send() and receive() return it */
+};
+
+/* Destinations whose frames are wanted; laid out as the kernel's struct
+ * tun_filter, as long as its count says. */
+struct net_wanted {
+	uint16_t flags; /* TUN_FLT_ALLMULTI: multicasts, all of them, too */
+	uint16_t count; /* 0: all are wanted, and the rest says nothing */
+	uint8_t mac[NET_WANTED_MAX][NET_MAC]; /* unicasts come first */
 };
 
 struct net_ops {
@@ -44,6 +53,10 @@ struct net_ops {
 	/* What the guest accepts in received frames: TUN_F_* bits of
 	 * linux/if_tun.h. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned flags);
+	/* Keeps frames back that go elsewhere, as far as it can, from all
+	 * queues of the network. May be NULL: it cannot. */
+	void (*set_wanted)(struct net_backend *net,
+			   const struct net_wanted *wanted);
 	/* Lets this queue of the network have its share of the frames, or
 	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
 	int (*enable)(struct net_backend *net, bool on);

@@ -26,6 +26,7 @@ struct tap {
 	bool many;     /* one of several queues */
 	bool attached; /* takes part */
 	bool visible;  /* the interface is in our network namespace */
+	bool ours;     /* the kernel removes it when we end */
 	struct hook *down;
 	struct batch *batch;
 };
@@ -63,6 +64,22 @@ static int tap_set_offloads(struct net_backend *net, unsigned flags)
 	unsigned long known = flags & net->offloads;
 
 	return ioctl(net->fd, TUNSETOFFLOAD, known) ? -errno : 0;
+}
+
+/* A filter stays with the tap, and whoever has that after us knows nothing of
+ * it. The old one must not stay when the kernel is short of memory for a new
+ * one: to have none needs no memory. */
+static void tap_set_wanted(struct net_backend *net,
+			   const struct net_wanted *wanted)
+{
+	static const struct net_wanted all;
+
+	_Static_assert(sizeof(struct tun_filter) ==
+			       offsetof(struct net_wanted, mac),
+		       "the kernel reads it");
+	if (container_of(net, struct tap, net)->ours &&
+	    ioctl(net->fd, TUNSETTXFILTER, wanted) < 0)
+		ioctl(net->fd, TUNSETTXFILTER, &all);
 }
 
 /* A detached queue can neither be read nor written. */
@@ -103,6 +120,7 @@ static const struct net_ops tap_ops = {
 	.send_many = tap_send_many,
 	.receive_many = tap_receive_many,
 	.set_offloads = tap_set_offloads,
+	.set_wanted = tap_set_wanted,
 	.enable = tap_enable,
 	.link = tap_link,
 	.close = tap_close,
@@ -167,6 +185,7 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	tap->net.fd = fd;
 	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
 	tap->attached = true;
+	tap->ours = !(ifr->ifr_flags & IFF_PERSIST);
 	memcpy(tap->net.name, ifr->ifr_name, sizeof(tap->net.name));
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header)) {
 		err = -errno;
@@ -198,8 +217,7 @@ static int tap_open_queue(const char *name, short flags,
 
 	if (fd < 0)
 		return fd;
-	ifr.ifr_flags = flags;
-	err = tap_create(fd, &ifr, net);
+	err = ioctl(fd, TUNGETIFF, &ifr) ? -errno : tap_create(fd, &ifr, net);
 	if (err)
 		close(fd);
 	return err;
@@ -216,6 +234,8 @@ int tap_adopt(int fd, struct net_backend **net)
 		return -ENOTTY;
 	if ((ifr.ifr_flags & TAP_FLAGS) != TAP_FLAGS)
 		return -EINVAL;
+	/* Whoever opened it may have kept it. */
+	ifr.ifr_flags |= IFF_PERSIST;
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ||
 	    fcntl(fd, F_SETFD, FD_CLOEXEC))

@@ -5,6 +5,7 @@
 #include "util/checked.h"
 
 #include <linux/if_ether.h>
+#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <string.h>
 
@@ -169,7 +170,7 @@ static const struct {
 #define RX(name, feature)                                                      \
 	{                                                                      \
 		VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_##name, 1,              \
-			VIRTIO_NET_F_##feature, set_mode, NET_EFFECT_NONE      \
+			VIRTIO_NET_F_##feature, set_mode, NET_EFFECT_FILTER    \
 	}
 	RX(PROMISC, CTRL_RX),
 	RX(ALLMULTI, CTRL_RX),
@@ -179,7 +180,7 @@ static const struct {
 	RX(NOBCAST, CTRL_RX_EXTRA),
 #undef RX
 	{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, LENGTH_ANY,
-	  VIRTIO_NET_F_CTRL_RX, set_table, NET_EFFECT_NONE },
+	  VIRTIO_NET_F_CTRL_RX, set_table, NET_EFFECT_FILTER },
 	{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, NET_MAC,
 	  VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac, NET_EFFECT_MAC },
 	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 2,
@@ -242,12 +243,13 @@ static bool vlan_accepts(const struct net_filter *filter,
 	return !id || filter->vlans[id / 64] >> id % 64 & 1;
 }
 
+static const uint8_t broadcast[NET_MAC] = {
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+};
+
 bool net_filter_accepts(const struct net_filter *filter,
 			const uint8_t frame[NET_FILTER_BYTES])
 {
-	static const uint8_t broadcast[NET_MAC] = { 0xff, 0xff, 0xff,
-						    0xff, 0xff, 0xff };
-
 	if (filter->promisc)
 		return true;
 	if (!vlan_accepts(filter, frame))
@@ -260,4 +262,34 @@ bool net_filter_accepts(const struct net_filter *filter,
 	return !filter->nouni &&
 	       (filter->alluni || !memcmp(frame, filter->mac, NET_MAC) ||
 		listed(&filter->unicast, frame));
+}
+
+static void want(struct net_wanted *wanted, const uint8_t (*mac)[NET_MAC],
+		 uint32_t count)
+{
+	_Static_assert(NET_WANTED_MAX == 2 * NET_TABLE_MAX + 2,
+		       "both tables, our own and the broadcast");
+	if (count)
+		memcpy(wanted->mac[wanted->count], mac, count * NET_MAC);
+	wanted->count += count;
+}
+
+void net_filter_wanted(const struct net_filter *filter,
+		       struct net_wanted *wanted)
+{
+	*wanted = (struct net_wanted){ 0 };
+	if (filter->promisc ||
+	    (!filter->nouni && (filter->alluni || filter->unicast.all)))
+		return;
+	/* Also when no unicast is accepted: an empty list means all. */
+	want(wanted, &filter->mac, 1);
+	if (!filter->nouni)
+		want(wanted, filter->unicast.mac, filter->unicast.count);
+	if (!filter->nobcast)
+		want(wanted, &broadcast, 1);
+	if (filter->nomulti)
+		return;
+	want(wanted, filter->multicast.mac, filter->multicast.count);
+	if (filter->allmulti || filter->multicast.all)
+		wanted->flags = TUN_FLT_ALLMULTI;
 }

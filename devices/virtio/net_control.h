@@ -47,6 +47,7 @@ struct net_control {
 enum net_effect {
 	NET_EFFECT_NONE,
 	NET_EFFECT_MAC,      /* filter.mac is another one */
+	NET_EFFECT_FILTER,   /* another part of the filter is */
 	NET_EFFECT_PAIRS,    /* as many are in use as `pairs` says */
 	NET_EFFECT_OFFLOADS, /* `offloads` is another set */
 	NET_EFFECT_ANNOUNCED,
@@ -69,5 +70,10 @@ bool net_control_apply(struct net_control *control, const uint8_t *bytes,
  * a short frame's end is 0. */
 bool net_filter_accepts(const struct net_filter *filter,
 			const uint8_t frame[NET_FILTER_BYTES]);
+
+/* The destinations of which net_filter_accepts() may accept a frame, for a
+ * backend that knows of no more than these; it may accept none of some. */
+void net_filter_wanted(const struct net_filter *filter,
+		       struct net_wanted *wanted);
 
 #endif

@@ -32,18 +32,23 @@ static void a_command_is_carried_out_or_refused(void **state)
 		{ "a class alone", ALL, 1, { 0 }, false, 0 },
 		{ "no such class", ALL, 3, { 9, 0, 1 }, false, 0 },
 		{ "no such command", ALL, 3, { 0, 6, 1 }, false, 0 },
-		{ "promiscuous", ALL, 3, { 0, 0, 1 }, true, 0 },
+		{ "promiscuous", ALL, 3, { 0, 0, 1 }, true, NET_EFFECT_FILTER },
 		{ "without a value", ALL, 2, { 0, 0 }, false, 0 },
 		{ "with two values", ALL, 4, { 0, 0, 1, 1 }, false, 0 },
 		{ "not negotiated", F(CTRL_VQ), 3, { 0, 0, 1 }, false, 0 },
-		{ "no broadcasts", ALL, 3, { 0, 5, 1 }, true, 0 },
+		{ "no broadcasts",
+		  ALL,
+		  3,
+		  { 0, 5, 1 },
+		  true,
+		  NET_EFFECT_FILTER },
 		{ "extra, not negotiated",
 		  F(CTRL_RX),
 		  3,
 		  { 0, 5, 1 },
 		  false,
 		  0 },
-		{ "empty tables", ALL, 10, { 1, 0 }, true, 0 },
+		{ "empty tables", ALL, 10, { 1, 0 }, true, NET_EFFECT_FILTER },
 		{ "half a table", ALL, 9, { 1, 0 }, false, 0 },
 		{ "one table", ALL, 6, { 1, 0 }, false, 0 },
 		{ "bytes behind it", ALL, 11, { 1, 0 }, false, 0 },
@@ -156,14 +161,29 @@ static const struct {
 	{ '0', { 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x81, 0, 0xe0, 0 } },
 };
 
+/* As the kernel's tap does it, but for the hash of its multicasts. */
+static bool wants(const struct net_wanted *wanted, const uint8_t *mac)
+{
+	for (unsigned i = 0; i < wanted->count; i++) {
+		if (!memcmp(wanted->mac[i], mac, NET_MAC))
+			return true;
+	}
+	return !wanted->count || (wanted->flags && mac[0] & 1);
+}
+
+/* What passes must be wanted, too. */
 static void passes(const struct net_control *control, const char *letters)
 {
+	struct net_wanted wanted;
 	char got[ARRAY_SIZE(frames) + 1] = "";
 	size_t n = 0;
 
+	net_filter_wanted(&control->filter, &wanted);
 	for (size_t i = 0; i < ARRAY_SIZE(frames); i++) {
-		if (net_filter_accepts(&control->filter, frames[i].frame))
-			got[n++] = frames[i].letter;
+		if (!net_filter_accepts(&control->filter, frames[i].frame))
+			continue;
+		got[n++] = frames[i].letter;
+		assert_true(wants(&wanted, frames[i].frame));
 	}
 	assert_string_equal(got, letters);
 }
@@ -200,6 +220,53 @@ static void the_filter_lets_in_what_it_was_told(void **state)
 	APPLY(&control, 2, 0, 6, 0);
 	APPLY(&control, 2, 1, 6, 0); /* VLAN 6, and not */
 	passes(&control, "xb");
+}
+
+static void a_backend_is_told_which_destinations_are_wanted(void **state)
+{
+	static const struct {
+		const char *name;
+		struct net_filter filter;
+		const char *wanted; /* letters of frames[] */
+	} cases[] = {
+		{ "all", { .promisc = true }, "ouxmnb" },
+		{ "our own", { 0 }, "ob" },
+		{ "no broadcasts", { .nobcast = true }, "o" },
+		{ "all multicasts", { .allmulti = true }, "omnb" },
+		{ "all unicasts", { .alluni = true }, "ouxmnb" },
+		{ "a long list", { .unicast.all = true }, "ouxmnb" },
+		{ "one of groups", { .multicast.all = true }, "omnb" },
+		{ "a list of each",
+		  { .unicast = { .count = 1, .mac = { { 2, 0, 0, 0, 0, 7 } } },
+		    .multicast = { .count = 1,
+				   .mac = { { 1, 0, 0x5e, 0, 0, 1 } } } },
+		  "oumb" },
+		/* Nothing would mean all. */
+		{ "nothing",
+		  { .nouni = true,
+		    .nomulti = true,
+		    .nobcast = true,
+		    .alluni = true,
+		    .allmulti = true },
+		  "o" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct net_filter filter = cases[i].filter;
+		struct net_wanted wanted;
+		char got[ARRAY_SIZE(frames) + 1] = "";
+		size_t n = 0;
+
+		memcpy(filter.mac, own, NET_MAC);
+		net_filter_wanted(&filter, &wanted);
+		for (size_t j = 0; frames[j].letter != '5'; j++) {
+			if (wants(&wanted, frames[j].frame))
+				got[n++] = frames[j].letter;
+		}
+		if (strcmp(got, cases[i].wanted))
+			fail_msg("%s: %s", cases[i].name, got);
+	}
 }
 
 static void without_a_vlan_filter_all_vlans_pass(void **state)
@@ -385,6 +452,7 @@ static void a_header_is_checked_against_what_was_negotiated(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_command_is_carried_out_or_refused),
 	cmocka_unit_test(the_filter_lets_in_what_it_was_told),
+	cmocka_unit_test(a_backend_is_told_which_destinations_are_wanted),
 	cmocka_unit_test(without_a_vlan_filter_all_vlans_pass),
 	cmocka_unit_test(a_table_too_long_to_keep_lets_all_of_its_kind_in),
 	cmocka_unit_test(a_header_is_checked_against_what_was_negotiated),
