@@ -39,7 +39,7 @@ static void blk_settle(struct virtio_blk *blk)
 	struct virtio_device *virtio = &blk->virtio;
 
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
-		if (blk->queues[i].starved)
+		if (blk->queues[i].stalled)
 			virtio->queues[i].again = true;
 		virtio_publish(virtio, i);
 	}
@@ -103,7 +103,7 @@ static bool blk_look(struct virtio_blk *blk)
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
 
-		if (blk->held || (blk->queues[i].starved && !queue->again) ||
+		if (blk->held || (blk->queues[i].stalled && !queue->again) ||
 		    (!queue->again && !ring_waiting(&queue->ring)))
 			continue;
 		queue->again = blk_queue(virtio, i);
@@ -154,7 +154,7 @@ static bool blk_idle(struct virtio_device *virtio)
 		/* Nobody would serve it, and this would never end. */
 		if (!queue->enabled)
 			continue;
-		if (!blk->queues[i].starved && ring_notify_on(&queue->ring))
+		if (!blk->queues[i].stalled && ring_notify_on(&queue->ring))
 			queue->again = true;
 		again |= queue->again;
 	}

@@ -33,7 +33,7 @@ struct blk_queue {
 	struct blk_request *requests;
 	struct iovec *iov; /* RING_CHAIN_IOV() for each request */
 	struct blk_request *free;
-	bool starved; /* chains wait for what is in flight, or for the limit */
+	bool stalled; /* chains wait for what is in flight, or for the limit */
 };
 
 struct virtio_blk {

@@ -263,7 +263,7 @@ static bool serve(struct virtio_blk *blk, unsigned number)
 	struct blk_queue *queue = &blk->queues[number];
 	struct ring *ring = &blk->virtio.queues[number].ring;
 
-	queue->starved = false;
+	queue->stalled = false;
 	for (int budget = BLK_BUDGET;
 	     budget && !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE);
 	     budget--) {
@@ -274,7 +274,7 @@ static bool serve(struct virtio_blk *blk, unsigned number)
 			return false; /* a new worker looks again */
 		if (!request || blk->bytes_in_flight >= BLK_IN_FLIGHT_MAX ||
 		    limited(blk)) {
-			queue->starved = true; /* blk_ready() comes back */
+			queue->stalled = true; /* blk_ready() comes back */
 			return false;
 		}
 		n = ring_pop(ring, &request->chain);
