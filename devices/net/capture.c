@@ -174,7 +174,7 @@ static struct net_backend *wrap(struct tape *tape, struct net_backend *below)
 	capture->net = *below;
 	capture->net.ops = &capture_ops;
 	/* The kernel would carry the frames past us. */
-	capture->net.is_tap = false;
+	capture->net.kernel_may_carry = false;
 	capture->net.next = NULL;
 	capture->below = below;
 	capture->tape = tape;

@@ -231,7 +231,7 @@ static void set_rate(const struct net_options *options, struct net_backend *net)
 	net->rate = options->rate;
 	net->burst = options->burst;
 	for (; net && options->rate; net = net->next)
-		net->is_tap = false;
+		net->kernel_may_carry = false;
 }
 
 /* The cable is there: the user's commands for its coming and going. */

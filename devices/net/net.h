@@ -71,7 +71,8 @@ struct net_backend {
 	char name[16];
 	unsigned offloads; /* TUN_F_* bits the backend can do */
 	uint32_t mtu;
-	bool is_tap;          /* fd is a tap's, as vhost-net wants one */
+	/* vhost-net may: fd is a tap's, and no frame must be seen here. */
+	bool kernel_may_carry;
 	uint64_t rate, burst; /* of the first queue, for all; struct options */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */

@@ -181,7 +181,7 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	if (!tap)
 		return -ENOMEM;
 	tap->net.ops = &tap_ops;
-	tap->net.is_tap = true;
+	tap->net.kernel_may_carry = true;
 	tap->net.fd = fd;
 	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
 	tap->attached = true;

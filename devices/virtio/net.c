@@ -343,7 +343,7 @@ static void net_destroy(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
-	net_limit_fini(net);
+	virtio_unwatch(virtio, net->nr_pairs);
 	net_vhost_fini(net);
 	pthread_mutex_destroy(&net->call_lock);
 	for (unsigned i = 0; i < net->nr_pairs; i++)
@@ -480,6 +480,7 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 	err = net_limit_init(net, net->pairs[0].backend->rate,
 			     net->pairs[0].backend->burst);
 	if (err) {
+		virtio_unwatch(dev, net->nr_pairs);
 		pthread_mutex_destroy(&net->call_lock);
 		virtio_fini(dev);
 		free(net);

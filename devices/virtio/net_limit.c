@@ -1,7 +1,6 @@
 #include "devices/virtio/net_parts.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +19,6 @@ static uint64_t now_ns(void)
 int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst)
 {
 	struct limit_options options = { .bps = rate, .bps_burst = burst };
-	struct virtio_device *virtio = &net->virtio;
 
 	if (!rate)
 		return 0;
@@ -28,27 +26,13 @@ int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst)
 		int fd = timerfd_create(CLOCK_MONOTONIC,
 					TFD_CLOEXEC | TFD_NONBLOCK);
 
-		if (fd < 0) {
-			int err = -errno;
-
-			net_limit_fini(net);
-			return err;
-		}
+		if (fd < 0)
+			return -errno;
 		limit_init(&net->limits[way], &options);
-		virtio->backends[virtio->nr_backends].fd = fd;
-		virtio->backends[virtio->nr_backends++].events = POLLIN;
+		virtio_watch(&net->virtio, fd);
 	}
 	net->limited = true;
 	return 0;
-}
-
-void net_limit_fini(struct virtio_net *net)
-{
-	struct virtio_device *virtio = &net->virtio;
-
-	while (virtio->nr_backends > net->nr_pairs)
-		close(virtio->backends[--virtio->nr_backends].fd);
-	net->limited = false;
 }
 
 bool net_limit_waits(struct virtio_net *net, enum net_direction way)

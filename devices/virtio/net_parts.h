@@ -168,7 +168,6 @@ void net_tx_drain(struct virtio_net *net, unsigned pair);
  * not about a limit).
  */
 int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst);
-void net_limit_fini(struct virtio_net *net);
 bool net_limit_waits(struct virtio_net *net, enum net_direction way);
 void net_limit_take(struct virtio_net *net, enum net_direction way,
 		    uint32_t bytes);

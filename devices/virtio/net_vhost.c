@@ -31,7 +31,7 @@ static int open_all(struct virtio_net *net)
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
 		struct net_pair *pair = &net->pairs[i];
 
-		if (!pair->backend->is_tap)
+		if (!pair->backend->kernel_may_carry)
 			return -EOPNOTSUPP;
 		pair->vhost_fd = vhost_open(virtio->memory);
 		if (pair->vhost_fd < 0)
@@ -42,9 +42,7 @@ static int open_all(struct virtio_net *net)
 
 		if (fd < 0)
 			return -errno;
-		virtio->backends[i].fd = fd;
-		virtio->backends[i].events = POLLIN;
-		virtio->nr_backends++;
+		virtio_watch(virtio, fd);
 	}
 	return 0;
 }
@@ -53,10 +51,12 @@ int virtio_net_vhost(struct virtio_device *virtio)
 {
 	struct virtio_net *net =
 		container_of(virtio, struct virtio_net, virtio);
+	unsigned watched = virtio->nr_backends;
 	int err = open_all(net);
 
 	if (err) {
 		net_vhost_fini(net);
+		virtio_unwatch(virtio, watched);
 		return err;
 	}
 	net->vhost = true;
@@ -67,15 +67,11 @@ int virtio_net_vhost(struct virtio_device *virtio)
 
 void net_vhost_fini(struct virtio_net *net)
 {
-	struct virtio_device *virtio = &net->virtio;
-
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
 		if (net->pairs[i].vhost_fd >= 0)
 			close(net->pairs[i].vhost_fd);
 		net->pairs[i].vhost_fd = -1;
 	}
-	while (virtio->nr_backends > net->nr_pairs)
-		close(virtio->backends[--virtio->nr_backends].fd);
 }
 
 /*

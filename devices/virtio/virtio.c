@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -69,6 +70,18 @@ void virtio_fini(struct virtio_device *virtio)
 	if (virtio->stop_fd >= 0)
 		close(virtio->stop_fd);
 	pthread_mutex_destroy(&virtio->config_lock);
+}
+
+void virtio_watch(struct virtio_device *virtio, int fd)
+{
+	virtio->backends[virtio->nr_backends].fd = fd;
+	virtio->backends[virtio->nr_backends++].events = POLLIN;
+}
+
+void virtio_unwatch(struct virtio_device *virtio, unsigned from)
+{
+	while (virtio->nr_backends > from)
+		close(virtio->backends[--virtio->nr_backends].fd);
 }
 
 static bool has_status(const struct virtio_device *virtio, uint8_t bits)

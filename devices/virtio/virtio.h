@@ -126,7 +126,7 @@ struct virtio_device {
 	/* What the worker watches besides the queues; the worker may change
 	 * the events (POLLIN, POLLOUT, or 0: not watched). */
 	struct {
-		int fd; /* borrowed, or -1 */
+		int fd; /* the device's, or -1 */
 		short events;
 	} backends[VIRTIO_BACKENDS_MAX];
 	unsigned nr_backends;
@@ -169,6 +169,11 @@ int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 		const struct memory *memory, unsigned nr_queues,
 		uint16_t queue_size);
 void virtio_fini(struct virtio_device *virtio);
+
+/* For devices, while no worker runs: one more backend, readable when it has
+ * something to say; and those from the number @from on are closed. */
+void virtio_watch(struct virtio_device *virtio, int fd);
+void virtio_unwatch(struct virtio_device *virtio, unsigned from);
 
 /* The worker's: an interrupt if the driver wants one for what was pushed. */
 void virtio_publish(struct virtio_device *virtio, unsigned queue);
