@@ -26,19 +26,21 @@ static const struct img_command {
 	const char *synopsis;
 } commands[] = {
 	{ "amend", img_amend,
-	  "[-pq] [-f FMT] [-t CACHE] [--backing-dir DIR] -o OPTIONS FILE" },
+	  "[-pq] [-f FMT] [-t CACHE] [--force] [--backing-dir DIR]\n"
+	  "         -o OPTIONS FILE" },
 	{ "bench", img_bench,
 	  "[-c COUNT] [-d DEPTH] [-f FMT] [--flush-interval=N]\n"
 	  "         [-i AIO] [-n] [--no-drain] [-o OFFSET] [--pattern=BYTE]\n"
 	  "         [-q] [-s BUFFER_SIZE] [-S STEP_SIZE] [-t CACHE] [-w]\n"
 	  "         [-U|--force-share] FILE" },
 	{ "check", img_check,
-	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all]\n"
+	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all] [-T CACHE]\n"
 	  "         [-U|--force-share] FILE" },
 	{ "commit", img_commit,
 	  "[-dpq] [-f FMT] [-t CACHE] [-b BASE] [--backing-dir DIR] FILE" },
 	{ "compare", img_compare,
-	  "[-q] [-f FMT] [-F FMT] [--backing-dir DIR] FILE1 FILE2" },
+	  "[-pqs] [-f FMT] [-F FMT] [-T CACHE] [--backing-dir DIR]\n"
+	  "         [-U|--force-share] FILE1 FILE2" },
 	{ "convert", img_convert,
 	  "[-cnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
 	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT] [-m THREADS]\n"
@@ -60,7 +62,8 @@ static const struct img_command {
 	  "         (--size SIZE | [-f FMT] FILE)" },
 	{ "rebase", img_rebase,
 	  "[-pqu] [-f FMT] [-t CACHE] [-T CACHE] [-b BACKING_FILE]\n"
-	  "         [-F BACKING_FMT] [--backing-dir DIR] FILE" },
+	  "         [-F BACKING_FMT] [--backing-dir DIR]\n"
+	  "         [-U|--force-share] FILE" },
 	{ "resize", img_resize,
 	  "[-q] [-f FMT] [--preallocation=MODE] [--shrink]\n"
 	  "         [--backing-dir DIR] FILE [+|-]SIZE" },

@@ -146,6 +146,32 @@ static int amend(struct amending *a)
 	return err;
 }
 
+/* -o help, or -o ?, which needs no image. */
+static bool wants_help(const struct amending *a)
+{
+	for (int i = 0; i < a->count; i++) {
+		if (!strcmp(a->lists[i], "help") || !strcmp(a->lists[i], "?"))
+			return true;
+	}
+	return false;
+}
+
+static int print_help(struct amending *a)
+{
+	a->to.format = a->options.format;
+	if (a->format && img_format("amend", a->format, &a->to.format))
+		return IMG_ERROR;
+	if (a->to.format == BLOCK_RAW) {
+		log_err("Format driver 'raw' does not support option "
+			"amendment");
+		return IMG_ERROR;
+	}
+	puts("Amend options for 'qcow2':");
+	for (size_t i = 0; i < ARRAY_SIZE(amendable); i++)
+		img_print_field(amendable[i]);
+	return 0;
+}
+
 static int run(struct amending *a)
 {
 	int err, closed;
@@ -169,6 +195,7 @@ int img_amend(int argc, char **argv)
 {
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "backing-dir", 1, 0, 'D' },
+					       { "force", 0, 0, 'Y' },
 					       { 0 } };
 	struct amending a = { 0 };
 	bool quiet = false;
@@ -194,9 +221,15 @@ int img_amend(int argc, char **argv)
 	}
 	if (!a.count)
 		return img_usage("Must specify options (-o)");
+	if (a.format && wants_help(&a))
+		return print_help(&a);
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
 	a.progress = a.progress && !quiet;
 	a.options.path = argv[optind];
-	return run(&a);
+	if (!wants_help(&a))
+		return run(&a);
+	return img_find_format(a.options.path, NULL, false, &a.options.format)
+		       ? IMG_ERROR
+		       : print_help(&a);
 }

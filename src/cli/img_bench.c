@@ -155,9 +155,8 @@ static int measure(struct bench *b)
 		       (unsigned long long)b->offset,
 		       (unsigned long long)b->step);
 		if (b->flush_interval)
-			printf("Sending flush every %llu %srequests\n",
-			       (unsigned long long)b->flush_interval,
-			       b->drain ? "" : "undrained ");
+			printf("Sending flush every %llu requests\n",
+			       (unsigned long long)b->flush_interval);
 		begin = now();
 		run(b);
 		err = b->err;
@@ -213,7 +212,11 @@ static int set_size(const char *text, const char *what, uint64_t *size)
 static int set_number(const char *text, const char *what, uint64_t max,
 		      uint64_t *number)
 {
-	if (!parse_number(text, 0, max, number))
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 0);
+	if (*text >= '0' && *text <= '9' && !*end && !errno && *number <= max)
 		return 0;
 	log_err("Invalid %s specified", what);
 	return -EINVAL;
@@ -273,6 +276,9 @@ static int check(const struct bench *b)
 		log_err("--flush-interval is only available in write tests");
 	else if (b->flush_interval && b->flush_interval < b->depth)
 		log_err("Flush interval can't be smaller than depth");
+	else if (b->write && b->options.unlocked)
+		log_err("%s: -U is for reading only; leave out -w",
+			b->options.path);
 	else if (!b->depth)
 		log_err("Invalid queue depth specified");
 	else if (!b->size || b->size % BLOCK_SECTOR || b->step % BLOCK_SECTOR ||

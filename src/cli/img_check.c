@@ -165,7 +165,7 @@ int img_check(int argc, char **argv)
 	struct check check = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:r:qU", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:r:qT:U", names)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -174,6 +174,10 @@ int img_check(int argc, char **argv)
 			check.quiet = true;
 		else if (option == 'U')
 			check.share = true;
+		else if (option == 'T' && img_cache_known(optarg))
+			continue;
+		else if (option == 'T')
+			return IMG_ERROR;
 		else if (option == 'r' ? parse_fix(&check, optarg)
 				       : img_output(optarg, &check.json))
 			return IMG_ERROR;

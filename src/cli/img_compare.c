@@ -2,24 +2,31 @@
  * `kvist img compare`.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/img.h"
 #include "devices/block/image_compare.h"
+#include "devices/block/image_map.h"
+#include "util/log.h"
 
 enum { SAME = 0, DIFFERENT = 1, FAILED = 2 };
+
+#define STEP (64u << 20) /* bytes, between two tellings of how far it is */
 
 struct comparison {
 	const char *path[2], *format[2], *backing_dir;
 	struct block *disk[2];
-	bool quiet;
+	bool quiet, strict, progress, share;
+	double shown; /* percent, when last told */
 };
 
 static int open_disk(struct comparison *c, int which)
 {
 	struct block_options options = { .path = c->path[which],
 					 .read_only = true,
+					 .unlocked = c->share,
 					 .backing_dir = c->backing_dir };
-	int err = img_find_format(options.path, c->format[which], false,
+	int err = img_find_format(options.path, c->format[which], c->share,
 				  &options.format);
 
 	return err ? err : block_open(&options, &c->disk[which]);
@@ -41,16 +48,80 @@ static int compare_part(const struct comparison *c, uint64_t begin,
 	return DIFFERENT;
 }
 
-static int compare(const struct comparison *c)
+/* What there is at @at in one of the disks, for at most @length bytes. */
+static int look(const struct comparison *c, int which, uint64_t at,
+		uint64_t length, struct block_extent *extent)
+{
+	struct image_extent found;
+	int err = image_map(c->disk[which], at, length, &found);
+
+	if (err)
+		log_err("%s: cannot read its tables: %s", c->path[which],
+			strerror(-err));
+	*extent = found.at;
+	return err;
+}
+
+static bool same_state(const struct block_extent *a,
+		       const struct block_extent *b)
+{
+	return a->allocated == b->allocated && a->data == b->data &&
+	       a->zero == b->zero && a->placed == b->placed;
+}
+
+static void show(struct comparison *c, double percent)
+{
+	if (!c->progress || (c->shown > 0 && percent < c->shown + 2))
+		return;
+	c->shown = percent;
+	img_progress(percent);
+}
+
+/* Compares what both disks have. Zeros that the tables tell of are not read. */
+static int compare_common(struct comparison *c, uint64_t end, uint64_t longer)
+{
+	int code = SAME;
+
+	for (uint64_t at = 0, n; at < end && code == SAME; at += n) {
+		struct block_extent a, b;
+
+		n = end - at < STEP ? end - at : STEP;
+		if (look(c, 0, at, n, &a) || look(c, 1, at, n, &b))
+			return FAILED;
+		n = a.length < b.length ? a.length : b.length;
+		if (c->strict && !same_state(&a, &b)) {
+			if (!c->quiet)
+				printf("Strict mode: Offset %llu block status "
+				       "mismatch!\n",
+				       (unsigned long long)at);
+			return DIFFERENT;
+		}
+		if (!a.zero || !b.zero)
+			code = compare_part(c, at, at + n);
+		if (code == SAME)
+			show(c, (double)(at + n) * 100 / (double)longer);
+	}
+	return code;
+}
+
+static int compare(struct comparison *c)
 {
 	uint64_t a = c->disk[0]->size, b = c->disk[1]->size;
 	uint64_t shorter = a < b ? a : b, longer = a < b ? b : a;
-	int code = compare_part(c, 0, shorter);
+	int code;
 
+	if (c->strict && a != b) {
+		if (!c->quiet)
+			puts("Strict mode: Image size mismatch!");
+		return DIFFERENT;
+	}
+	code = compare_common(c, shorter, longer);
 	if (code == SAME && shorter != longer) {
 		if (!c->quiet)
 			puts("Warning: Image size mismatch!");
 		code = compare_part(c, shorter, longer);
+		if (code == SAME)
+			show(c, 100);
 	}
 	if (code == SAME && !c->quiet)
 		puts("Images are identical.");
@@ -63,11 +134,15 @@ static int run(struct comparison *c)
 
 	if (!open_disk(c, 0)) {
 		if (!open_disk(c, 1)) {
+			if (c->progress)
+				img_progress(0);
 			code = compare(c);
 			block_close(c->disk[1]);
 		}
 		block_close(c->disk[0]);
 	}
+	if (c->progress)
+		putchar('\n');
 	return code;
 }
 
@@ -75,11 +150,12 @@ int img_compare(int argc, char **argv)
 {
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "backing-dir", 1, 0, 'D' },
+					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct comparison c = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:F:q", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:F:pqsT:U", names)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -88,12 +164,17 @@ int img_compare(int argc, char **argv)
 			c.format[1] = optarg;
 		else if (option == 'D')
 			c.backing_dir = optarg;
-		else
-			c.quiet = true;
+		else if (option == 'T' && !img_cache_known(optarg))
+			return FAILED;
+		c.progress |= option == 'p';
+		c.quiet |= option == 'q';
+		c.strict |= option == 's';
+		c.share |= option == 'U';
 	}
 	if (optind != argc - 2)
 		return img_usage("Expecting two image file names");
 	c.path[0] = argv[optind];
 	c.path[1] = argv[optind + 1];
+	c.progress = c.progress && !c.quiet;
 	return run(&c);
 }

@@ -49,6 +49,9 @@ extern const char *const img_compressions[IMG_COMPRESSIONS];
 int img_set_field(struct img_creation *c, const char *name, const char *value);
 int img_set_fields(struct img_creation *c, char *list);
 
+/* Prints what one option of a qcow2 image takes. */
+void img_print_field(const char *name);
+
 /* Prints the options that the format knows. */
 void img_print_fields(const struct img_creation *c);
 

@@ -210,6 +210,14 @@ static const struct field fields[] = {
 	{ "size", true, set_size, "<size>            - Virtual disk size" },
 };
 
+void img_print_field(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (!strcmp(fields[i].name, name))
+			printf("  %s=%s\n", name, fields[i].help);
+	}
+}
+
 void img_print_fields(const struct img_creation *c)
 {
 	bool raw = c->format == BLOCK_RAW;
@@ -217,7 +225,7 @@ void img_print_fields(const struct img_creation *c)
 	printf("Supported %s options:\n", raw ? "raw" : "qcow2");
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
 		if (fields[i].raw || !raw)
-			printf("  %s=%s\n", fields[i].name, fields[i].help);
+			img_print_field(fields[i].name);
 	}
 }
 
@@ -245,6 +253,10 @@ int img_set_fields(struct img_creation *c, char *list)
 {
 	char *name, *value;
 
+	if (!*list || *list == ',') {
+		log_err("Invalid option list: %s", list);
+		return -EINVAL;
+	}
 	while ((name = list_next(&list, &value))) {
 		int err = 0;
 

@@ -159,5 +159,13 @@ int img_measure(int argc, char **argv)
 					"be specified.");
 		return IMG_ERROR;
 	}
+	if (m.sized && (m.format || m.snapshot)) {
+		log_err("-f and -l require a filename argument.");
+		return IMG_ERROR;
+	}
+	if (m.to.help) {
+		log_err("Invalid parameter 'help'; create -o help lists them");
+		return IMG_ERROR;
+	}
 	return run(&m);
 }

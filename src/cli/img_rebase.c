@@ -16,15 +16,17 @@ struct rebase {
 	const char *format;
 	const char *backing, *backing_fmt; /* empty and NULL: none */
 	bool unsafe, progress;
+	bool share;                        /* no lock on the new backing file */
 	struct block *disk, *backing_disk; /* the latter NULL: none */
 };
 
 /* Opens the new backing file, to compare the old one with it. */
 static int open_new(struct rebase *r)
 {
-	struct block_options options = {
-		.read_only = true, .backing_dir = r->options.backing_dir
-	};
+	struct block_options options = { .read_only = true,
+					 .unlocked = r->share,
+					 .backing_dir =
+						 r->options.backing_dir };
 	char *path;
 	int err = 0;
 
@@ -34,7 +36,7 @@ static int open_new(struct rebase *r)
 	if (!path)
 		return -ENOMEM;
 	options.path = path;
-	err = img_find_format(path, r->backing_fmt, false, &options.format);
+	err = img_find_format(path, r->backing_fmt, r->share, &options.format);
 	if (!err)
 		err = block_open(&options, &r->backing_disk);
 	free(path);
@@ -94,6 +96,7 @@ static int rebase(struct rebase *r)
 
 static int run(struct rebase *r)
 {
+	enum block_format backing_format;
 	int err, closed;
 
 	if (*r->backing && !r->backing_fmt) {
@@ -102,6 +105,9 @@ static int run(struct rebase *r)
 			r->backing);
 		return IMG_ERROR;
 	}
+	if (r->backing_fmt &&
+	    img_format(r->options.path, r->backing_fmt, &backing_format))
+		return IMG_ERROR;
 	r->options.no_backing = r->unsafe;
 	if (img_find_format(r->options.path, r->format, false,
 			    &r->options.format) ||
@@ -120,12 +126,13 @@ int img_rebase(int argc, char **argv)
 {
 	static const struct option names[] = { { "help", 0, 0, 'h' },
 					       { "backing-dir", 1, 0, 'D' },
+					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct rebase r = { 0 };
 	bool quiet = false;
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:F:b:upt:T:q", names)) >=
+	while ((option = img_option(argc, argv, ":hf:F:b:upt:T:qU", names)) >=
 	       0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
@@ -141,6 +148,8 @@ int img_rebase(int argc, char **argv)
 			r.progress = true;
 		else if (option == 'q')
 			quiet = true;
+		else if (option == 'U')
+			r.share = true;
 		else if (option == 'D')
 			r.options.backing_dir = optarg;
 		else if (!img_cache_known(optarg))
