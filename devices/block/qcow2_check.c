@@ -139,13 +139,15 @@ static bool only_zeros(const struct qcow2_census *c, const uint8_t *at)
 }
 
 /* The misaligned place of the entry that is read at @at, at host offset @host.
- * One that holds nothing may be given up: *gone. */
+ * One that holds nothing may be given up: *gone. But not where an L1 entry calls
+ * the header a table, or another table: that has what is in it to itself. */
 static int tell_place(struct qcow2_census *c, uint8_t *at, uint64_t host,
 		      bool *gone)
 {
 	uint64_t place = get_be64(at) & QCOW2_OFFSET_MASK;
 
-	*gone = only_zeros(c, at) && c->fix & QCOW2_FIX_ERRORS;
+	*gone = only_zeros(c, at) && c->fix & QCOW2_FIX_ERRORS &&
+		!qcow2_is_fixed(c->q, host, 8);
 	if (!*gone) {
 		qcow2_census_damaged(c,
 				     "offset=%llx: %s cluster is not properly "

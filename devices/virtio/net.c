@@ -251,6 +251,13 @@ static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
 
 	if (net_limit_over(net, pair) || net_vhost_ready(net, pair))
 		return false;
+	/* The kernel is to have the ring first: it would not know of buffers
+	 * that we hold, and the driver would not get them back. */
+	if (net->vhost) {
+		*net_events(net, pair) &= ~POLLIN;
+		virtio->queues[net_rx_queue(pair)].again = true;
+		return false;
+	}
 	/* An error of the backend shows when it is read. */
 	if (events & ~POLLOUT)
 		virtio->queues[net_rx_queue(pair)].again =

@@ -53,6 +53,7 @@ struct rx_window {
 	int first, end;
 	struct ring_chain chains[NET_QUEUE_SIZE]; /* in use: head, count */
 	unsigned head, count;
+	unsigned most;  /* that there ever were */
 	uint64_t bytes; /* of all of them */
 	uint64_t wanted;
 	bool dry;         /* the ring had no more to give */

@@ -39,6 +39,8 @@ static void window_add(struct rx_window *rx, const struct ring_chain *chain)
 	rx->bytes += chain->write_bytes;
 	rx->chains[(rx->head + rx->count) % NET_QUEUE_SIZE] = *chain;
 	rx->count++;
+	if (rx->count > rx->most)
+		rx->most = rx->count;
 }
 
 /* The oldest buffer leaves the window. */
@@ -147,6 +149,15 @@ static bool window_grows(struct virtio_net *net, unsigned pair)
 
 	return net->mergeable && rx->dry &&
 	       rx->count < net_ring(net, net_rx_queue(pair))->size;
+}
+
+/* Whether the driver will: it gave more than these before. One that has but few
+ * buffers gets none back as long as we have them all. */
+static bool window_waits(struct virtio_net *net, unsigned pair)
+{
+	const struct rx_window *rx = net->pairs[pair].rx;
+
+	return window_grows(net, pair) && rx->count < rx->most;
 }
 
 /*
@@ -284,7 +295,7 @@ static enum rx_result rx_held(struct virtio_net *net, unsigned pair)
 
 	window_fill(net, pair);
 	if (n > window_holds(net, rx) && n <= rx->wanted &&
-	    window_grows(net, pair))
+	    window_waits(net, pair))
 		return RX_NO_BUFFER;
 	rx->held = 0;
 	if (n <= window_holds(net, rx))
