@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "devices/block/compress.h"
 #include "devices/block/copy_pipe.h"
@@ -117,6 +118,22 @@ static int decide_clusters(const struct job *job, enum deed *deed,
 	return err;
 }
 
+/* Reads what can be read, sector by sector, and fills up with zeros. */
+static void salvage(const struct image_copy *copy, uint8_t *bytes,
+		    uint64_t length, uint64_t offset)
+{
+	for (uint64_t at = 0; at < length; at += BLOCK_SECTOR) {
+		int err = transfer(copy->from, BLOCK_READ, bytes + at,
+				   BLOCK_SECTOR, offset + at);
+
+		if (!err)
+			continue;
+		failed(copy->from, "reading; zeros take the place", offset + at,
+		       err);
+		memset(bytes + at, 0, BLOCK_SECTOR);
+	}
+}
+
 /* The reader: of the copy_plan. */
 static int read_piece(void *opaque, struct copy_piece *piece)
 {
@@ -139,6 +156,10 @@ static int read_piece(void *opaque, struct copy_piece *piece)
 			length = job->room;
 		err = transfer(copy->from, BLOCK_READ, piece->bytes, length,
 			       job->at);
+		if (err && copy->salvage) {
+			salvage(copy, piece->bytes, length, job->at);
+			err = 0;
+		}
 	}
 	if (err)
 		return failed(copy->from, "reading", job->at, err);
@@ -255,17 +276,42 @@ static int write_piece(const struct job *job, const struct copy_piece *piece)
 	return err;
 }
 
+/* Waits until @written bytes since @begin are no more than the rate allows. */
+static void hold_back(const struct image_copy *copy,
+		      const struct timespec *begin, uint64_t written)
+{
+	uint64_t part = written % copy->rate;
+	struct timespec until = *begin;
+
+	until.tv_sec += written / copy->rate;
+	until.tv_nsec += (long)((double)part / (double)copy->rate * 1e9);
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) ==
+	       EINTR)
+		;
+}
+
 static int write_all(const struct job *job, struct copy_pipe *pipe)
 {
 	const struct image_copy *copy = job->copy;
 	struct copy_piece *piece;
+	struct timespec begin;
+	uint64_t written = 0;
 	int ret;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
 
 	while ((ret = copy_pipe_get(pipe, &piece)) > 0) {
 		int err = write_piece(job, piece);
 
 		if (err)
 			return failed(copy->to, "writing", piece->offset, err);
+		written += piece->empty ? 0 : piece->length;
+		if (copy->rate)
+			hold_back(copy, &begin, written);
 		if (copy->progress)
 			copy->progress(copy->opaque,
 				       piece->offset + piece->length);

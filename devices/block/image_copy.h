@@ -23,6 +23,9 @@ struct image_copy {
 	uint64_t sparse;
 	bool compress;    /* where a cluster gets smaller by it */
 	unsigned workers; /* threads that compress */
+	uint64_t rate;    /* bytes written in a second, at most; 0: any */
+	/* What cannot be read is zeros in the copy; a line says where. */
+	bool salvage;
 	/* Told how far it is, in bytes of the disk; or NULL. */
 	void (*progress)(void *opaque, uint64_t done);
 	void *opaque;

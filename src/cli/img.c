@@ -44,8 +44,9 @@ static const struct img_command {
 	{ "convert", img_convert,
 	  "[-cnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
 	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT] [-m THREADS]\n"
-	  "         [-S SPARSE_SIZE] [-t CACHE] [-T CACHE] [--target-is-zero]\n"
-	  "         [--backing-dir DIR] FILE OUTPUT_FILE" },
+	  "         [-r RATE] [-S SPARSE_SIZE] [-t CACHE] [-T CACHE] [--salvage]\n"
+	  "         [--target-is-zero] [--backing-dir DIR]\n"
+	  "         [-U|--force-share] FILE [FILE2...] OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
 	  "         [--object SECRET] [-o OPTIONS] FILE [SIZE]" },

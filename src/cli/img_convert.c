@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/img_create.h"
+#include "devices/block/concat.h"
 #include "devices/block/image_copy.h"
 #include "devices/block/image_map.h"
 #include "devices/block/layers.h"
@@ -21,9 +22,11 @@
 #define PARALLEL   16 /* -m, at most */
 
 struct conversion {
-	struct block_options from;
-	const char *from_format; /* NULL: as it looks */
-	const char *snapshot;    /* of the source, or NULL */
+	struct block_options from; /* but for the path */
+	char **paths;              /* of the sources, */
+	int nr_paths;              /* and how many */
+	const char *from_format;   /* NULL: as it looks */
+	const char *snapshot;      /* of the source, or NULL */
 	struct img_creation to;
 	struct image_copy copy;
 	bool in_place; /* -n: the target is there */
@@ -56,13 +59,39 @@ static bool is_zeroed(const struct conversion *c)
 	       (!stat(c->to.path, &st) && S_ISREG(st.st_mode));
 }
 
+/* All sources, as one disk. */
+static int open_sources(struct conversion *c)
+{
+	struct block **parts = calloc(c->nr_paths, sizeof(struct block *));
+	int err = parts ? 0 : -ENOMEM, n = 0;
+
+	for (; n < c->nr_paths && !err; n++) {
+		c->from.path = c->paths[n];
+		err = img_find_format(c->from.path, c->from_format,
+				      c->from.unlocked, &c->from.format);
+		if (!err)
+			err = block_open(&c->from, &parts[n]);
+		if (err)
+			break;
+	}
+	if (!err && n == 1) {
+		c->copy.from = parts[0];
+	} else if (!err) {
+		err = concat_create(parts, n, &c->copy.from);
+		if (err)
+			log_err("cannot put the sources together: %s",
+				strerror(-err));
+	}
+	while (err && n > 0)
+		block_close(parts[--n]);
+	free(parts);
+	return err;
+}
+
 static int open_source(struct conversion *c)
 {
-	int err = img_find_format(c->from.path, c->from_format,
-				  c->from.unlocked, &c->from.format);
+	int err = open_sources(c);
 
-	if (!err)
-		err = block_open(&c->from, &c->copy.from);
 	if (err || !c->snapshot)
 		return err;
 	err = qcow2_snapshot_view(c->copy.from, c->snapshot);
@@ -176,6 +205,11 @@ static int check(struct conversion *c)
 		wrong = "--target-is-zero requires use of -n flag";
 	else if (shape->backing && !c->copy.sparse)
 		wrong = "-S 0 and -B: all would be copied; leave out one";
+	else if (c->nr_paths > 1 && shape->backing)
+		wrong = "Having a backing file for the target makes no sense "
+			"when concatenating multiple input images";
+	else if (c->nr_paths > 1 && c->snapshot)
+		wrong = "No support for concatenating multiple snapshot";
 	if (wrong)
 		log_err("%s: %s", c->to.path, wrong);
 	return wrong ? -EINVAL : 0;
@@ -190,6 +224,16 @@ static int parse_sparse(struct conversion *c, const char *text)
 		"are multiples of 512 up to %u. Select 0 to disable sparse "
 		"detection (fully allocates output).",
 		SPARSE_MAX);
+	return -EINVAL;
+}
+
+static int parse_rate(struct conversion *c, const char *text)
+{
+	if (!img_parse_size(text, &c->copy.rate))
+		return 0;
+	log_err("Invalid rate limit specified. You may use k, M, G, T, P or E "
+		"suffixes for kilobytes, megabytes, gigabytes, terabytes, "
+		"petabytes and exabytes.");
 	return -EINVAL;
 }
 
@@ -228,6 +272,8 @@ static int take(struct conversion *c, int option, char *value)
 		return 0;
 	case 'S':
 		return parse_sparse(c, value);
+	case 'r':
+		return parse_rate(c, value);
 	case 'm':
 		return parse_parallel(c, value);
 	case 't':
@@ -240,6 +286,9 @@ static int take(struct conversion *c, int option, char *value)
 		return 0;
 	case 'n':
 		c->in_place = true;
+		return 0;
+	case 's':
+		c->copy.salvage = true;
 		return 0;
 	case 'Z':
 		c->copy.zeroed = true;
@@ -271,21 +320,21 @@ static void prepare(struct conversion *c)
 
 int img_convert(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "backing-dir", 1, 0, 'D' },
-					       { "force-share", 0, 0, 'U' },
-					       { "source-format", 1, 0, 'f' },
-					       { "target-format", 1, 0, 'O' },
-					       { "target-is-zero", 0, 0, 'Z' },
-					       { 0 } };
+	static const struct option names[] = {
+		{ "help", 0, 0, 'h' },           { "backing-dir", 1, 0, 'D' },
+		{ "force-share", 0, 0, 'U' },    { "salvage", 0, 0, 's' },
+		{ "source-format", 1, 0, 'f' },  { "target-format", 1, 0, 'O' },
+		{ "target-is-zero", 0, 0, 'Z' }, { 0 }
+	};
 	struct conversion c;
 	const char *format = "raw";
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
 
 	prepare(&c);
-	while ((option = img_option(argc, argv, ":hf:O:B:F:co:l:S:pt:T:qnm:WU",
-				    names)) >= 0) {
+	while ((option = img_option(argc, argv,
+				    ":hf:O:B:F:co:l:S:pr:t:T:qnm:WU", names)) >=
+	       0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'O')
@@ -297,11 +346,9 @@ int img_convert(int argc, char **argv)
 		else if (take(&c, option, optarg))
 			return IMG_ERROR;
 	}
-	if (optind != argc - 2)
-		return img_usage("Must specify one image file name and the "
-				 "name of the new image");
-	c.from.path = argv[optind];
-	c.to.path = argv[optind + 1];
+	c.paths = argv + optind;
+	c.nr_paths = argc - optind - 1;
+	c.to.path = argv[argc - 1];
 	c.progress = c.progress && !c.quiet;
 	if (img_format(c.to.path, format, &c.to.format))
 		return IMG_ERROR;
@@ -311,6 +358,8 @@ int img_convert(int argc, char **argv)
 		img_print_fields(&c.to);
 		return 0;
 	}
+	if (!err && c.nr_paths < 1)
+		return img_usage("Must specify image file name");
 	if (!err)
 		err = check(&c);
 	return err ? IMG_ERROR : run(&c);
