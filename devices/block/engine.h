@@ -65,6 +65,15 @@ static inline void host_io_append(struct host_io_list *list, struct host_io *io)
 	list->last = &io->next;
 }
 
+static inline void host_io_prepend(struct host_io_list *list,
+				   struct host_io *io)
+{
+	io->next = list->first;
+	if (!list->first)
+		list->last = &io->next;
+	list->first = io;
+}
+
 static inline struct host_io *host_io_take(struct host_io_list *list)
 {
 	struct host_io *io = list->first;

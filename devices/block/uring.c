@@ -16,16 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/io_uring.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "devices/block/engine.h"
 #include "util/checked.h"
+#include "util/io_ring.h"
 
 #define RING_ENTRIES 256
 /* Of those that go to the host's disk itself, submitted by one system call: of
@@ -43,21 +41,11 @@ static const unsigned ring_flags[] = {
 
 struct uring {
 	struct engine engine; /* event_fd: an eventfd */
-	int fd;
+	struct io_ring ring;
 	struct host_io_list queued;
 	unsigned in_flight;
 	bool disabled; /* until a thread makes the ring its own */
 	bool lost;     /* no ring could be had any more: all at once */
-
-	/* Shared with the kernel. */
-	void *ring;
-	size_t ring_bytes;
-	struct io_uring_sqe *sqes;
-	size_t sqes_bytes;
-	unsigned *sq_head, *sq_tail, *sq_array, sq_mask, sq_entries;
-	unsigned *cq_head, *cq_tail, cq_mask;
-	struct io_uring_cqe *cqes;
-	unsigned tail; /* of the submission ring, ours */
 };
 
 static struct uring *to_uring(struct engine *engine)
@@ -65,88 +53,20 @@ static struct uring *to_uring(struct engine *engine)
 	return container_of(engine, struct uring, engine);
 }
 
-static int ring_setup(struct io_uring_params *params)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(ring_flags); i++) {
-		int fd;
-
-		memset(params, 0, sizeof(*params));
-		params->flags = ring_flags[i];
-		fd = syscall(SYS_io_uring_setup, RING_ENTRIES, params);
-		if (fd >= 0 || errno != EINVAL)
-			return fd < 0 ? -errno : fd;
-	}
-	return -EINVAL;
-}
-
-static void ring_unmap(struct uring *u)
-{
-	if (u->ring)
-		munmap(u->ring, u->ring_bytes);
-	if (u->sqes)
-		munmap(u->sqes, u->sqes_bytes);
-	u->ring = NULL;
-	u->sqes = NULL;
-}
-
-static void *ring_map(int fd, size_t bytes, off_t what)
-{
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_POPULATE, fd, what);
-
-	return at == MAP_FAILED ? NULL : at;
-}
-
-static int ring_share(struct uring *u, int fd, const struct io_uring_params *p)
-{
-	size_t sq = p->sq_off.array + p->sq_entries * sizeof(unsigned);
-	size_t cq =
-		p->cq_off.cqes + p->cq_entries * sizeof(struct io_uring_cqe);
-	char *ring;
-
-	/* The second came with READ, WRITE and FALLOCATE (Linux 5.6). */
-	if (!(p->features & IORING_FEAT_SINGLE_MMAP) ||
-	    !(p->features & IORING_FEAT_RW_CUR_POS))
-		return -ENOSYS;
-	u->ring_bytes = sq > cq ? sq : cq;
-	u->sqes_bytes = p->sq_entries * sizeof(struct io_uring_sqe);
-	u->ring = ring_map(fd, u->ring_bytes, IORING_OFF_SQ_RING);
-	u->sqes = ring_map(fd, u->sqes_bytes, IORING_OFF_SQES);
-	if (!u->ring || !u->sqes) {
-		ring_unmap(u);
-		return -ENOMEM;
-	}
-	ring = u->ring;
-	u->sq_head = (unsigned *)(ring + p->sq_off.head);
-	u->sq_tail = (unsigned *)(ring + p->sq_off.tail);
-	u->sq_array = (unsigned *)(ring + p->sq_off.array);
-	u->sq_entries = p->sq_entries;
-	u->sq_mask = p->sq_entries - 1;
-	u->cq_head = (unsigned *)(ring + p->cq_off.head);
-	u->cq_tail = (unsigned *)(ring + p->cq_off.tail);
-	u->cq_mask = p->cq_entries - 1;
-	u->cqes = (struct io_uring_cqe *)(ring + p->cq_off.cqes);
-	for (unsigned i = 0; i < u->sq_entries; i++)
-		u->sq_array[i] = i;
-	u->tail = 0;
-	u->disabled = p->flags & IORING_SETUP_R_DISABLED;
-	return 0;
-}
-
 /* Makes the ring, or one in the place of another thread's. */
 static int ring_make(struct uring *u)
 {
-	struct io_uring_params params;
-	int err;
+	int err = -EINVAL;
 
-	ring_unmap(u);
-	if (u->fd >= 0)
-		close(u->fd);
-	u->fd = ring_setup(&params);
-	if (u->fd < 0)
-		return u->fd;
-	err = ring_share(u, u->fd, &params);
-	if (!err && syscall(SYS_io_uring_register, u->fd,
+	io_ring_close(&u->ring);
+	for (size_t i = 0; err == -EINVAL && i < ARRAY_SIZE(ring_flags); i++) {
+		err = io_ring_open(&u->ring, RING_ENTRIES, ring_flags[i]);
+		u->disabled = ring_flags[i] & IORING_SETUP_R_DISABLED;
+	}
+	/* It came with READ, WRITE and FALLOCATE (Linux 5.6). */
+	if (!err && !(u->ring.features & IORING_FEAT_RW_CUR_POS))
+		err = -ENOSYS;
+	if (!err && syscall(SYS_io_uring_register, u->ring.fd,
 			    IORING_REGISTER_EVENTFD, &u->engine.event_fd, 1))
 		err = -errno;
 	return err;
@@ -162,7 +82,6 @@ static void sqe_fill(struct io_uring_sqe *sqe, struct host_io *io)
 	const struct iovec *iov;
 	int iovcnt;
 
-	memset(sqe, 0, sizeof(*sqe));
 	sqe->fd = io->fd;
 	sqe->user_data = (uintptr_t)io;
 	sqe->off = io->offset;
@@ -195,44 +114,31 @@ static void sqe_fill(struct io_uring_sqe *sqe, struct host_io *io)
 	}
 }
 
-/* Fills the submission ring as far as the list and a batch go; how much of it the
- * kernel has not taken. */
+/* Fills the submission ring as far as the list and a batch go; how much of it
+ * the kernel has not taken. */
 static unsigned sq_fill(struct uring *u)
 {
-	/* Pairs with the kernel's release: what it has taken is free. */
-	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+	struct io_uring_sqe *sqe;
 	unsigned direct = 0;
 
-	while (u->queued.first && u->tail - head < u->sq_entries &&
-	       direct < BATCH) {
+	while (u->queued.first && direct < BATCH &&
+	       (sqe = io_ring_next(&u->ring))) {
 		struct host_io *io = host_io_take(&u->queued);
 
 		direct += io->direct;
-		sqe_fill(&u->sqes[u->tail & u->sq_mask], io);
-		u->tail++;
+		sqe_fill(sqe, io);
 	}
-	/* Pairs with the kernel's acquire: the entries before their number. */
-	__atomic_store_n(u->sq_tail, u->tail, __ATOMIC_RELEASE);
-	return u->tail - head;
+	return io_ring_show(&u->ring);
 }
 
-/* Takes back what the kernel has not taken. */
+/* Takes back what the kernel has not taken: the last of it first. */
 static void sq_take_back(struct uring *u)
 {
-	unsigned head = __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
-	struct host_io_list list = { 0 };
-	struct host_io *io;
+	const struct io_uring_sqe *sqe;
 
-	for (unsigned at = head; at != u->tail; at++) {
-		uint64_t data = u->sqes[at & u->sq_mask].user_data;
-
-		host_io_append(&list, (struct host_io *)(uintptr_t)data);
-	}
-	while ((io = host_io_take(&u->queued)))
-		host_io_append(&list, io);
-	u->queued = list;
-	u->tail = head;
-	__atomic_store_n(u->sq_tail, head, __ATOMIC_RELEASE);
+	while ((sqe = io_ring_take_back(&u->ring)))
+		host_io_prepend(&u->queued,
+				(struct host_io *)(uintptr_t)sqe->user_data);
 }
 
 /* What waits is done here and now, with what follows from it: slow, but done. */
@@ -249,22 +155,19 @@ static void do_queued(struct uring *u)
 /* True when there was something. */
 static bool cq_reap(struct uring *u)
 {
+	const struct io_uring_cqe *cqe;
 	bool some = false;
-	/* Read anew each time: done() may kick, and that reaps. */
-	unsigned head = *u->cq_head;
 
-	/* Pairs with the kernel's release of the entries. */
-	while (head != __atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE)) {
-		const struct io_uring_cqe *cqe = &u->cqes[head & u->cq_mask];
+	while (!u->lost && (cqe = io_ring_done(&u->ring))) {
 		struct host_io *io =
 			(struct host_io *)(uintptr_t)cqe->user_data;
 
 		io->result = cqe->res;
-		__atomic_store_n(u->cq_head, ++head, __ATOMIC_RELEASE);
+		/* Before done(), which may kick, and that reaps. */
+		io_ring_seen(&u->ring);
 		u->in_flight--;
 		some = true;
 		host_io_finish(io);
-		head = *u->cq_head;
 	}
 	return some;
 }
@@ -273,17 +176,16 @@ static bool cq_reap(struct uring *u)
  * many completions. 0 or -errno. */
 static int ring_enter(struct uring *u, unsigned n, unsigned wait)
 {
-	long taken;
+	int taken;
 
 	if (u->disabled) {
-		syscall(SYS_io_uring_register, u->fd,
+		syscall(SYS_io_uring_register, u->ring.fd,
 			IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		u->disabled = false;
 	}
-	taken = syscall(SYS_io_uring_enter, u->fd, n, wait,
-			IORING_ENTER_GETEVENTS, NULL, 0);
+	taken = io_ring_enter(&u->ring, n, wait);
 	if (taken < 0)
-		return -errno;
+		return taken;
 	u->in_flight += taken;
 	return 0;
 }
@@ -330,20 +232,19 @@ static void uring_kick(struct engine *engine)
 		err = ring_enter(u, n, 0);
 		if (err)
 			kick_failed(u, err);
-		if (!u->lost)
-			cq_reap(u);
+		cq_reap(u);
 	}
 }
 
-/* True when all there is to wait for is a sync that has not begun. The ring has a
- * thread of the kernel do these, which is woken for it and wakes us: for
+/* True when all there is to wait for is a sync that has not begun. The ring has
+ * a thread of the kernel do these, which is woken for it and wakes us: for
  * nothing, when we have nothing else to do. */
-static bool only_a_sync(const struct uring *u)
+static bool only_a_sync(struct uring *u)
 {
 	const struct host_io *io = u->queued.first;
 
 	return !u->in_flight && io && !io->next && io->op == HOST_SYNC &&
-	       u->tail == __atomic_load_n(u->sq_head, __ATOMIC_ACQUIRE);
+	       !io_ring_show(&u->ring);
 }
 
 /* What signals event_fd meanwhile makes one reap() more later on. */
@@ -365,8 +266,7 @@ static void uring_wait(struct engine *engine)
 		err = ring_enter(u, n, !some && !u->queued.first);
 		if (err)
 			kick_failed(u, err);
-		if (!u->lost)
-			some |= cq_reap(u);
+		some |= cq_reap(u);
 	} while (!u->lost && u->queued.first);
 }
 
@@ -374,9 +274,7 @@ static void uring_destroy(struct engine *engine)
 {
 	struct uring *u = to_uring(engine);
 
-	ring_unmap(u);
-	if (u->fd >= 0)
-		close(u->fd);
+	io_ring_close(&u->ring);
 	if (engine->event_fd >= 0)
 		close(engine->event_fd);
 	free(u);
@@ -399,7 +297,7 @@ int uring_create(struct engine **engine)
 		return -ENOMEM;
 	u->engine.ops = &uring_ops;
 	u->engine.users = 1;
-	u->fd = -1;
+	u->ring.fd = -1;
 	u->engine.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = u->engine.event_fd < 0 ? -errno : ring_make(u);
 	if (err) {

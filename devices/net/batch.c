@@ -93,7 +93,8 @@ static void batch_run(struct batch *batch, unsigned char op,
 		unsigned n = io_ring_show(&batch->ring);
 
 		if (io_ring_enter(&batch->ring, n, left) < 0 && n) {
-			batch->ring.tail -= n;
+			while (io_ring_take_back(&batch->ring))
+				; /* all n of them */
 			one_by_one(batch, op, frames + count - n, n);
 			left -= n;
 		}

@@ -53,6 +53,7 @@ int io_ring_open(struct io_ring *ring, unsigned entries, unsigned flags)
 	*ring = (struct io_ring){
 		.fd = syscall(SYS_io_uring_setup, entries, &params),
 	};
+	ring->features = params.features;
 	err = ring->fd < 0 ? -errno : ring_share(ring, &params);
 	if (err)
 		io_ring_close(ring);
@@ -88,6 +89,14 @@ unsigned io_ring_show(struct io_ring *ring)
 	/* Pairs with the kernel's acquire: the entries before their number. */
 	__atomic_store_n(ring->sq_tail, ring->tail, __ATOMIC_RELEASE);
 	return ring->tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
+}
+
+const struct io_uring_sqe *io_ring_take_back(struct io_ring *ring)
+{
+	if (ring->tail == __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE))
+		return NULL;
+	__atomic_store_n(ring->sq_tail, --ring->tail, __ATOMIC_RELEASE);
+	return &ring->sqes[ring->tail & ring->sq_mask];
 }
 
 int io_ring_enter(struct io_ring *ring, unsigned n, unsigned done)

@@ -12,8 +12,9 @@
 #include <stddef.h>
 
 struct io_ring {
-	int fd;        /* -1: closed */
-	unsigned tail; /* of the submission ring, ours */
+	int fd;            /* -1: closed */
+	unsigned features; /* IORING_FEAT_* */
+	unsigned tail;     /* of the submission ring, ours */
 	/* Shared with the kernel. */
 	void *rings;
 	size_t rings_bytes;
@@ -36,6 +37,10 @@ struct io_uring_sqe *io_ring_next(struct io_ring *ring);
 
 /* Shows the kernel all entries; how many of them it has not taken. */
 unsigned io_ring_show(struct io_ring *ring);
+
+/* Takes back the last of those that the kernel has not taken, or NULL: there is
+ * none. */
+const struct io_uring_sqe *io_ring_take_back(struct io_ring *ring);
 
 /* Submits @n of them and waits until @done completions are there. The number
  * taken, or -errno. */
