@@ -42,7 +42,7 @@ static const struct img_command {
 	  "[-pqs] [-f FMT] [-F FMT] [-T CACHE] [--backing-dir DIR]\n"
 	  "         [-U|--force-share] FILE1 FILE2" },
 	{ "convert", img_convert,
-	  "[-cnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
+	  "[-cCnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
 	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT] [-m THREADS]\n"
 	  "         [-r RATE] [-S SPARSE_SIZE] [-t CACHE] [-T CACHE] [--salvage]\n"
 	  "         [--target-is-zero] [--backing-dir DIR]\n"

@@ -29,7 +29,9 @@ struct conversion {
 	const char *snapshot;      /* of the source, or NULL */
 	struct img_creation to;
 	struct image_copy copy;
-	bool in_place; /* -n: the target is there */
+	bool in_place;              /* -n: the target is there */
+	bool shaped;                /* -o */
+	bool offload, sparse_given; /* -C, -S */
 	bool progress, quiet;
 	double shown; /* percent, when last told */
 };
@@ -137,7 +139,7 @@ static int make_target(struct conversion *c)
 	struct host_file *file;
 	int err;
 
-	c->to.shape.size = c->copy.from->size;
+	c->to.shape.size = c->copy.from->size; /* whatever -o says */
 	err = img_make(&c->to, &file);
 	if (err)
 		return err;
@@ -186,10 +188,15 @@ static int check(struct conversion *c)
 {
 	const struct qcow2_shape *shape = &c->to.shape;
 	const char *wrong = NULL;
+	enum block_format below;
 
 	c->copy.backed = shape->backing;
-	if (c->to.sized)
-		wrong = "the size is that of the source; leave out size=";
+	if (c->shaped && c->in_place)
+		wrong = "-o has no effect when skipping image creation";
+	else if (c->offload && c->copy.salvage)
+		wrong = "Cannot use copy offloading in salvaging mode";
+	else if (c->offload && c->sparse_given)
+		wrong = "Cannot enable copy offloading when -S is used";
 	else if (c->copy.compress && c->to.format == BLOCK_RAW)
 		wrong = "Compression not supported for this file format";
 	else if (c->copy.compress && shape->preallocation != QCOW2_PREALLOC_OFF)
@@ -212,7 +219,9 @@ static int check(struct conversion *c)
 		wrong = "No support for concatenating multiple snapshot";
 	if (wrong)
 		log_err("%s: %s", c->to.path, wrong);
-	return wrong ? -EINVAL : 0;
+	if (wrong || !shape->backing)
+		return wrong ? -EINVAL : 0;
+	return img_format(shape->backing, shape->backing_fmt, &below);
 }
 
 static int parse_sparse(struct conversion *c, const char *text)
@@ -270,7 +279,11 @@ static int take(struct conversion *c, int option, char *value)
 	case 'F':
 		c->to.shape.backing_fmt = value;
 		return 0;
+	case 'C': /* the host may do as it likes */
+		c->offload = true;
+		return 0;
 	case 'S':
+		c->sparse_given = true;
 		return parse_sparse(c, value);
 	case 'r':
 		return parse_rate(c, value);
@@ -333,8 +346,8 @@ int img_convert(int argc, char **argv)
 
 	prepare(&c);
 	while ((option = img_option(argc, argv,
-				    ":hf:O:B:F:co:l:S:pr:t:T:qnm:WU", names)) >=
-	       0) {
+				    ":hf:O:B:F:cCo:l:S:pr:t:T:qnm:WU",
+				    names)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'O')
@@ -354,6 +367,7 @@ int img_convert(int argc, char **argv)
 		return IMG_ERROR;
 	for (int i = 0; i < nr_lists && !err; i++)
 		err = img_set_fields(&c.to, lists[i]);
+	c.shaped = nr_lists;
 	if (c.to.help) {
 		img_print_fields(&c.to);
 		return 0;
