@@ -63,7 +63,9 @@ static void change_all(struct block *block, const uint8_t *op, uint8_t *buf)
 		break;
 	default:
 		qcow2_vm_state(block, op[2] & 1 ? BLOCK_READ : BLOCK_WRITE, buf,
-			       op[3] * BLOCK_SECTOR, op[4] * BLOCK_SECTOR);
+			       op[3] % (BUF_LEN / BLOCK_SECTOR + 1) *
+				       BLOCK_SECTOR,
+			       op[4] * BLOCK_SECTOR);
 	}
 }
 
