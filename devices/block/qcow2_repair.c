@@ -25,6 +25,7 @@
 
 #include "devices/block/qcow2_census.h"
 #include "util/bytes.h"
+#include "util/checked.h"
 
 /* True when refcount number @n can become @count, in the block it has. */
 static bool can_keep(const struct qcow2_census *c, uint64_t n, uint32_t count)
@@ -107,6 +108,10 @@ static void forget(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
 	unsigned bits = c->q->header.cluster_bits;
 	uint64_t end = (offset + bytes + c->q->cluster_size - 1) >> bits;
 
+	/* It was not counted either. */
+	if (!bytes ||
+	    !range_within(offset, bytes, c->file_size + c->q->cluster_size - 1))
+		return;
 	for (uint64_t n = offset >> bits; n < end && n < c->clusters; n++)
 		c->seen[n] -= c->seen[n] > 0;
 }
