@@ -16,23 +16,15 @@
 #define NET_MAC        6
 #define NET_QUEUES_MAX 8  /* of a network */
 #define NET_BATCH      32 /* frames by one call */
-#define NET_WANTED_MAX 130
 
 struct net_backend;
+struct sock_fprog;
 
 /* One of several: what goes or is to be filled, and what became of it. */
 struct net_frame {
 	struct iovec *iov;
 	int iovcnt;
 	ssize_t result; /* as send() and receive() return it */
-};
-
-/* Destinations whose frames are wanted; laid out as the kernel's struct
- * tun_filter, as long as its count says. */
-struct net_wanted {
-	uint16_t flags; /* TUN_FLT_ALLMULTI: multicasts, all of them, too */
-	uint16_t count; /* 0: all are wanted, and the rest says nothing */
-	uint8_t mac[NET_WANTED_MAX][NET_MAC]; /* unicasts come first */
 };
 
 struct net_ops {
@@ -53,10 +45,11 @@ struct net_ops {
 	/* What the guest accepts in received frames: TUN_F_* bits of
 	 * linux/if_tun.h. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned flags);
-	/* Keeps frames back that go elsewhere, as far as it can, from all
-	 * queues of the network. May be NULL: it cannot. */
-	void (*set_wanted)(struct net_backend *net,
-			   const struct net_wanted *wanted);
+	/* Keeps those frames back from all queues of the network for which
+	 * @program, of classic BPF, returns 0. An empty one: none; and so it
+	 * must be while a queue is enabled. NULL unless may_filter. */
+	void (*set_filter)(struct net_backend *net,
+			   const struct sock_fprog *program);
 	/* Lets this queue of the network have its share of the frames, or
 	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
 	int (*enable)(struct net_backend *net, bool on);
@@ -73,6 +66,7 @@ struct net_backend {
 	uint32_t mtu;
 	/* vhost-net may: fd is a tap's, and no frame must be seen here. */
 	bool kernel_may_carry;
+	bool may_filter;      /* and nobody misses frames when we are gone */
 	uint64_t rate, burst; /* of the first queue, for all; struct options */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */

@@ -26,7 +26,6 @@ struct tap {
 	bool many;     /* one of several queues */
 	bool attached; /* takes part */
 	bool visible;  /* the interface is in our network namespace */
-	bool ours;     /* the kernel removes it when we end */
 	struct hook *down;
 	struct batch *batch;
 };
@@ -66,20 +65,15 @@ static int tap_set_offloads(struct net_backend *net, unsigned flags)
 	return ioctl(net->fd, TUNSETOFFLOAD, known) ? -errno : 0;
 }
 
-/* A filter stays with the tap, and whoever has that after us knows nothing of
- * it. The old one must not stay when the kernel is short of memory for a new
- * one: to have none needs no memory. */
-static void tap_set_wanted(struct net_backend *net,
-			   const struct net_wanted *wanted)
+/* At once, if the kernel has memory for two. */
+static void tap_set_filter(struct net_backend *net,
+			   const struct sock_fprog *program)
 {
-	static const struct net_wanted all;
-
-	_Static_assert(sizeof(struct tun_filter) ==
-			       offsetof(struct net_wanted, mac),
-		       "the kernel reads it");
-	if (container_of(net, struct tap, net)->ours &&
-	    ioctl(net->fd, TUNSETTXFILTER, wanted) < 0)
-		ioctl(net->fd, TUNSETTXFILTER, &all);
+	if (program->len && !ioctl(net->fd, TUNATTACHFILTER, program))
+		return;
+	ioctl(net->fd, TUNDETACHFILTER, NULL);
+	if (program->len)
+		ioctl(net->fd, TUNATTACHFILTER, program);
 }
 
 /* A detached queue can neither be read nor written. */
@@ -120,7 +114,7 @@ static const struct net_ops tap_ops = {
 	.send_many = tap_send_many,
 	.receive_many = tap_receive_many,
 	.set_offloads = tap_set_offloads,
-	.set_wanted = tap_set_wanted,
+	.set_filter = tap_set_filter,
 	.enable = tap_enable,
 	.link = tap_link,
 	.close = tap_close,
@@ -185,7 +179,8 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	tap->net.fd = fd;
 	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
 	tap->attached = true;
-	tap->ours = !(ifr->ifr_flags & IFF_PERSIST);
+	/* A filter stays with its tap, for whoever has that next. */
+	tap->net.may_filter = !(ifr->ifr_flags & IFF_PERSIST);
 	memcpy(tap->net.name, ifr->ifr_name, sizeof(tap->net.name));
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header)) {
 		err = -errno;

@@ -81,6 +81,7 @@ static int pairs_set(struct virtio_net *net)
 {
 	int err = 0;
 
+	net_vhost_filter(net, NULL);
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
 		struct net_pair *pair = &net->pairs[i];
 		bool on = i < net->control.pairs && !pair->dead;
@@ -102,6 +103,7 @@ static int pairs_set(struct virtio_net *net)
 		net->virtio.queues[net_rx_queue(i)].again = on;
 		net->virtio.queues[net_tx_queue(i)].again = on;
 	}
+	net_vhost_filter(net, &net->control.filter);
 	return err;
 }
 
@@ -123,19 +125,12 @@ static void host_pause(struct virtio_net *net)
 	net->host_changed = now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* What the kernel carries it may filter as well, a little more coarsely. The
- * queues are the kernel's or ours by and by, so what it was told once must be
- * kept true. */
-static void wanted_set(struct virtio_net *net)
+static void filter_changed(struct virtio_net *net)
 {
-	const struct net_pair *first = &net->pairs[0];
-	struct net_wanted wanted;
-
-	if (first->vhost_fd < 0 || !first->backend->ops->set_wanted)
+	if (!net_vhost_filters(net))
 		return;
 	host_pause(net);
-	net_filter_wanted(&net->control.filter, &wanted);
-	first->backend->ops->set_wanted(first->backend, &wanted);
+	net_vhost_filter(net, &net->control.filter);
 }
 
 /* What a command asked for, besides being remembered. */
@@ -145,10 +140,10 @@ static int control_effect(struct virtio_net *net, enum net_effect effect)
 	case NET_EFFECT_MAC:
 		virtio_config_set(&net->virtio, 0, net->control.filter.mac,
 				  NET_MAC);
-		wanted_set(net);
+		filter_changed(net);
 		return 0;
 	case NET_EFFECT_FILTER:
-		wanted_set(net);
+		filter_changed(net);
 		return 0;
 	case NET_EFFECT_PAIRS:
 		host_pause(net);
@@ -336,7 +331,6 @@ static int net_start(struct virtio_device *virtio)
 	__atomic_store_n(&net->announces,
 			 has_feature(net, VIRTIO_NET_F_GUEST_ANNOUNCE),
 			 __ATOMIC_SEQ_CST);
-	wanted_set(net);
 	if (!err)
 		err = offloads_set(net);
 	if (!err)

@@ -4,13 +4,10 @@
 #include "util/bytes.h"
 #include "util/checked.h"
 
-#include <linux/if_ether.h>
-#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <string.h>
 
 #define COMMAND_HEADER 2 /* class, command */
-#define VLAN_ID_MASK   0x0fff
 
 void net_control_init(struct net_control *control, uint64_t features,
 		      unsigned pairs_max, const uint8_t mac[NET_MAC])
@@ -114,14 +111,14 @@ static bool set_vlan(struct net_control *control, uint8_t command,
 		     const struct argument *arg)
 {
 	uint16_t id = get_le16(arg->bytes);
-	uint64_t *word = &control->filter.vlans[id % NET_VLANS / 64];
+	uint32_t *word = &control->filter.vlans[id % NET_VLANS / 32];
 
 	if (id >= NET_VLANS)
 		return false;
 	if (command == VIRTIO_NET_CTRL_VLAN_ADD)
-		*word |= 1ull << id % 64;
+		*word |= 1u << id % 32;
 	else
-		*word &= ~(1ull << id % 64);
+		*word &= ~(1u << id % 32);
 	return true;
 }
 
@@ -184,9 +181,9 @@ static const struct {
 	{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, NET_MAC,
 	  VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac, NET_EFFECT_MAC },
 	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 2,
-	  VIRTIO_NET_F_CTRL_VLAN, set_vlan, NET_EFFECT_NONE },
+	  VIRTIO_NET_F_CTRL_VLAN, set_vlan, NET_EFFECT_FILTER },
 	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, 2,
-	  VIRTIO_NET_F_CTRL_VLAN, set_vlan, NET_EFFECT_NONE },
+	  VIRTIO_NET_F_CTRL_VLAN, set_vlan, NET_EFFECT_FILTER },
 	{ VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, 0,
 	  VIRTIO_NET_F_GUEST_ANNOUNCE, acknowledge, NET_EFFECT_ANNOUNCED },
 	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 2,
@@ -217,79 +214,4 @@ bool net_control_apply(struct net_control *control, const uint8_t *bytes,
 		return commands[i].set(control, bytes[1], &arg);
 	}
 	return false;
-}
-
-static bool listed(const struct net_addresses *list, const uint8_t mac[NET_MAC])
-{
-	if (list->all)
-		return true;
-	for (uint32_t i = 0; i < list->count; i++) {
-		if (!memcmp(list->mac[i], mac, NET_MAC))
-			return true;
-	}
-	return false;
-}
-
-static bool vlan_accepts(const struct net_filter *filter,
-			 const uint8_t frame[NET_FILTER_BYTES])
-{
-	uint16_t id;
-
-	if (!filter->vlan_filter ||
-	    get_be16(frame + 2 * NET_MAC) != ETH_P_8021Q)
-		return true;
-	/* A tag of VLAN 0 is a priority, and belongs to none. */
-	id = get_be16(frame + 2 * NET_MAC + 2) & VLAN_ID_MASK;
-	return !id || filter->vlans[id / 64] >> id % 64 & 1;
-}
-
-static const uint8_t broadcast[NET_MAC] = {
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xff
-};
-
-bool net_filter_accepts(const struct net_filter *filter,
-			const uint8_t frame[NET_FILTER_BYTES])
-{
-	if (filter->promisc)
-		return true;
-	if (!vlan_accepts(filter, frame))
-		return false;
-	if (!memcmp(frame, broadcast, NET_MAC))
-		return !filter->nobcast;
-	if (frame[0] & 1)
-		return !filter->nomulti &&
-		       (filter->allmulti || listed(&filter->multicast, frame));
-	return !filter->nouni &&
-	       (filter->alluni || !memcmp(frame, filter->mac, NET_MAC) ||
-		listed(&filter->unicast, frame));
-}
-
-static void want(struct net_wanted *wanted, const uint8_t (*mac)[NET_MAC],
-		 uint32_t count)
-{
-	_Static_assert(NET_WANTED_MAX == 2 * NET_TABLE_MAX + 2,
-		       "both tables, our own and the broadcast");
-	if (count)
-		memcpy(wanted->mac[wanted->count], mac, count * NET_MAC);
-	wanted->count += count;
-}
-
-void net_filter_wanted(const struct net_filter *filter,
-		       struct net_wanted *wanted)
-{
-	*wanted = (struct net_wanted){ 0 };
-	if (filter->promisc ||
-	    (!filter->nouni && (filter->alluni || filter->unicast.all)))
-		return;
-	/* Also when no unicast is accepted: an empty list means all. */
-	want(wanted, &filter->mac, 1);
-	if (!filter->nouni)
-		want(wanted, filter->unicast.mac, filter->unicast.count);
-	if (!filter->nobcast)
-		want(wanted, &broadcast, 1);
-	if (filter->nomulti)
-		return;
-	want(wanted, filter->multicast.mac, filter->multicast.count);
-	if (filter->allmulti || filter->multicast.all)
-		wanted->flags = TUN_FLT_ALLMULTI;
 }

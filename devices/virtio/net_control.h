@@ -1,39 +1,18 @@
 /*
  * The control queue of a network card (virtio 1.2, 5.1.6.5): what a command
- * changes, and which frames the card then receives. Pure functions over plain
- * structs, which belong to the card's worker.
+ * changes. Pure functions over a plain struct, which belongs to the card's
+ * worker.
  */
 #ifndef KVIST_VIRTIO_NET_CONTROL_H
 #define KVIST_VIRTIO_NET_CONTROL_H
 
-#include "devices/net/net.h"
+#include "devices/virtio/net_filter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define NET_TABLE_MAX   64   /* addresses of a list that are told apart */
 #define NET_COMMAND_MAX 1024 /* two full lists fit */
-#define NET_VLANS       4096
-
-/* What of a frame the filter looks at: two addresses, a VLAN tag. */
-#define NET_FILTER_BYTES 16
-
-/* A list of addresses; one that is too long to be kept lets all of its kind
- * in, which the driver's own filter then sorts out. */
-struct net_addresses {
-	bool all;
-	uint32_t count;
-	uint8_t mac[NET_TABLE_MAX][NET_MAC];
-};
-
-struct net_filter {
-	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
-	uint8_t mac[NET_MAC];
-	struct net_addresses unicast, multicast;
-	bool vlan_filter; /* only those in vlans, and untagged frames */
-	uint64_t vlans[NET_VLANS / 64];
-};
 
 struct net_control {
 	uint64_t features; /* the driver's */
@@ -65,15 +44,5 @@ void net_control_init(struct net_control *control, uint64_t features,
  */
 bool net_control_apply(struct net_control *control, const uint8_t *bytes,
 		       size_t len, uint64_t total, enum net_effect *effect);
-
-/* Whether the card receives the frame that begins with @frame; what is beyond
- * a short frame's end is 0. */
-bool net_filter_accepts(const struct net_filter *filter,
-			const uint8_t frame[NET_FILTER_BYTES]);
-
-/* The destinations of which net_filter_accepts() may accept a frame, for a
- * backend that knows of no more than these; it may accept none of some. */
-void net_filter_wanted(const struct net_filter *filter,
-		       struct net_wanted *wanted);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * What the files of a network card share with each other, and with no one
  * else: net.c makes it and keeps its configuration, net_rx.c and net_tx.c carry
- * frames, net_control.c says what commands mean, net_limit.c slows them down,
- * and net_vhost.c leaves them to the kernel. The worker's, from start() to its
+ * frames, net_control.c says what commands mean and net_filter.c which frames are
+ * received, net_limit.c slows them down, and net_vhost.c leaves them to the
+ * kernel. The worker's, from start() to its
  * end.
  */
 #ifndef KVIST_VIRTIO_NET_PARTS_H
@@ -185,6 +186,14 @@ void net_vhost_stop(struct virtio_net *net, unsigned queue);
 bool net_vhost_ready(struct virtio_net *net, unsigned backend);
 void net_vhost_call(struct virtio_net *net, unsigned queue);
 void net_vhost_fini(struct virtio_net *net);
+
+/*
+ * Whether the kernel keeps back what the card would drop; and has it do so by
+ * @filter from now on, or not (NULL). The queues are the kernel's or ours by
+ * and by, so what it was told once must be kept true.
+ */
+bool net_vhost_filters(const struct virtio_net *net);
+void net_vhost_filter(struct virtio_net *net, const struct net_filter *filter);
 
 /*
  * The header of a frame of @len bytes, as the driver wrote it (5.1.6.2): true

@@ -60,8 +60,8 @@ int virtio_net_vhost(struct virtio_device *virtio)
 		return err;
 	}
 	net->vhost = true;
-	/* The kernel knows nothing of VLANs that are not wanted. */
-	virtio->offered &= ~NET_FEATURE(VIRTIO_NET_F_CTRL_VLAN);
+	if (!net_vhost_filters(net))
+		virtio->offered &= ~NET_FEATURE(VIRTIO_NET_F_CTRL_VLAN);
 	return 0;
 }
 
@@ -178,4 +178,22 @@ bool net_vhost_ready(struct virtio_net *net, unsigned backend)
 		virtio_interrupt(virtio, backend - net->nr_pairs);
 	}
 	return true;
+}
+
+bool net_vhost_filters(const struct virtio_net *net)
+{
+	return net->pairs[0].vhost_fd >= 0 && net->pairs[0].backend->may_filter;
+}
+
+void net_vhost_filter(struct virtio_net *net, const struct net_filter *filter)
+{
+	struct net_backend *backend = net->pairs[0].backend;
+	struct sock_filter code[NET_PROGRAM_MAX];
+	struct sock_fprog program = { .filter = code };
+
+	if (!net_vhost_filters(net))
+		return;
+	if (filter)
+		program.len = net_filter_program(filter, code);
+	backend->ops->set_filter(backend, &program);
 }

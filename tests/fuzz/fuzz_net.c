@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	struct virtio_net_hdr_v1 header;
+	static struct sock_filter program[NET_PROGRAM_MAX];
 	struct net_control control;
 	uint64_t features;
 
@@ -73,6 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		check_control(&control);
 		memcpy(frame, bytes, n < sizeof(frame) ? n : sizeof(frame));
 		net_filter_accepts(&control.filter, frame);
+		assert(net_filter_program(&control.filter, program) <=
+		       NET_PROGRAM_MAX);
 		bytes += n;
 		len -= n;
 	}
