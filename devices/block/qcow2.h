@@ -27,9 +27,9 @@
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
- * For tools, not for guests: qcow2_create.c makes an image; qcow2_check.c,
- * qcow2_check_list.c and qcow2_repair.c find out and put right what is wrong
- * with one.
+ * For tools, not for guests: qcow2_create.c makes an image; qcow2_check.c, with
+ * qcow2_check_map.c and qcow2_check_list.c, finds out what is wrong with one,
+ * and qcow2_repair.c puts it right.
  *
  * A struct qcow2 is used by one thread at a time, like the block it is.
  *

@@ -1,12 +1,22 @@
 /*
- * What qcow2_check.c and qcow2_check_list.c find out and qcow2_repair.c acts
- * upon; between the three.
+ * What qcow2_check.c, qcow2_check_map.c and qcow2_check_list.c find out and
+ * qcow2_repair.c acts upon; between the four.
  */
 #ifndef KVIST_BLOCK_QCOW2_CENSUS_H
 #define KVIST_BLOCK_QCOW2_CENSUS_H
 
 #include "devices/block/qcow2.h"
 #include "devices/block/qcow2_check.h"
+
+/* What a reference calls a cluster: an L2 table or the disk's L1 table, which
+ * are repaired in place, or anything else. */
+enum qcow2_role { QCOW2_TABLE, QCOW2_NO_TABLE };
+
+/* A word of a table that has to change. */
+struct qcow2_mend {
+	uint64_t at; /* host offset */
+	uint64_t word;
+};
 
 struct qcow2_census {
 	struct qcow2 *q; /* opened read-only: it changes nothing itself */
@@ -20,6 +30,10 @@ struct qcow2_census {
 	/* Of each cluster, and the one behind the last: how many references
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;
+	uint8_t *
+		other; /* of those seen: how many as QCOW2_NO_TABLE, up to 255 */
+	struct qcow2_mend *mends;
+	size_t nr_mends;
 	uint8_t *table;      /* an L2 table or refcount block */
 	uint64_t structural; /* errors of the tables themselves, of which ... */
 	uint64_t misplaced;  /* ... new refcounts put so many right */
@@ -39,6 +53,23 @@ struct qcow2_census {
 /* An error of the tables themselves: told and counted. */
 void qcow2_census_damaged(struct qcow2_census *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+bool qcow2_census_aligned(const struct qcow2_census *c, uint64_t offset);
+
+/* Adds @change (1, or -1 to take that back) to the references of each cluster
+ * that the range touches. False for one that ends behind the file: nothing is
+ * changed. */
+bool qcow2_census_count(struct qcow2_census *c, uint64_t offset, uint64_t bytes,
+			enum qcow2_role role, int change);
+
+/* Counts one reference; where it leads behind the file, that is damage. */
+void qcow2_census_see(struct qcow2_census *c, uint64_t offset, uint64_t bytes,
+		      enum qcow2_role role);
+
+/* Counts an L1 table and what it leads to; @active: the disk's, not that of a
+ * snapshot. 0 or -errno. */
+int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
+		    bool active);
 
 /* Hands each snapshot of the table that has an L1 table to @each, whatever the
  * table is like, and fills c->snapshots. 0 or -errno. */

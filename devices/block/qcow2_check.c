@@ -7,7 +7,8 @@
  *   refcount table and blocks  -> seen[cluster]
  *   refcount blocks            -> kept[cluster]
  *
- * (The snapshot table is read by qcow2_check_list.c.)
+ * (The tables of the disk and its snapshots are walked by qcow2_check_map.c, the
+ * snapshot table is read by qcow2_check_list.c.)
  *
  * More seen than kept is an error: the cluster could be taken for free. More
  * kept than seen is a leak.
@@ -29,8 +30,6 @@
 #define CLUSTERS_MAX (1ull << 28)
 
 /* Bits that the specification keeps at zero. */
-#define L1_RESERVED       0x7f000000000001ffull
-#define L2_RESERVED       0x3f000000000001feull
 #define REFTABLE_RESERVED 0x00000000000001ffull
 #define BITMAP_RESERVED   0xff000000000001feull
 
@@ -49,215 +48,79 @@ void qcow2_census_damaged(struct qcow2_census *c, const char *fmt, ...)
 	c->structural++;
 }
 
-static bool aligned(const struct qcow2_census *c, uint64_t offset)
+bool qcow2_census_aligned(const struct qcow2_census *c, uint64_t offset)
 {
 	return !(offset & (c->q->cluster_size - 1));
 }
 
-/* Counts a reference to every cluster that the range touches. */
-static void see(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
+bool qcow2_census_count(struct qcow2_census *c, uint64_t offset, uint64_t bytes,
+			enum qcow2_role role, int change)
 {
 	unsigned bits = c->q->header.cluster_bits;
 
 	if (!bytes)
-		return;
+		return true;
 	/* The last compressed cluster may be cut short. */
-	if (!range_within(offset, bytes,
-			  c->file_size + c->q->cluster_size - 1)) {
-		qcow2_census_damaged(
-			c,
-			"counting reference for region exceeding the end of "
-			"the file by one cluster or more: offset 0x%llx size "
-			"0x%llx",
-			LLU(offset), LLU(bytes));
-		if (offset < c->beyond)
-			c->beyond = offset;
-		return;
-	}
+	if (!range_within(offset, bytes, c->file_size + c->q->cluster_size - 1))
+		return false;
 	for (uint64_t n = offset >> bits; n <= (offset + bytes - 1) >> bits;
 	     n++) {
 		if (n >= c->clusters)
 			c->clusters = n + 1; /* there is room for one more */
 		if (c->seen[n] < UINT32_MAX)
-			c->seen[n]++;
+			c->seen[n] += change;
+		if (role == QCOW2_NO_TABLE && c->other[n] < UINT8_MAX)
+			c->other[n] += change;
 	}
+	return true;
 }
 
-/* What an extended entry says of its subclusters. */
-static void see_bitmap_of(struct qcow2_census *c, const uint8_t *at)
+void qcow2_census_see(struct qcow2_census *c, uint64_t offset, uint64_t bytes,
+		      enum qcow2_role role)
 {
-	uint64_t raw = get_be64(at),
-		 bitmap = c->q->extended ? get_be64(at + 8) : 0;
-	uint64_t host = raw & QCOW2_OFFSET_MASK;
-
-	if (raw & QCOW2_COMPRESSED && bitmap)
-		qcow2_census_damaged(
-			c,
-			"compressed cluster with non-zero subcluster "
-			"allocation bitmap, entry=0x%llx",
-			LLU(raw));
-	else if (!(raw & QCOW2_COMPRESSED) &&
-		 bitmap & bitmap >> 32 & UINT32_MAX)
-		qcow2_census_damaged(
-			c,
-			"offset=%llx: Allocated cluster has corrupted "
-			"subcluster allocation bitmap",
-			LLU(host));
-	else if (!(raw & QCOW2_COMPRESSED) && !host &&
-		 !(qcow2_is_external(c->q) && raw & QCOW2_COPIED) &&
-		 bitmap & UINT32_MAX)
-		qcow2_census_damaged(
-			c, "Unallocated cluster has non-zero subcluster "
-			   "allocation map");
+	if (qcow2_census_count(c, offset, bytes, role, 1))
+		return;
+	qcow2_census_damaged(
+		c,
+		"counting reference for region exceeding the end of the file "
+		"by one cluster or more: offset 0x%llx size 0x%llx",
+		LLU(offset), LLU(bytes));
+	if (offset < c->beyond)
+		c->beyond = offset;
 }
 
-static void see_compressed(struct qcow2_census *c, uint64_t raw, bool active)
+static void see(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
 {
-	struct qcow2_entry entry;
-
-	qcow2_entry_decode(raw, c->q->header.cluster_bits, c->q->header.version,
-			   &entry);
-	if (raw & QCOW2_COPIED)
-		qcow2_census_damaged(
-			c,
-			"coffset=0x%llx: copied flag must never be set for "
-			"compressed clusters",
-			LLU(entry.host));
-	see(c, entry.host, entry.bytes);
-	if (active) {
-		c->found->allocated++;
-		c->found->compressed++;
-		c->found->fragmented++; /* by nature */
-	}
-}
-
-/* True when the place of an entry is one for later: nothing is in it. */
-static bool only_zeros(const struct qcow2_census *c, const uint8_t *at)
-{
-	return c->q->extended ? !(get_be64(at + 8) & UINT32_MAX)
-			      : get_be64(at) & QCOW2_ZERO;
-}
-
-/* The misaligned place of the entry that is read at @at, at host offset @host.
- * One that holds nothing may be given up: *gone. But not where an L1 entry calls
- * the header a table, or another table: that has what is in it to itself. */
-static int tell_place(struct qcow2_census *c, uint8_t *at, uint64_t host,
-		      bool *gone)
-{
-	uint64_t place = get_be64(at) & QCOW2_OFFSET_MASK;
-
-	*gone = only_zeros(c, at) && c->fix & QCOW2_FIX_ERRORS &&
-		!qcow2_is_fixed(c->q, host, 8);
-	if (!*gone) {
-		qcow2_census_damaged(c,
-				     "offset=%llx: %s cluster is not properly "
-				     "aligned; L2 entry corrupted.",
-				     LLU(place),
-				     only_zeros(c, at) ? "Preallocated"
-						       : "Data");
-		return 0;
-	}
-	fprintf(c->to,
-		"Repairing offset=%llx: Preallocated cluster is not properly "
-		"aligned; L2 entry corrupted.\n",
-		LLU(place));
-	c->found->corruptions_fixed++;
-	put_be64(at, c->q->extended ? 0 : QCOW2_ZERO);
-	return host_write(c->q->file, at, 8, host);
-}
-
-/* The table at @offset; @active: of the disk, not of a snapshot. */
-static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
-{
-	uint64_t next = 0;
-	int err = host_read(c->q->file, c->table, c->q->cluster_size, offset);
-
-	for (uint64_t at = 0; !err && at < c->q->cluster_size;
-	     at += c->q->entry_bytes) {
-		uint64_t raw = get_be64(c->table + at);
-		uint64_t host = raw & QCOW2_OFFSET_MASK;
-		bool gone = false;
-
-		see_bitmap_of(c, c->table + at);
-		if (raw & QCOW2_COMPRESSED) {
-			see_compressed(c, raw, active);
-			continue;
-		}
-		if (!aligned(c, host))
-			err = tell_place(c, c->table + at, offset + at, &gone);
-		if (gone)
-			continue;
-		if (raw & (L2_RESERVED | (c->q->extended ? QCOW2_ZERO : 0)))
-			qcow2_census_damaged(
-				c,
-				"found l2 entry with reserved bits set: "
-				"%llx",
-				LLU(raw));
-		if (!host && !(qcow2_is_external(c->q) && raw & QCOW2_COPIED))
-			continue;
-		if (active) {
-			c->found->allocated++;
-			c->found->fragmented += next && host != next;
-			next = host + c->q->cluster_size;
-		}
-		if (!qcow2_is_external(c->q))
-			see(c, host, c->q->cluster_size);
-	}
-	return err;
-}
-
-static int see_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
-		  bool active)
-{
-	struct qcow2_table l1;
-	int err = qcow2_table_load(c->q, &l1, offset, entries);
-
-	if (err)
-		return err;
-	see(c, offset, entries * 8ull);
-	for (uint32_t i = 0; i < entries && !err; i++) {
-		uint64_t l2 = l1.entry[i] & QCOW2_OFFSET_MASK;
-
-		if (!l1.entry[i])
-			continue;
-		if (l1.entry[i] & L1_RESERVED)
-			qcow2_census_damaged(
-				c,
-				"found L1 entry with reserved bits set: "
-				"%llx",
-				LLU(l1.entry[i]));
-		see(c, l2, c->q->cluster_size);
-		if (!aligned(c, l2))
-			qcow2_census_damaged(
-				c,
-				"l2_offset=%llx: Table is not cluster "
-				"aligned; L1 entry corrupted",
-				LLU(l2));
-		err = see_l2(c, l2, active);
-	}
-	qcow2_table_fini(&l1);
-	return err;
+	qcow2_census_see(c, offset, bytes, QCOW2_NO_TABLE);
 }
 
 static int see_snapshot(struct qcow2_census *c, const struct qcow2_snapshot *s)
 {
-	return see_l1(c, s->l1_offset, s->l1_entries, false);
+	return qcow2_census_l1(c, s->l1_offset, s->l1_entries, false);
 }
 
 static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 {
 	struct qcow2_census *c = opaque;
+	uint64_t bytes = c->q->header.size >> bitmap->granularity_bits >> 3;
 	struct qcow2_table table;
-	int err = qcow2_table_load(c->q, &table, bitmap->table_offset,
-				   bitmap->table_entries);
+	int err;
 
+	/* Rounded up at each step there may be one more. One that is in use was
+	 * void before its size changed. */
+	if (!(bitmap->flags & QCOW2_BITMAP_IN_USE) &&
+	    bitmap->table_entries - (bytes >> c->q->header.cluster_bits) > 1)
+		return -EINVAL;
+	err = qcow2_table_load(c->q, &table, bitmap->table_offset,
+			       bitmap->table_entries);
 	if (err)
 		return err;
 	see(c, bitmap->table_offset, bitmap->table_entries * 8ull);
 	for (uint32_t i = 0; i < table.entries; i++) {
 		uint64_t host = table.entry[i] & QCOW2_OFFSET_MASK;
 
-		if (table.entry[i] & BITMAP_RESERVED || !aligned(c, host))
+		if (table.entry[i] & BITMAP_RESERVED ||
+		    !qcow2_census_aligned(c, host))
 			qcow2_census_damaged(
 				c, "bitmap table entry %llx is invalid",
 				LLU(table.entry[i]));
@@ -266,6 +129,40 @@ static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 	}
 	qcow2_table_fini(&table);
 	return 0;
+}
+
+/*
+ * Without their bit bitmaps are void: a writer passed them over. So do damaged
+ * ones become: they tell which data are new since a backup, and the next one
+ * then takes all. They come first, so that nothing else was counted yet.
+ */
+static int see_bitmaps(struct qcow2_census *c)
+{
+	struct qcow2_header *h = &c->q->header;
+	uint8_t field[8];
+	int err;
+
+	if (!(h->autoclear & QCOW2_AUTO_BITMAPS))
+		return 0;
+	see(c, h->bitmap_directory, h->bitmap_directory_bytes);
+	err = qcow2_each_bitmap(c->q, see_bitmap, c);
+	if (err == -EINVAL) {
+		qcow2_census_damaged(c, "the bitmap directory is damaged");
+		err = 0;
+	}
+	if (err || !c->structural || !(c->fix & QCOW2_FIX_ERRORS))
+		return err;
+	fprintf(c->to, "Repairing bitmaps: they are damaged and become void\n");
+	memset(c->seen, 0, (c->clusters + 1) * sizeof(*c->seen));
+	memset(c->other, 0, c->clusters + 1);
+	c->found->corruptions_fixed = c->found->corruptions;
+	c->found->corruptions = 0;
+	c->structural = 0;
+	c->beyond = UINT64_MAX;
+	h->autoclear &= ~QCOW2_AUTO_BITMAPS;
+	put_be64(field, h->autoclear);
+	err = host_write(c->q->file, field, sizeof(field), QCOW2_AT_AUTOCLEAR);
+	return err ? err : c->q->file->ops->sync(c->q->file);
 }
 
 static void read_refblock(struct qcow2_census *c, uint64_t first)
@@ -283,7 +180,8 @@ static void read_refblock(struct qcow2_census *c, uint64_t first)
 
 bool qcow2_census_block(const struct qcow2_census *c, uint64_t entry)
 {
-	return entry && !(entry & REFTABLE_RESERVED) && aligned(c, entry) &&
+	return entry && !(entry & REFTABLE_RESERVED) &&
+	       qcow2_census_aligned(c, entry) &&
 	       range_within(entry, c->q->cluster_size,
 			    align_up(c->file_size, c->q->cluster_size));
 }
@@ -294,7 +192,7 @@ static void tell_block(struct qcow2_census *c, uint32_t i)
 	uint64_t entry = c->reftable.entry[i];
 
 	c->misplaced++;
-	if (entry & REFTABLE_RESERVED || !aligned(c, entry))
+	if (entry & REFTABLE_RESERVED || !qcow2_census_aligned(c, entry))
 		qcow2_census_damaged(c,
 				     "refcount block %u is not cluster "
 				     "aligned; refcount table entry corrupted",
@@ -347,20 +245,16 @@ static int see_refcounts(struct qcow2_census *c)
 static int see_all(struct qcow2_census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
-	int err;
+	int err = see_bitmaps(c);
 
 	see(c, 0, c->q->cluster_size);
 	see(c, h->luks_offset, h->luks_bytes);
-	err = see_l1(c, h->l1_offset, h->l1_entries, true);
+	if (!err)
+		err = qcow2_census_l1(c, h->l1_offset, h->l1_entries, true);
 	if (!err)
 		err = qcow2_census_snapshots(c, see_snapshot);
 	if (!err)
 		see(c, h->snapshots_offset, c->snapshots.old_bytes);
-	/* Without the bit they are void: a writer passed them over. */
-	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS) {
-		see(c, h->bitmap_directory, h->bitmap_directory_bytes);
-		err = qcow2_each_bitmap(c->q, see_bitmap, c);
-	}
 	return err ? err : see_refcounts(c);
 }
 
@@ -390,54 +284,6 @@ uint32_t qcow2_census_kept(const struct qcow2_census *c, uint64_t offset)
 	return n < c->clusters ? c->kept[n] : 0;
 }
 
-static bool copied_wrong(const struct qcow2_census *c, uint64_t raw)
-{
-	uint64_t host = raw & QCOW2_OFFSET_MASK;
-
-	return host && !(raw & QCOW2_COMPRESSED) &&
-	       (qcow2_census_kept(c, host) == 1) != !!(raw & QCOW2_COPIED);
-}
-
-int qcow2_census_copied(struct qcow2_census *c,
-			int (*each)(struct qcow2_census *c, uint64_t raw,
-				    uint64_t at))
-{
-	struct qcow2 *q = c->q;
-	int err = 0;
-
-	for (uint32_t i = 0; i < q->l1.entries && !err; i++) {
-		/* The compressed bit means nothing in an L1 table. */
-		uint64_t raw = q->l1.entry[i] & ~QCOW2_COMPRESSED;
-		uint64_t l2 = raw & QCOW2_OFFSET_MASK;
-
-		if (!l2)
-			continue;
-		if (copied_wrong(c, raw))
-			err = each(c, raw, q->l1.offset + i * 8ull);
-		if (qcow2_is_external(q))
-			continue; /* nor are its clusters shared */
-		if (!err)
-			err = host_read(q->file, c->table, q->cluster_size, l2);
-		for (uint64_t at = 0; !err && at < q->cluster_size;
-		     at += q->entry_bytes) {
-			raw = get_be64(c->table + at);
-			if (copied_wrong(c, raw))
-				err = each(c, raw, l2 + at);
-		}
-	}
-	return err;
-}
-
-int qcow2_census_tell(struct qcow2_census *c, uint64_t raw, uint64_t at)
-{
-	fprintf(c->to,
-		"ERROR OFLAG_COPIED %s cluster: entry=%llx refcount=%u\n",
-		qcow2_is_l1(c->q, at) ? "L2" : "data", LLU(raw),
-		qcow2_census_kept(c, raw & QCOW2_OFFSET_MASK));
-	c->found->corruptions++;
-	return 0;
-}
-
 static int take(struct qcow2_census *c)
 {
 	const struct qcow2_header *h = &c->q->header;
@@ -451,8 +297,9 @@ static int take(struct qcow2_census *c)
 		return -EFBIG;
 	c->seen = calloc(c->clusters + 1, sizeof(*c->seen));
 	c->kept = calloc(c->clusters + 1, sizeof(*c->kept));
+	c->other = calloc(c->clusters + 1, 1);
 	c->table = malloc(c->q->cluster_size);
-	if (!c->seen || !c->kept || !c->table)
+	if (!c->seen || !c->kept || !c->other || !c->table)
 		return -ENOMEM;
 	err = qcow2_table_load(c->q, &c->reftable, h->reftable_offset,
 			       h->reftable_clusters << (h->cluster_bits - 3));
@@ -496,6 +343,8 @@ int qcow2_check(struct host_file *file, const char *name, unsigned fix,
 	free(c.snapshots.bytes);
 	free(c.seen);
 	free(c.kept);
+	free(c.other);
+	free(c.mends);
 	free(c.table);
 	block_close(block);
 	return err;

@@ -201,6 +201,8 @@ size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
  */
 #define QCOW2_BITMAP_IN_USE (1u << 0)
 #define QCOW2_BITMAP_AUTO   (1u << 1)
+#define QCOW2_BITMAP_FLAGS  7u /* all that there are */
+#define QCOW2_BITMAP_TRACKS 1  /* the type: what was written to */
 
 struct qcow2_bitmap {
 	uint64_t table_offset;

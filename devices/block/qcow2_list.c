@@ -87,7 +87,8 @@ size_t qcow2_bitmap_parse(const uint8_t *bytes, size_t len,
 	bitmap->granularity_bits = bytes[17];
 	bitmap->name_len = get_be16(bytes + 18);
 	extra = get_be32(bytes + 20);
-	if (bitmap->granularity_bits > 63 ||
+	if (bitmap->flags & ~QCOW2_BITMAP_FLAGS ||
+	    bytes[16] != QCOW2_BITMAP_TRACKS || bitmap->granularity_bits > 63 ||
 	    !table_ok(bitmap->table_offset, bitmap->table_entries,
 		      cluster_bits))
 		return 0;
@@ -126,6 +127,8 @@ int qcow2_each_bitmap(struct qcow2 *q,
 		at += n;
 		err = n ? each(opaque, &bitmap) : -EINVAL;
 	}
+	if (!err && at != len)
+		err = -EINVAL;
 	free(bytes);
 	return err;
 }

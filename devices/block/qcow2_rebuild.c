@@ -31,10 +31,15 @@ struct census {
 	uint64_t clusters; /* of the file; then: up to the last in use */
 	uint64_t entries;  /* looked at */
 	uint32_t *count;
+	uint8_t *roles; /* what they are: TABLE, OTHER, both */
 	uint8_t *table; /* one L2 table */
 };
 
-static int count_range(struct census *c, uint64_t offset, uint64_t bytes)
+/* An L2 table of the disk or of a snapshot, in which COPIED may be set anew. */
+#define TABLE 1
+#define OTHER 2
+
+static int count_as(struct census *c, uint64_t offset, uint64_t bytes, int role)
 {
 	unsigned bits = c->q->header.cluster_bits;
 	uint64_t first = offset >> bits, last;
@@ -48,8 +53,14 @@ static int count_range(struct census *c, uint64_t offset, uint64_t bytes)
 		if (c->count[first] == UINT32_MAX)
 			return -EINVAL;
 		c->count[first]++;
+		c->roles[first] |= role;
 	}
 	return 0;
+}
+
+static int count_range(struct census *c, uint64_t offset, uint64_t bytes)
+{
+	return count_as(c, offset, bytes, OTHER);
 }
 
 static int count_entries(struct census *c, uint64_t entries)
@@ -77,7 +88,7 @@ static int count_l2(struct census *c, uint64_t raw_l1)
 	if (!err)
 		err = read_l2(c, raw_l1, &offset);
 	if (!err)
-		err = count_range(c, offset, q->cluster_size);
+		err = count_as(c, offset, q->cluster_size, TABLE);
 	for (uint64_t at = 0; !err && at < q->cluster_size;
 	     at += q->entry_bytes) {
 		struct qcow2_entry entry;
@@ -204,6 +215,10 @@ static int renew_copied(struct census *c)
 			changed |= old != new;
 			put_be64(c->table + at, new);
 		}
+		/* Guest data that a damaged L1 calls a table stay as they are. */
+		if (changed &&
+		    c->roles[offset >> q->header.cluster_bits] != TABLE)
+			err = -EINVAL;
 		if (!err && changed)
 			err = qcow2_put(q, c->table, q->cluster_size, offset);
 		if (err)
@@ -326,9 +341,11 @@ int qcow2_rebuild(struct qcow2 *q)
 		     q->header.cluster_bits;
 	if (c.clusters <= CLUSTERS_MAX) {
 		c.count = calloc(c.clusters, sizeof(*c.count));
+		c.roles = calloc(c.clusters, 1);
 		c.table = malloc(q->cluster_size);
-		err = c.count && c.table ? rebuild(&c) : -ENOMEM;
+		err = c.count && c.roles && c.table ? rebuild(&c) : -ENOMEM;
 		free(c.count);
+		free(c.roles);
 		free(c.table);
 	}
 	if (err == -EFBIG)

@@ -1,6 +1,7 @@
 /*
  * Repairs what a census found, in the order in which a crash does no harm:
  *
+ *   damaged entries that still say all are mended
  *   refcounts that are too low are raised       sync
  *   refcounts that are too high are lowered     sync
  *   COPIED is made what the refcounts say       sync
@@ -105,15 +106,7 @@ static bool must_rebuild(const struct qcow2_census *c)
 
 static void forget(struct qcow2_census *c, uint64_t offset, uint64_t bytes)
 {
-	unsigned bits = c->q->header.cluster_bits;
-	uint64_t end = (offset + bytes + c->q->cluster_size - 1) >> bits;
-
-	/* It was not counted either. */
-	if (!bytes ||
-	    !range_within(offset, bytes, c->file_size + c->q->cluster_size - 1))
-		return;
-	for (uint64_t n = offset >> bits; n < end && n < c->clusters; n++)
-		c->seen[n] -= c->seen[n] > 0;
+	qcow2_census_count(c, offset, bytes, QCOW2_NO_TABLE, -1);
 }
 
 /* What will be written anew is not in use any more. */
@@ -238,16 +231,58 @@ static int rebuild_and_tell(struct qcow2_census *c)
 	return 0;
 }
 
+/*
+ * True when the word at host offset @at is part of a table and of nothing else:
+ * a damaged entry of L1 may call anything a table. Whose it is, is not known, so
+ * that guest data and what else it may be stay as they are.
+ */
+static bool is_ours(const struct qcow2_census *c, uint64_t at)
+{
+	if (!c->other[at >> c->q->header.cluster_bits])
+		return true;
+	fprintf(c->to,
+		"The entry at offset 0x%llx cannot be repaired: what is there "
+		"is a table, and something else as well\n",
+		(unsigned long long)at);
+	return false;
+}
+
 static int put_copied(struct qcow2_census *c, uint64_t raw, uint64_t at)
 {
 	uint8_t entry[8];
 
-	/* What an entry of L1 calls a table, but is the header. */
-	if (!qcow2_is_l1(c->q, at) && qcow2_is_fixed(c->q, at, sizeof(entry)))
+	if (!is_ours(c, at))
 		return qcow2_census_tell(c, raw, at);
 	put_be64(entry, raw ^ QCOW2_COPIED);
 	c->found->corruptions_fixed++;
 	return host_write(c->q->file, entry, sizeof(entry), at);
+}
+
+/* Puts right the words that are damaged but tell no less for it. Snapshots share
+ * tables, so that one may be met again. */
+static int put_mends(struct qcow2_census *c)
+{
+	for (size_t i = 0; i < c->nr_mends; i++) {
+		const struct qcow2_mend *m = &c->mends[i];
+		uint8_t word[8];
+		int err = host_read(c->q->file, word, sizeof(word), m->at);
+
+		if (!err && get_be64(word) != m->word) {
+			if (!is_ours(c, m->at)) {
+				c->found->corruptions++;
+				c->structural++;
+				continue;
+			}
+			fprintf(c->to, "Repairing L2 entry %llx\n",
+				(unsigned long long)get_be64(word));
+			put_be64(word, m->word);
+			c->found->corruptions_fixed++;
+			err = host_write(c->q->file, word, sizeof(word), m->at);
+		}
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 static int clear_marks(struct qcow2_census *c)
@@ -286,8 +321,10 @@ int qcow2_repair(struct qcow2_census *c)
 	struct qcow2_findings *f = c->found;
 	unsigned fix = c->fix;
 	bool errors = fix & QCOW2_FIX_ERRORS;
-	int err = 0;
+	int err = put_mends(c);
 
+	if (err)
+		return err;
 	if (f->corruptions && errors && must_rebuild(c))
 		err = rebuild_and_tell(c);
 	else if (f->corruptions && errors)

@@ -20,6 +20,15 @@ wrong() { # WHAT...
 	bad=1
 }
 
+# Writes BYTES, in hex, into a file; and reads a big-endian number from one.
+patch() { # FILE OFFSET BYTES...
+	printf "$(printf '\\x%s' "${@:3}")" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+field() { # FILE OFFSET LENGTH
+	echo $((0x$(od -An -tx1 -j "$2" -N "$3" "$1" | tr -d ' \n')))
+}
+
 verdict() {
 	[ $seen -gt 0 ] || wrong "nothing was compared"
 	exit $bad
