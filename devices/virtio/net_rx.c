@@ -259,12 +259,13 @@ static ssize_t window_receive(const struct virtio_net *net,
 	return n;
 }
 
-/* How many frames to ask for the next time: more as long as all came. */
+/* How many frames to ask for the next time: more as long as all came, and no
+ * less than half after the last of them, for others come in a bunch, too. */
 static void rx_adapt(struct rx_window *rx, unsigned asked, unsigned got)
 {
-	rx->batch = got == asked ? 2 * asked : got;
-	if (!got)
-		rx->batch = (asked + 1) / 2;
+	rx->batch = got > asked / 2 ? got : (asked + 1) / 2;
+	if (got == asked)
+		rx->batch = 2 * asked;
 	if (rx->batch > RX_BATCH)
 		rx->batch = RX_BATCH;
 	if (rx->long_frames || !rx->many)
