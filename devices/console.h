@@ -30,6 +30,7 @@
 #ifndef KVIST_DEVICES_CONSOLE_H
 #define KVIST_DEVICES_CONSOLE_H
 
+#include "util/listener.h"
 #include "util/loop.h"
 #include "util/outcome.h"
 
@@ -118,8 +119,7 @@ struct console {
 
 	/* pty and unix. */
 	struct watch listen; /* news of clients: the socket, or inotify */
-	dev_t socket_dev;    /* of the socket's file, to remove only ours */
-	ino_t socket_ino;
+	struct listener listener;
 };
 
 /* First thing in main(): descriptors 0 to 2 that are closed become /dev/null,

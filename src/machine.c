@@ -270,6 +270,7 @@ static const struct {
 } stages[] = {
 	{ machine_create_loop, machine_destroy_loop },
 	{ machine_open_console, machine_close_console },
+	{ machine_open_control, machine_close_control },
 	{ machine_open_boot, machine_close_boot },
 	{ machine_open_kvm, machine_close_kvm },
 	{ machine_create_memory, machine_destroy_memory },

@@ -10,6 +10,7 @@
 #define KVIST_MACHINE_H
 
 #include "boot/boot.h"
+#include "control.h"
 #include "cpu.h"
 #include "devices/block/block.h"
 #include "devices/console.h"
@@ -56,7 +57,8 @@ struct machine_config {
 	int nr_nets;
 	enum machine_transport transport;
 	struct console_options console;
-	uint64_t timeout; /* seconds, 0: none */
+	const char *control; /* path of a socket, or NULL */
+	uint64_t timeout;    /* seconds, 0: none */
 	bool no_reboot;
 	bool debug_exit_qemu; /* exit port: (v << 1) | 1, as QEMU does */
 	bool nested;
@@ -70,6 +72,7 @@ struct machine {
 	struct watch timeout;
 	struct watch settled; /* a timer: the guest has started */
 	struct console console;
+	struct control control;
 	struct boot boot;
 
 	struct kvm kvm;

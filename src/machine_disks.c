@@ -54,8 +54,7 @@ void machine_retry_disks(struct machine *m)
 
 static bool resize(struct virtio_device *virtio)
 {
-	virtio_blk_resize(virtio);
-	return true;
+	return !virtio_blk_resize(virtio, 0);
 }
 
 void machine_resize_disks(struct machine *m)

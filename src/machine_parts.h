@@ -3,7 +3,8 @@
  * machine.c makes and runs it, machine_load.c fills its memory,
  * machine_devices.c adds disks, cards and the rng,
  * machine_events.c knows what the main thread waits for besides the vCPUs,
- * machine_disks.c what happens to disks while the guest runs.
+ * machine_disks.c what happens to disks while the guest runs,
+ * machine_control.c what the control socket's clients may ask for.
  * Main thread, but for what machine_begin_load() starts.
  */
 #ifndef KVIST_MACHINE_PARTS_H
@@ -37,6 +38,10 @@ void machine_disk_stops(void *machine);
 /* Goes on, if a disk has paused the guest: what it could not do is tried
  * again. */
 void machine_retry_disks(struct machine *m);
+
+/* A stage: --control. */
+int machine_open_control(struct machine *m);
+void machine_close_control(struct machine *m);
 
 /* Looks how large the disks are now. */
 void machine_resize_disks(struct machine *m);

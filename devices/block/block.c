@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 #include "devices/block/layers.h"
 #include "util/checked.h"
@@ -47,6 +48,21 @@ void block_wait(struct block *block)
 	block_kick(block);
 	if (poll(&pfd, 1, -1) > 0)
 		block_reap(block);
+}
+
+const char *block_resize_error(int err)
+{
+	switch (err) {
+	case -ENOTSUP:
+		return "its snapshots do not say how large they are; convert "
+		       "it to compat=1.1, or delete them";
+	case -EFBIG:
+		return "larger than its clusters, or its file system, allow; "
+		       "convert it with a larger cluster_size";
+	case -EROFS:
+		return "it is read-only";
+	}
+	return strerror(-err);
 }
 
 /* A request somebody waits for. */

@@ -151,6 +151,10 @@ static inline int block_close(struct block *block)
 	return block->ops->close(block);
 }
 
+/* Why a disk has not got the size it should have, in words that say what to do:
+ * of what resize() returned. */
+const char *block_resize_error(int err);
+
 /* How the user named a disk: --disk FILE[,format=...][,readonly]. */
 enum block_format { BLOCK_QCOW2, BLOCK_RAW };
 
@@ -186,6 +190,8 @@ struct block_options {
 	const char *backing_dir;
 	/* ... or the image was made just now, by the user's words. */
 	bool data_is_ours;
+	/* What to do if a guest has it, instead of what is said else. */
+	const char *if_busy;
 	/* The file whose bytes are the passphrase of the image and of what lies
 	 * below it, where they are encrypted; or NULL. */
 	const char *key_file;

@@ -82,7 +82,8 @@ static int chain_enter(struct chain *chain, const char *path, int fd)
 	return 0;
 }
 
-static int lock_layer(const char *path, int fd, bool read_only)
+static int lock_layer(const struct block_options *options, const char *path,
+		      int fd, bool read_only)
 {
 	int err = image_lock(fd, !read_only);
 
@@ -96,8 +97,9 @@ static int lock_layer(const char *path, int fd, bool read_only)
 		log_err("disk %s: the image is in use%s; end the other user "
 			"(a guest or qemu-img), or %s",
 			path, read_only ? " for writing" : "",
-			read_only ? "wait for it"
-				  : "share it read-only with ,readonly");
+			options->if_busy ? options->if_busy
+			: read_only      ? "wait for it"
+					 : "share it read-only with ,readonly");
 	else if (err)
 		log_err("disk %s: cannot lock the image: %s", path,
 			strerror(-err));
@@ -136,7 +138,7 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 	int err = chain_enter(chain, path, fd);
 
 	if (!err && !chain->options->unlocked)
-		err = lock_layer(path, fd, read_only);
+		err = lock_layer(chain->options, path, fd, read_only);
 	if (err) {
 		close(fd);
 		return err;
@@ -334,7 +336,7 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 	int err = chain_enter(chain, path, fd);
 
 	if (!err && !chain->options->unlocked)
-		err = lock_layer(path, fd, read_only);
+		err = lock_layer(chain->options, path, fd, read_only);
 	if (!err) {
 		/* The image that names it was entered before it. */
 		*file = make_file(chain, fd, path, chain->depth == 2);

@@ -157,9 +157,13 @@ static int raw_resize(struct block *block, uint64_t size)
 
 	if (err)
 		return err;
-	block->size = size;
 	flusher_wrote(&raw->flusher);
-	return flusher_sync(&raw->flusher);
+	err = flusher_sync(&raw->flusher);
+	if (err)
+		raw->file->ops->truncate(raw->file, block->size);
+	else
+		block->size = size;
+	return err;
 }
 
 static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,

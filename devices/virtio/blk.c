@@ -286,21 +286,35 @@ void virtio_blk_retry(struct virtio_device *virtio)
 static void resize(struct virtio_device *virtio)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
-	uint64_t old = blk->block->size, capacity;
+	struct block *block = blk->block;
+	uint64_t old = block->size, size = blk->new_size, capacity;
+	int err = block->ops->refresh ? block->ops->refresh(block) : 0;
 
-	if (!blk->block->ops->refresh || blk->block->ops->refresh(blk->block) ||
-	    blk->block->size == old)
+	if (!err && size && size != block->size)
+		err = block->read_only ? -EROFS
+				       : block->ops->resize(block, size);
+	blk->resized = err;
+	if (block->size == old)
 		return;
-	log_info("disk %s: was %" PRIu64 " bytes, is now %" PRIu64,
-		 blk->block->name, old, blk->block->size);
-	capacity = htole64(blk->block->size / BLOCK_SECTOR);
+	log_info("disk %s: was %" PRIu64 " bytes, is now %" PRIu64, block->name,
+		 old, block->size);
+	capacity = htole64(block->size / BLOCK_SECTOR);
 	virtio_config_set(virtio, 0, &capacity, sizeof(capacity));
 	virtio_config_changed(virtio);
 }
 
-void virtio_blk_resize(struct virtio_device *virtio)
+int virtio_blk_resize(struct virtio_device *virtio, uint64_t size)
 {
+	struct virtio_blk *blk = from_virtio(virtio);
+
+	blk->new_size = size;
 	virtio_still(virtio, resize);
+	return blk->resized;
+}
+
+uint64_t virtio_blk_size(struct virtio_device *virtio)
+{
+	return le64toh(virtio_config_read(virtio, 0, 8)) * BLOCK_SECTOR;
 }
 
 static int limit_start(struct virtio_blk *blk)

@@ -51,6 +51,9 @@ struct virtio_blk {
 	struct blk_request *held;
 	bool holds; /* atomic: held, for the main thread */
 	bool retry;
+	/* Of virtio_blk_resize(): what is wanted, and how it went. */
+	uint64_t new_size;
+	int resized;
 	/* Within blk_serve(): the first of those that are being joined, and the
 	 * last. */
 	struct blk_request *first, *last;

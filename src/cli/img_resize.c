@@ -90,15 +90,6 @@ static int check(const struct resizing *r, const struct block *disk,
 	return 0;
 }
 
-static const char *why(int err)
-{
-	return err == -ENOTSUP ? "its snapshots do not say how large they are; "
-				 "convert it to compat=1.1, or delete them"
-	       : err == -EFBIG ? "larger than its clusters allow; convert it "
-				 "with a larger cluster_size"
-			       : strerror(-err);
-}
-
 static int resize(const struct resizing *r, struct block *disk)
 {
 	uint64_t old = disk->size, size;
@@ -116,7 +107,8 @@ static int resize(const struct resizing *r, struct block *disk)
 			disk->ops->resize(disk, old);
 	}
 	if (err)
-		log_err("%s: cannot be resized: %s", disk->name, why(err));
+		log_err("%s: cannot be resized: %s", disk->name,
+			block_resize_error(err));
 	return err;
 }
 
@@ -145,7 +137,9 @@ int img_resize(int argc, char **argv)
 		{ "shrink", 0, 0, 'S' }, { "backing-dir", 1, 0, 'D' },
 		{ "quiet", 0, 0, 'q' },  { 0 }
 	};
-	struct resizing r = { 0 };
+	struct resizing r = { .options.if_busy =
+				      "have the guest's kvist do it: "
+				      "block_resize on its --control socket" };
 	int option;
 
 	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))

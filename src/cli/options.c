@@ -22,6 +22,7 @@ enum {
 	OPT_NET,
 	OPT_TRANSPORT,
 	OPT_SERIAL,
+	OPT_CONTROL,
 	OPT_TIMEOUT,
 	OPT_NO_REBOOT,
 	OPT_DEBUG_EXIT,
@@ -50,6 +51,8 @@ static const struct arg_option run_flags[] = {
 	[OPT_SERIAL] = { "serial", 's', "stdio|none|file:PATH|pty|unix:PATH",
 			 "where the serial line goes [stdio];\n"
 			 "on a terminal: Ctrl-A x ends, Ctrl-A h helps" },
+	[OPT_CONTROL] = { "control", 'C', "unix:PATH",
+			  "a socket for commands, in a subset of QMP" },
 	[OPT_TIMEOUT] = { "timeout", 't', "SECONDS",
 			  "end the run with code 124 after that time" },
 	[OPT_NO_REBOOT] = { "no-reboot", 'R', NULL,
@@ -168,6 +171,7 @@ static int run_choice(struct machine_config *config, int option,
 static int run_option(struct run_options *options, int option, char *value)
 {
 	struct machine_config *config = &options->machine;
+	struct console_options socket;
 
 	switch (option) {
 	case OPT_KERNEL:
@@ -200,6 +204,13 @@ static int run_option(struct run_options *options, int option, char *value)
 		return wrong(option, value,
 			     "is not one of stdio, none, "
 			     "file:PATH, pty, unix:PATH");
+	case OPT_CONTROL:
+		if (!console_parse(value, &socket) &&
+		    socket.kind == CONSOLE_UNIX) {
+			config->control = socket.path;
+			return 0;
+		}
+		return wrong(option, value, "is not unix:PATH");
 	case OPT_TIMEOUT:
 		if (!parse_number(value, 1, 1000000000, &config->timeout))
 			return 0;

@@ -7,11 +7,13 @@ void json_init(struct json *json, FILE *to)
 	json->to = to;
 	json->depth = 0;
 	json->filled = false;
+	json->one_line = false;
 }
 
 static void new_line(const struct json *json)
 {
-	fprintf(json->to, "\n%*s", (int)json->depth * 4, "");
+	if (!json->one_line)
+		fprintf(json->to, "\n%*s", (int)json->depth * 4, "");
 }
 
 /*
@@ -80,7 +82,7 @@ static void put_string(FILE *to, const char *text)
 static void begin(struct json *json, const char *key)
 {
 	if (json->filled)
-		fputc(',', json->to);
+		fputs(json->one_line ? ", " : ",", json->to);
 	if (json->depth)
 		new_line(json);
 	if (key) {
@@ -138,4 +140,11 @@ void json_bool(struct json *json, const char *key, bool value)
 {
 	begin(json, key);
 	fputs(value ? "true" : "false", json->to);
+}
+
+void json_value(struct json *json, const char *key, const char *text,
+		size_t len)
+{
+	begin(json, key);
+	fwrite(text, 1, len, json->to);
 }

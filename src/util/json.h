@@ -1,6 +1,6 @@
 /*
- * Writes JSON, indented by four spaces, to a stream. Any thread; the stream's
- * errors stay with the stream.
+ * Writes JSON to a stream, indented by four spaces, or in one line. Any thread;
+ * the stream's errors stay with the stream.
  *
  * The first call makes the outermost value, with key NULL; within an array
  * keys are NULL, within an object they are not.
@@ -20,6 +20,7 @@ struct json {
 	unsigned depth;
 	char close[JSON_DEPTH]; /* of what is open: '}' or ']' */
 	bool filled;            /* something stands there already */
+	bool one_line;          /* may be set after json_init() */
 };
 
 void json_init(struct json *json, FILE *to);
@@ -31,5 +32,8 @@ void json_end(struct json *json);
 void json_string(struct json *json, const char *key, const char *text);
 void json_number(struct json *json, const char *key, uint64_t number);
 void json_bool(struct json *json, const char *key, bool value);
+/* A value as @len bytes of @text write it. */
+void json_value(struct json *json, const char *key, const char *text,
+		size_t len);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * The main thread's epoll loop: signals, console, timers, the end of the run, a
- * disk that pauses the guest, the host's network links.
+ * disk that pauses the guest, the host's network links, the control socket.
  *
  * One loop, owned by the machine; only the main thread runs it and adds or
  * removes watches. Any thread wakes it by making a watched descriptor ready.

@@ -125,8 +125,19 @@ static inline int disk_refresh(struct block *block)
 	return 0;
 }
 
+static inline int disk_resize(struct block *block, uint64_t size)
+{
+	struct disk *disk = container_of(block, struct disk, block);
+	int err = __atomic_load_n(&disk->err, __ATOMIC_SEQ_CST);
+
+	if (!err)
+		block->size = disk->new_size = size;
+	return err;
+}
+
 static const struct block_ops disk_ops = {
 	.refresh = disk_refresh,
+	.resize = disk_resize,
 	.submit = disk_submit,
 	.reap = disk_reap,
 	.close = disk_close,

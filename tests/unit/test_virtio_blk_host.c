@@ -246,7 +246,7 @@ static void a_new_size_is_told_to_the_driver(void **state)
 	disk_create(&bench, &disk, false);
 	/* Before there is a driver, nobody is told. */
 	disk.new_size = DISK_BYTES - 1024;
-	virtio_blk_resize(bench.virtio);
+	assert_int_equal(virtio_blk_resize(bench.virtio, 0), 0);
 	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 62);
 	assert_int_equal(bench.config_interrupts, 0);
 	bench_up(&bench, FEATURES, SIZE);
@@ -254,15 +254,46 @@ static void a_new_size_is_told_to_the_driver(void **state)
 	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_IOERR);
 	disk.new_size = DISK_BYTES;
 	generation = bench.virtio->generation;
-	virtio_blk_resize(bench.virtio);
+	assert_int_equal(virtio_blk_resize(bench.virtio, 0), 0);
 	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 64);
 	assert_int_equal(bench.config_interrupts, 1);
 	assert_int_not_equal(bench.virtio->generation, generation);
 	simple(&bench, VIRTIO_BLK_T_IN, 63, 512, true);
 	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
 	/* The same once more is no news. */
-	virtio_blk_resize(bench.virtio);
+	assert_int_equal(virtio_blk_resize(bench.virtio, 0), 0);
 	assert_int_equal(bench.config_interrupts, 1);
+	bench_end(&bench);
+}
+
+static void a_disk_gets_another_size_while_its_driver_runs(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	disk.new_size = DISK_BYTES;
+	bench_up(&bench, FEATURES, SIZE);
+	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES - 512), 0);
+	assert_int_equal(virtio_blk_size(bench.virtio), DISK_BYTES - 512);
+	assert_int_equal(virtio_config_read(bench.virtio, 0, 8), 63);
+	assert_int_equal(bench.config_interrupts, 1);
+	simple(&bench, VIRTIO_BLK_T_IN, 63, 512, true);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_IOERR);
+	/* Where the host cannot, nothing has changed. */
+	disk.err = -ENOSPC;
+	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES), -ENOSPC);
+	assert_int_equal(virtio_blk_size(bench.virtio), DISK_BYTES - 512);
+	assert_int_equal(bench.config_interrupts, 1);
+	disk.err = 0;
+	disk.block.read_only = true;
+	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES), -EROFS);
+	disk.block.read_only = false;
+	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES), 0);
+	assert_int_equal(bench.config_interrupts, 2);
+	simple(&bench, VIRTIO_BLK_T_IN, 63, 512, true);
+	assert_int_equal(*guest(&bench, STATUS), VIRTIO_BLK_S_OK);
 	bench_end(&bench);
 }
 
@@ -275,6 +306,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_guests_own_mistakes_stop_nothing),
 	cmocka_unit_test(a_reset_forgets_what_waits),
 	cmocka_unit_test(a_new_size_is_told_to_the_driver),
+	cmocka_unit_test(a_disk_gets_another_size_while_its_driver_runs),
 	cmocka_unit_test(requests_above_the_limit_wait_for_the_timer),
 };
 
