@@ -25,7 +25,8 @@ _start:
 	.byte	0, LOADED_HIGH
 	.word	0
 	.long	PLACE			/* code32_start */
-	.long	0, 0, 0			/* ramdisk_image, size, bootsect_kludge */
+	.long	0, 0			/* ramdisk_image, ramdisk_size */
+	.long	0			/* bootsect_kludge */
 	.word	0
 	.byte	0, 0
 	.long	0			/* cmd_line_ptr */

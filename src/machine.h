@@ -2,9 +2,9 @@
  * One machine: everything between a struct machine_config and an outcome.
  *
  * The only place that knows all parts. Owned by the command that runs it; main
- * thread only, but for @loader, whose thread fills memory during the set-up. The
- * parts stand below in the order in which they are made; they go in the reverse
- * order.
+ * thread only, but for @loader, whose thread fills memory during the set-up.
+ * The parts stand below in the order in which they are made; they go in the
+ * reverse order.
  */
 #ifndef KVIST_MACHINE_H
 #define KVIST_MACHINE_H

@@ -81,9 +81,9 @@ struct block_ops {
 	int (*map)(struct block *block, uint64_t offset, uint64_t length,
 		   struct block_extent *extent);
 	/*
-	 * Likewise. Changes the disk's size, a multiple of BLOCK_SECTOR; what is
-	 * new reads as zeros. Durable when it returns 0; or -errno, and the disk
-	 * has its old size. NULL: it has the size it has.
+	 * Likewise. Changes the disk's size, a multiple of BLOCK_SECTOR; what
+	 * is new reads as zeros. Durable when it returns 0; or -errno, and the
+	 * disk has its old size. NULL: it has the size it has.
 	 */
 	int (*resize)(struct block *block, uint64_t size);
 	/*
@@ -141,8 +141,8 @@ static inline void block_reap(struct block *block)
 	block_kick(block);
 }
 
-/* Starts what was submitted, waits until some of it has finished, and goes on as
- * block_reap(): for whoever has nothing else to do. Something must be
+/* Starts what was submitted, waits until some of it has finished, and goes on
+ * as block_reap(): for whoever has nothing else to do. Something must be
  * submitted or in flight. May come back early. */
 void block_wait(struct block *block);
 

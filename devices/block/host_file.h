@@ -62,8 +62,9 @@ struct host_file_ops {
 	int (*size)(struct host_file *file, uint64_t *size);
 	/* Bytes of the host that the file takes. NULL: all of its size. */
 	int (*used)(struct host_file *file, uint64_t *bytes);
-	/* Whether the byte at @offset, before the end, is in a hole, which reads
-	 * as zeros, and how many bytes from it on are alike. NULL: no holes. */
+	/* Whether the byte at @offset, before the end, is in a hole, which
+	 * reads as zeros, and how many bytes from it on are alike. NULL: no
+	 * holes. */
 	int (*look)(struct host_file *file, uint64_t offset, bool *hole,
 		    uint64_t *length);
 	void (*close)(struct host_file *file);

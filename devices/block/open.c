@@ -468,8 +468,8 @@ int block_open(const struct block_options *options, struct block **block)
 			: err == -EACCES || err == -EROFS || err == -EPERM
 				? "; to use it without writing say ,readonly"
 			: err == -ENOENT
-				? "; check the path, or make it with: kvist img "
-				  "create -f qcow2 FILE SIZE"
+				? "; check the path, or make it with: kvist "
+				  "img create -f qcow2 FILE SIZE"
 				: "");
 		return err;
 	}

@@ -77,7 +77,7 @@ int qcow2_census_snapshots(struct qcow2_census *c,
 			   int (*each)(struct qcow2_census *c,
 				       const struct qcow2_snapshot *snapshot));
 
-/* True when an entry of the refcount table names a whole cluster of the file. */
+/* True when a refcount table entry names a whole cluster of the file. */
 bool qcow2_census_block(const struct qcow2_census *c, uint64_t entry);
 
 /* The refcount of the cluster at host @offset: 0 where there is none. */

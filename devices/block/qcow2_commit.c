@@ -137,7 +137,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	log_err("disk %s: the image is damaged: %s; %srun kvist img check on it",
+	log_err("disk %s: the image is damaged: %s; "
+		"%srun kvist img check on it",
 		q->block.name, what,
 		q->block.read_only ? "" : "no more writes are accepted; ");
 	if (q->block.read_only)

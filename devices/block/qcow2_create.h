@@ -32,7 +32,7 @@ struct qcow2_shape {
 	const char *data_name;
 	bool data_raw;
 	struct host_file *data;
-	/* The header that luks_create() made, of an encrypted image, or NULL. */
+	/* What luks_create() made, of an encrypted image, or NULL. */
 	const uint8_t *luks;
 	const char *backing;     /* its name as the image keeps it, or NULL */
 	const char *backing_fmt; /* "qcow2", "raw"; NULL: not stated */

@@ -61,8 +61,8 @@ void qcow2_lift_off(struct qcow2_piece *piece, const struct iovec *iov,
  * that guest [offset, offset + length) touches. */
 bool qcow2_fresh_meets(const struct qcow2 *q, uint64_t offset, uint64_t length);
 
-/* Writes the op's next bytes, which @e holds now, to new clusters: as many as it
- * sets e->length to. 0 or -errno. */
+/* Writes the op's next bytes, which @e holds now, to new clusters: as many as
+ * it sets e->length to. 0 or -errno. */
 int qcow2_fly_fresh(struct qcow2_op *op, struct qcow2_extent *e);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Writes to new clusters, in flight (the drawing is in qcow2_flight.c): they are
- * taken here, and linked when the data have landed.
+ * Writes to new clusters, in flight (the drawing is in qcow2_flight.c): they
+ * are taken here, and linked when the data have landed.
  */
 #include <errno.h>
 #include <stdlib.h>

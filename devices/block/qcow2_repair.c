@@ -308,7 +308,7 @@ static void cut_off(struct qcow2_census *c)
 	uint64_t n = c->clusters, end;
 
 	if (c->rebuilt)
-		return; /* what was counted ends where the new refcounts begin */
+		return; /* what was counted ends where the new ones begin */
 	while (n && !c->seen[n - 1])
 		n--;
 	end = n << c->q->header.cluster_bits;

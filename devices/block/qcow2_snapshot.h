@@ -11,8 +11,8 @@
  * Errors, not logged, as the caller knows what the user asked for: -ENOTSUP
  * (not a qcow2 image), -EXDEV (its data are in an external data file), -EROFS,
  * -ENOENT (no such snapshot), -EINVAL (refcounts are too narrow for one more
- * snapshot, or the table is damaged), -ENOSPC, -EIO, -ENOMEM, -EFBIG (a limit of
- * the format). The image is as before.
+ * snapshot, or the table is damaged), -ENOSPC, -EIO, -ENOMEM, -EFBIG (a limit
+ * of the format). The image is as before.
  */
 #ifndef KVIST_BLOCK_QCOW2_SNAPSHOT_H
 #define KVIST_BLOCK_QCOW2_SNAPSHOT_H

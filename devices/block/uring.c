@@ -141,7 +141,7 @@ static void sq_take_back(struct uring *u)
 				(struct host_io *)(uintptr_t)sqe->user_data);
 }
 
-/* What waits is done here and now, with what follows from it: slow, but done. */
+/* What waits is done here and now, and what follows too: slow, but done. */
 static void do_queued(struct uring *u)
 {
 	struct host_io *io;

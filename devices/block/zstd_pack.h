@@ -63,7 +63,7 @@ static inline unsigned zstd_fse_start(const struct zstd_fse_writer *f,
 	return f->place[f->first[symbol]];
 }
 
-/* Writes what leads from the state for @symbol to @state; returns the former. */
+/* Writes what leads from @symbol's state to @state; returns the former. */
 static inline unsigned zstd_fse_put(const struct zstd_fse_writer *f,
 				    struct zstd_writer *w, unsigned state,
 				    unsigned symbol)

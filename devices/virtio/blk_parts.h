@@ -1,7 +1,7 @@
 /*
  * What the files of virtio-blk share with each other, and with no one else:
- * blk.c is the device, blk_serve.c the way of its requests, blk_join.c makes one
- * of several, blk_config.c and blk_request.c are pure.
+ * blk.c is the device, blk_serve.c the way of its requests, blk_join.c makes
+ * one of several, blk_config.c and blk_request.c are pure.
  */
 #ifndef KVIST_VIRTIO_BLK_PARTS_H
 #define KVIST_VIRTIO_BLK_PARTS_H

@@ -22,7 +22,7 @@
 	.section .note.pvh, "a", @note
 #ifndef GUEST_NO_PVH
 	.balign 4
-	.long	4, 4, 18		/* name, descriptor, XEN_ELFNOTE_PHYS32_ENTRY */
+	.long	4, 4, 18	/* name, descriptor, XEN_ELFNOTE_PHYS32_ENTRY */
 	.asciz	"Xen"
 	.long	start_pvh
 #endif

@@ -77,7 +77,7 @@ void virtio_queue_addresses(struct virtio *dev, uint64_t desc, uint64_t avail,
 void virtio_queue_ready(struct virtio *dev, bool ready);
 bool virtio_queue_is_ready(struct virtio *dev);
 
-/* Where a notification for @queue is written: 16 bits over PCI, 32 over MMIO. */
+/* Where a notification for @queue goes: 16 bits over PCI, 32 over MMIO. */
 uint64_t virtio_notify_address(struct virtio *dev, uint16_t queue);
 
 /* Writes status 0 and waits until it reads back. */

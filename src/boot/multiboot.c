@@ -235,8 +235,8 @@ static int hand_over(struct placer *placer, gpa_t initrd, gpa_t *gpa)
 
 	err = placer_find_small(placer, "the multiboot information", sizeof(h),
 				8, gpa);
-	/* The kernel's name comes first: of the usual loaders only GRUB 2 leaves
-	 * it out, and kernels take their first word for it. */
+	/* The kernel's name comes first: of the usual loaders only GRUB 2
+	 * leaves it out, and kernels take their first word for it. */
 	if (!err)
 		err = placer_put_cmdline(placer, placer->boot->kernel.path,
 					 &cmdline);

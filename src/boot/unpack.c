@@ -16,7 +16,7 @@
  * so far below the kernel's place on, most of it lies where it belongs.
  */
 #define LEAD           (2ull << 20)
-#define ALIGN_MIN      (2ull << 20) /* Linux's own: it is mapped by such pages */
+#define ALIGN_MIN      (2ull << 20) /* Linux's own: such pages map it */
 #define KERNEL_MAP     0xffffffff80000000ull /* virtual address of physical 0 */
 #define KERNEL_MAP_LEN (1ull << 30)
 #define SEGMENTS_MAX   16

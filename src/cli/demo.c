@@ -124,7 +124,8 @@ static const struct {
 
 /*
  * Looks where the threads are. The guest goes on meanwhile: when its last lines
- * are read here its vCPUs may have ended, and what was seen last is what counts.
+ * are read here its vCPUs may have ended, and what was seen last is what
+ * counts.
  */
 static void look(struct demo *demo)
 {

@@ -43,10 +43,11 @@ static const struct img_command {
 	  "         [-U|--force-share] FILE1 FILE2" },
 	{ "convert", img_convert,
 	  "[-cCnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
-	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT] [-m THREADS]\n"
-	  "         [-r RATE] [-S SPARSE_SIZE] [-t CACHE] [-T CACHE] [--salvage]\n"
-	  "         [--target-is-zero] [--backing-dir DIR]\n"
-	  "         [-U|--force-share] FILE [FILE2...] OUTPUT_FILE" },
+	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT]\n"
+	  "         [-m THREADS] [-r RATE] [-S SPARSE_SIZE] [-t CACHE]\n"
+	  "         [-T CACHE] [--salvage] [--target-is-zero]\n"
+	  "         [--backing-dir DIR] [-U|--force-share]\n"
+	  "         FILE [FILE2...] OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
 	  "         [--object SECRET] [-o OPTIONS] FILE [SIZE]" },

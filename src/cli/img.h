@@ -41,8 +41,8 @@ int img_option(int argc, char **argv, const char *letters,
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
 int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* "1.5G" as bytes: suffixes b K M G T P E, powers of 1024; or "0x200". 0, -EINVAL, or
- * -ERANGE above INT64_MAX; nothing is logged. */
+/* "1.5G" as bytes: suffixes b K M G T P E, powers of 1024; or "0x200". 0,
+ * -EINVAL, or -ERANGE above INT64_MAX; nothing is logged. */
 int img_parse_size(const char *text, uint64_t *size);
 
 /* The format called @name, or -EINVAL and a line that names @path. */
@@ -63,7 +63,7 @@ bool img_cache_known(const char *mode);
  * snapshot.name=NAME. */
 const char *img_snapshot_name(const char *text);
 
-/* How far it is, in percent, on a line of its own that the next one replaces. */
+/* How far it is, in percent, on a line that the next one replaces. */
 void img_progress(double percent);
 
 /* The list of an image's snapshots, if it has any. */

@@ -31,11 +31,11 @@ struct img_creation {
 	uint8_t *luks;          /* shape.luks, while img_make() runs */
 };
 
-/* img_encrypt.c: takes an option encrypt.*, or key-file. 0 or -EINVAL, logged. */
+/* img_encrypt.c: takes encrypt.* or key-file. 0 or -EINVAL, logged. */
 int img_set_encryption(struct img_creation *c, const char *name,
 		       const char *value);
 /* Finds the passphrase and makes the key of an image that is to be encrypted:
- * c->luks, owned by the caller, and shape.luks; and c->key_file, if it is in one. */
+ * c->luks, owned by the caller, and shape.luks; and c->key_file, if in one. */
 int img_make_key(struct img_creation *c);
 /* What was asked of it, as it is announced. */
 void img_print_encryption(const struct img_creation *c);
@@ -56,9 +56,9 @@ void img_print_field(const char *name);
 void img_print_fields(const struct img_creation *c);
 
 /*
- * Checks the shape and makes the image, in a new file or in place of one that nobody uses. With
- * @result the file is handed on, open and locked. 0 or -errno, logged; a file
- * that was new is then removed.
+ * Checks the shape and makes the image, in a new file or in place of one that
+ * nobody uses. With @result the file is handed on, open and locked. 0 or
+ * -errno, logged; a file that was new is then removed.
  */
 int img_make(struct img_creation *c, struct host_file **result);
 

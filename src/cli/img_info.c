@@ -42,7 +42,7 @@ static const char *size_text(char text[32], uint64_t bytes)
 	double n = (double)bytes;
 	int unit = 0;
 
-	/* From 1000 on the next unit is taken, so that no fourth digit comes. */
+	/* From 1000 on the next unit is taken: no fourth digit comes. */
 	for (; n * 1.024 >= 1024; unit++)
 		n /= 1024;
 	snprintf(text, 32, "%.3g %sB", n, units[unit]);

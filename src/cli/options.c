@@ -36,7 +36,8 @@ enum {
 
 static const struct arg_option run_flags[] = {
 	[OPT_KERNEL] = { "kernel", 'k', "FILE",
-			 "bzImage, vmlinux, PVH or multiboot ELF, boot sector" },
+			 "bzImage, vmlinux, PVH or multiboot ELF, or a boot\n"
+			 "sector" },
 	[OPT_INITRD] = { "initrd", 'i', "FILE",
 			 "initial RAM disk, or the first multiboot module" },
 	[OPT_APPEND] = { "append", 'a', "TEXT",

@@ -29,9 +29,10 @@ static int wrong(const char *key, const char *value, const char *why)
 static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
-		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of these), mac=MAC, mtu=N, "
-		"queues=N, vhost=on|off|auto, rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, down=CMD (a comma in a value is written "
-		"twice)",
+		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of "
+		"these), mac=MAC, mtu=N, queues=N, vhost=on|off|auto, "
+		"rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, down=CMD (a comma "
+		"in a value is written twice)",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -155,7 +156,8 @@ static int check(struct net_options *net)
 	bool host_end = net->kind == NET_BRIDGE || net->kind == NET_TAP;
 
 	if (!net->ifname) {
-		log_err("--net: names no bridge=BR, tap=IF, fd=N, pair=NAME or passt=SOCKET");
+		log_err("--net: names no bridge=BR, tap=IF, fd=N, pair=NAME "
+			"or passt=SOCKET");
 		return -EINVAL;
 	}
 	if (net->kind != NET_BRIDGE && net->vlan)

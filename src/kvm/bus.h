@@ -47,7 +47,7 @@ void device_init(struct device *dev, const char *name,
 		 const struct device_ops *ops, unsigned widths);
 void device_fini(struct device *dev);
 
-#define BUS_MAX     128 /* ranges; more is a bug of ours: machines are bounded */
+#define BUS_MAX     128 /* ranges; more is a bug of ours: there is a bound */
 #define BUS_NOWHERE UINT64_MAX
 
 /* A row: all but base is fixed once the row is counted. */

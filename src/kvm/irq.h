@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define IRQ_PINS    24  /* of the IOAPIC */
+#define IRQ_PINS    24   /* of the IOAPIC */
 #define IRQ_MSI_MAX 1024 /* messages that may be routed at once */
 
 struct irqchip {

@@ -1,8 +1,8 @@
 /*
  * Inflate: raw deflate streams (RFC 1951), as qcow2's compressed clusters and
- * packed kernels hold them. Input is hostile: nothing is read or written outside
- * the buffers, whatever it says. Pure functions, any thread, no memory of their
- * own.
+ * packed kernels hold them. Input is hostile: nothing is read or written
+ * outside the buffers, whatever it says. Pure functions, any thread, no memory
+ * of their own.
  */
 #ifndef KVIST_UTIL_INFLATE_H
 #define KVIST_UTIL_INFLATE_H

@@ -1,9 +1,9 @@
 /*
  * Zstandard frames (RFC 8878), as qcow2's compressed clusters of type 1 and
- * packed kernels hold them. Input is hostile: nothing is read or written outside
- * the buffers, whatever it says, and the work is bounded by their lengths. Pure
- * functions; all memory is the caller's scratch, which one thread uses at a
- * time.
+ * packed kernels hold them. Input is hostile: nothing is read or written
+ * outside the buffers, whatever it says, and the work is bounded by their
+ * lengths. Pure functions; all memory is the caller's scratch, which one thread
+ * uses at a time.
  */
 #ifndef KVIST_UTIL_ZSTD_H
 #define KVIST_UTIL_ZSTD_H

@@ -1,13 +1,15 @@
 /*
- * alternate: runs several commands in turn, many times, and compares how long each takes
- * to its first byte of output, on either of its outputs, and how long from the first line
- * with MARK in it ("0x2e", the guest's last byte as kvist's trace shows it) to its end.
+ * alternate: runs several commands in turn, many times, and compares how long
+ * each takes to its first byte of output, on either of its outputs, and how
+ * long from the first line with MARK in it ("0x2e", the guest's last byte as
+ * kvist's trace shows it) to its end.
  *
  *	alternate [-n ROUNDS] [-w WARMUPS] COMMAND...
  *
- * Each COMMAND is one argument, split at blanks. Running them in turn, rather than one
- * after the other, gives each the same weather. Prints for each command the medians in
- * microseconds, the quartiles, and the ratio of its medians to the first command's.
+ * Each COMMAND is one argument, split at blanks. Running them in turn, rather
+ * than one after the other, gives each the same weather. Prints for each
+ * command the medians in microseconds, the quartiles, and the ratio of its
+ * medians to the first command's.
  */
 #include <fcntl.h>
 #include <spawn.h>
@@ -45,8 +47,8 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* When the process that writes to @fd has first written @mark; its output ends no later
- * than the process. */
+/* When the process that writes to @fd has first written @mark; its output ends
+ * no later than the process. */
 static double time_of_mark(int fd, const char *command)
 {
 	static char text[65536];

@@ -1,21 +1,23 @@
 /*
- * floor: the least a program must do to run a virtual machine of kvist's shape (one vCPU,
- * in-kernel irqchip and PIT, 256 MiB), and so the measure for how quickly kvist starts and
- * ends. The guest prints one byte to the serial port, waits for 2^29 cycles
- * of its time-stamp counter, prints another, and writes 0 to the exit port. What it prints
- * is shown as kvist's trace shows it.
+ * floor: the least a program must do to run a virtual machine of kvist's shape
+ * (one vCPU, in-kernel irqchip and PIT, 256 MiB), and so the measure for how
+ * quickly kvist starts and ends. The guest prints one byte to the serial port,
+ * waits for 2^29 cycles of its time-stamp counter, prints another, and writes 0
+ * to the exit port. What it prints is shown as kvist's trace shows it.
  *
  *	floor [-n] [-m MIB] [-s ORDER] [-e ORDER]
  *
- * -n leaves the vCPU without CPUID. Such a guest cannot enter 64-bit mode, so no Linux boots
- * in it: CPUID belongs to what is needed. On a host that is itself a guest each of the many
- * CPUID instructions behind it is an exit to the host's host, and costs accordingly.
+ * -n leaves the vCPU without CPUID. Such a guest cannot enter 64-bit mode, so
+ * no Linux boots in it: CPUID belongs to what is needed. On a host that is
+ * itself a guest each of the many CPUID instructions behind it is an exit to
+ * the host's host, and costs accordingly.
  * -s names the order of setting up (memory slot before or after the irqchip):
  *	first	memory, irqchip, PIT, vCPU (the default, and the cheapest)
  *	last	irqchip, PIT, memory, vCPU
- * -e lists what is done, in order, before _exit(2), in search of the cheapest end. What is
- * not named is left to the kernel; leaving it the kvm_run page takes three times as long as
- * unmapping that and closing the vCPU first ("rc", the default).
+ * -e lists what is done, in order, before _exit(2), in search of the cheapest
+ * end. What is not named is left to the kernel; leaving it the kvm_run page
+ * takes three times as long as unmapping that and closing the vCPU first ("rc",
+ * the default).
  *	r	unmap the kvm_run page
  *	c	close the vCPU
  *	v	close the VM
@@ -38,21 +40,21 @@
 
 /* 16-bit code: the third instruction already leaves the guest. */
 static const uint8_t code[] = {
-	0xba, 0xf8, 0x03, /* mov dx, 0x3f8 */
-	0xb0, '!',        /* mov al, '!' */
-	0xee,             /* out dx, al */
-	0x0f, 0x31,       /* rdtsc */
-	0x66, 0x89, 0xc3, /* mov ebx, eax */
-	0x0f, 0x31,       /* wait: rdtsc */
-	0x66, 0x29, 0xd8, /* sub eax, ebx */
+	0xba, 0xf8, 0x03,                   /* mov dx, 0x3f8 */
+	0xb0, '!',                          /* mov al, '!' */
+	0xee,                               /* out dx, al */
+	0x0f, 0x31,                         /* rdtsc */
+	0x66, 0x89, 0xc3,                   /* mov ebx, eax */
+	0x0f, 0x31,                         /* wait: rdtsc */
+	0x66, 0x29, 0xd8,                   /* sub eax, ebx */
 	0x66, 0x3d, 0x00, 0x00, 0x00, 0x20, /* cmp eax, 1 << 29 */
-	0x72, 0xf3,       /* jb wait */
-	0xba, 0xf8, 0x03, /* mov dx, 0x3f8 */
-	0xb0, '.',        /* mov al, '.' */
-	0xee,             /* out dx, al */
-	0x31, 0xc0,       /* xor ax, ax */
-	0xe6, 0xf4,       /* out 0xf4, al */
-	0xf4,             /* hlt */
+	0x72, 0xf3,                         /* jb wait */
+	0xba, 0xf8, 0x03,                   /* mov dx, 0x3f8 */
+	0xb0, '.',                          /* mov al, '.' */
+	0xee,                               /* out dx, al */
+	0x31, 0xc0,                         /* xor ax, ax */
+	0xe6, 0xf4,                         /* out 0xf4, al */
+	0xf4,                               /* hlt */
 };
 
 struct floor {
@@ -135,7 +137,7 @@ static void start(struct floor *f, int memory_first)
 	check(ioctl(f->vcpu, KVM_SET_REGS, &regs), "set regs");
 }
 
-/* Runs until the guest writes the exit port; prints what it writes to the serial port. */
+/* Runs until the guest writes the exit port; prints its serial bytes. */
 static int run(struct floor *f)
 {
 	for (;;) {
@@ -151,7 +153,8 @@ static int run(struct floor *f)
 		if (f->run->io.port == 0xf4)
 			return *data;
 		check(dprintf(STDERR_FILENO, "write port 0x3f8: 0x%02x\n",
-			      *data), "write");
+			      *data),
+		      "write");
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
- * The guest of tests/bench/start: a PVH kernel that prints one byte, waits for 2^29 cycles of
- * its time-stamp counter, prints another, and writes 0 to the exit port, as the guest in
- * floor.c does.
+ * The guest of tests/bench/start: a PVH kernel that prints one byte, waits for
+ * 2^29 cycles of its time-stamp counter, prints another, and writes 0 to the
+ * exit port, as the guest in floor.c does.
  */
 	.section .note.pvh, "a", @note
 	.long	4, 4, 18	/* XEN_ELFNOTE_PHYS32_ENTRY */

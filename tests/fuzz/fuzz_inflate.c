@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len < 2)
 		return 0;
-	/* A buffer of exactly the length, so that the sanitizer sees its end. */
+	/* A buffer of exactly the length: the sanitizer sees its end. */
 	out = malloc(get_le16(data) + 1ul);
 	if (out)
 		inflate_raw(data + 2, len - 2, out, get_le16(data));

@@ -98,14 +98,14 @@ static char *output(const char *command)
 static char *network(const char *unused)
 {
 	(void)unused;
-	return output(
-		"for i in $(seq 100); do"
-		" [ $(ip -6 -o address show up | wc -l) ="
-		" $(ip -6 route show table local type local | wc -l) ]"
-		" && break; sleep 0.02; done; { printf 'link\\naddress\\nroute show table all\\n' |"
-		" ip -d -o -batch -; ip -6 route show table all; } |"
-		" sed -E 's/(valid|preferred)_lft [0-9]+sec//g;"
-		" s/[a-z_]+_timer +[0-9.]+//g; s/state [A-Z]+//'");
+	return output("for i in $(seq 100); do"
+		      " [ $(ip -6 -o address show up | wc -l) ="
+		      " $(ip -6 route show table local type local | wc -l) ]"
+		      " && break; sleep 0.02; done;"
+		      " { printf 'link\\naddress\\nroute show table all\\n' |"
+		      " ip -d -o -batch -; ip -6 route show table all; } |"
+		      " sed -E 's/(valid|preferred)_lft [0-9]+sec//g;"
+		      " s/[a-z_]+_timer +[0-9.]+//g; s/state [A-Z]+//'");
 }
 
 /* What is on an interface, called X. */

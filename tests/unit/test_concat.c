@@ -6,8 +6,8 @@
 #include <errno.h>
 
 #include "devices/block/concat.h"
-#include "devices/block/image_map.h"
 #include "devices/block/fault.h"
+#include "devices/block/image_map.h"
 
 #define SECTORS 12
 #define SIZE    ((uint64_t)SECTORS * BLOCK_SECTOR)

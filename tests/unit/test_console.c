@@ -210,8 +210,7 @@ static void a_reader_that_stopped_does_not_hold_up_the_end(void **state)
 	close(null);
 }
 
-static void
-a_guest_that_does_not_wait_for_room_loses_its_own_bytes(void **state)
+static void a_guest_that_does_not_wait_for_room_loses_its_bytes(void **state)
 {
 	int out[2], err[2], null = dev_null();
 	char said[256] = "";
@@ -490,7 +489,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_reader_that_stopped_does_not_hold_up_the_end),
 		cmocka_unit_test(
-			a_guest_that_does_not_wait_for_room_loses_its_own_bytes),
+			a_guest_that_does_not_wait_for_room_loses_its_bytes),
 		cmocka_unit_test(a_reader_that_left_is_no_error),
 		cmocka_unit_test(a_full_disk_is_told_once),
 		cmocka_unit_test(what_comes_together_is_written_together),

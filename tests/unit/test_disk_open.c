@@ -44,7 +44,8 @@ static void opens(const char *path, bool read_only)
 static void what_is_no_disk_is_refused_in_one_line(void **state)
 {
 	(void)state;
-	must("mkdir dir; mkfifo fifo; : > empty; head -c 5000 /dev/zero > zeros;"
+	must("mkdir dir; mkfifo fifo; : > empty; "
+	     "head -c 5000 /dev/zero > zeros; "
 	     "printf 'QFI\\373' > short");
 	refused("missing", BLOCK_QCOW2, -ENOENT, "No such file");
 	refused("dir", BLOCK_QCOW2, -EISDIR, "a disk must be");
@@ -60,7 +61,8 @@ static void a_feature_that_is_not_supported_is_named(void **state)
 {
 	(void)state;
 	must("qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 "
-	     "1M && printf '\\2' | dd of=zstd.qcow2 bs=1 seek=104 conv=notrunc");
+	     "1M && "
+	     "printf '\\2' | dd of=zstd.qcow2 bs=1 seek=104 conv=notrunc");
 	refused("zstd.qcow2", BLOCK_QCOW2, -ENOTSUP, "compression type 2");
 	must("qemu-img create -q -f qcow2 luks.qcow2 1M && "
 	     "printf '\\1' | dd of=luks.qcow2 bs=1 seek=35 conv=notrunc");
@@ -269,7 +271,8 @@ static void an_image_on_a_device_has_no_folder_of_its_own(void **state)
 		skip();
 	must("truncate -s 1M b.raw; "
 	     "qemu-img create -q -f qcow2 -F raw -b $PWD/b.raw lo.qcow2; "
-	     "truncate -s 2M lo.qcow2; losetup -f --show lo.qcow2 > device ||:");
+	     "truncate -s 2M lo.qcow2; "
+	     "losetup -f --show lo.qcow2 > device ||:");
 	file = fopen("device", "r");
 	if (!file || fscanf(file, "%63s", device) != 1)
 		skip();

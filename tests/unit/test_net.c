@@ -197,8 +197,7 @@ static void a_mac_is_parsed_or_refused(void **state)
 	}
 }
 
-static void
-a_pair_carries_frames_both_ways_and_keeps_their_borders(void **state)
+static void a_pair_carries_frames_both_ways_and_keeps_borders(void **state)
 {
 	struct net_backend *ends[2];
 	char one[] = "one", two[] = "two", first[8] = "", second[64] = "";
@@ -651,7 +650,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_derived_mac_is_local_stable_and_its_own),
 		cmocka_unit_test(a_mac_is_parsed_or_refused),
 		cmocka_unit_test(
-			a_pair_carries_frames_both_ways_and_keeps_their_borders),
+			a_pair_carries_frames_both_ways_and_keeps_borders),
 		cmocka_unit_test(
 			guests_on_one_bridge_reach_each_other_and_it_learns),
 		cmocka_unit_test(

@@ -86,8 +86,7 @@ static const char *const shapes[] = {
 	"cluster_size=2M,compression_type=zstd",
 };
 
-static void
-compressed_clusters_of_every_shape_are_read_by_both_sides(void **state)
+static void compressed_clusters_of_every_shape_are_read_by_both(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
@@ -196,7 +195,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			compressed_clusters_of_every_shape_are_read_by_both_sides),
+			compressed_clusters_of_every_shape_are_read_by_both),
 		cmocka_unit_test(a_cluster_may_be_compressed_again_and_again),
 		cmocka_unit_test(compressed_clusters_are_shared_with_snapshots),
 		cmocka_unit_test(what_is_no_cluster_of_the_image_is_refused),

@@ -504,8 +504,7 @@ static void run_stream(uint64_t seed)
 	free(s.memory.bytes);
 }
 
-static void
-every_stream_ends_as_its_model_and_with_right_refcounts(void **state)
+static void every_stream_ends_as_its_model_with_right_refcounts(void **state)
 {
 	const char *only = getenv("KVIST_SEED");
 	unsigned last = streams(100);
@@ -533,7 +532,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			every_stream_ends_as_its_model_and_with_right_refcounts),
+			every_stream_ends_as_its_model_with_right_refcounts),
 	};
 
 	if (argc > 1)

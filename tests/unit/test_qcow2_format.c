@@ -172,7 +172,7 @@ static void a_backing_name_must_lie_in_the_header_cluster(void **state)
 	free(b);
 }
 
-static void an_unknown_feature_is_called_by_the_name_the_image_gives(void **s)
+static void an_unknown_feature_is_called_what_the_image_calls_it(void **s)
 {
 	uint8_t *b = malloc(CLUSTER);
 	struct qcow2_header h;
@@ -214,7 +214,7 @@ static void zstd_is_known_and_what_comes_after_it_refused(void **state)
 	free(b);
 }
 
-static void a_version_2_header_has_no_features_and_16_bit_refcounts(void **s)
+static void version_2_has_no_features_and_16_bit_refcounts(void **s)
 {
 	uint8_t *b = malloc(CLUSTER);
 	struct qcow2_header h;
@@ -469,10 +469,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_bad_header_is_refused_with_a_reason),
 		cmocka_unit_test(a_backing_name_must_lie_in_the_header_cluster),
 		cmocka_unit_test(
-			an_unknown_feature_is_called_by_the_name_the_image_gives),
+			an_unknown_feature_is_called_what_the_image_calls_it),
 		cmocka_unit_test(zstd_is_known_and_what_comes_after_it_refused),
 		cmocka_unit_test(
-			a_version_2_header_has_no_features_and_16_bit_refcounts),
+			version_2_has_no_features_and_16_bit_refcounts),
 		cmocka_unit_test(an_entry_says_what_its_cluster_is),
 		cmocka_unit_test(
 			an_extended_entry_says_what_its_subclusters_are),

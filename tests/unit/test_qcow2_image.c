@@ -147,7 +147,8 @@ static void refcounts_may_be_put_off_until_the_end(void **state)
 	assert_int_equal(peek64("d.qcow2", 72), 1);
 	/* What a crash would leave now. */
 	must("cp d.qcow2 e.qcow2 && "
-	     "test \"$(qemu-img check -U e.qcow2 2>&1 | grep -c ^ERROR)\" -gt 50");
+	     "test \"$(qemu-img check -U e.qcow2 2>&1 | "
+	     "grep -c ^ERROR)\" -gt 50");
 	assert_int_equal(block_close(block), 0);
 	assert_int_equal(peek64("d.qcow2", 72), 0);
 	must("qemu-img check d.qcow2");
@@ -446,7 +447,7 @@ static void tables_that_lead_to_each_other_are_refused(void **state)
 	}
 }
 
-/* Refcounts that call all clusters used: four times 32768, in @blocks blocks. */
+/* Refcounts that call all clusters used: 4 times 32768, in @blocks blocks. */
 static void call_all_used(const char *name, unsigned blocks)
 {
 	uint64_t reftable, block_at;

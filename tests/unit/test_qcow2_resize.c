@@ -189,8 +189,7 @@ static void write_out(const struct memory_bytes *memory)
 	assert_int_equal(fclose(file), 0);
 }
 
-static void
-a_crash_leaves_the_old_size_or_the_new_and_zeros_behind(void **state)
+static void a_crash_leaves_the_old_size_or_the_new_then_zeros(void **state)
 {
 	uint64_t seed = 77;
 
@@ -282,7 +281,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			a_crash_leaves_the_old_size_or_the_new_and_zeros_behind),
+			a_crash_leaves_the_old_size_or_the_new_then_zeros),
 		cmocka_unit_test(
 			a_host_that_fails_leaves_the_old_size_or_the_new),
 		cmocka_unit_test(a_disk_that_cannot_change_says_why),

@@ -546,7 +546,7 @@ static void crash_everywhere(const struct memory_bytes *image,
 	free(disk.bytes);
 }
 
-static void a_crash_leaves_the_old_image_or_the_new_one_and_no_leak(void **s)
+static void a_crash_leaves_the_old_image_or_the_new_and_no_leak(void **s)
 {
 	(void)s;
 	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++) {
@@ -660,7 +660,7 @@ static void a_change_can_be_tried_again_after_an_error(void **state)
 	free(memory.bytes);
 }
 
-static void a_refcount_that_would_not_fit_is_refused_and_leaks_nothing(void **s)
+static void a_refcount_too_wide_is_refused_and_leaks_nothing(void **s)
 {
 	(void)s;
 	for (unsigned bits = 1; bits <= 4; bits *= 2) {
@@ -724,7 +724,7 @@ static void extra_data_that_nobody_knows_is_kept(void **state)
 	free(memory.bytes);
 }
 
-static void a_table_without_extra_data_gets_what_version_3_asks_for(void **s)
+static void a_table_without_extra_data_gets_what_version_3_asks(void **s)
 {
 	(void)s;
 	for (unsigned version = 2; version <= 3; version++) {
@@ -798,17 +798,17 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_random_stream_keeps_every_snapshot_exact),
 		cmocka_unit_test(
-			a_crash_leaves_the_old_image_or_the_new_one_and_no_leak),
+			a_crash_leaves_the_old_image_or_the_new_and_no_leak),
 		cmocka_unit_test(a_host_that_fails_a_write_keeps_the_old_image),
 		cmocka_unit_test(a_host_that_fails_a_read_keeps_the_old_image),
 		cmocka_unit_test(
 			a_sync_that_fails_is_never_called_a_success_again),
 		cmocka_unit_test(a_change_can_be_tried_again_after_an_error),
 		cmocka_unit_test(
-			a_refcount_that_would_not_fit_is_refused_and_leaks_nothing),
+			a_refcount_too_wide_is_refused_and_leaks_nothing),
 		cmocka_unit_test(extra_data_that_nobody_knows_is_kept),
 		cmocka_unit_test(
-			a_table_without_extra_data_gets_what_version_3_asks_for),
+			a_table_without_extra_data_gets_what_version_3_asks),
 		cmocka_unit_test(a_snapshot_is_found_by_id_and_by_name),
 		cmocka_unit_test(bitmaps_stay_true_until_the_disk_changes),
 	};

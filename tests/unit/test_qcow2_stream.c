@@ -337,8 +337,7 @@ static void run_stream(uint64_t seed)
 	free(s.model);
 }
 
-static void
-a_random_stream_leaves_what_the_model_says_and_a_clean_image(void **state)
+static void a_random_stream_leaves_its_model_and_a_clean_image(void **state)
 {
 	const char *only = getenv("KVIST_SEED");
 
@@ -362,7 +361,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			a_random_stream_leaves_what_the_model_says_and_a_clean_image),
+			a_random_stream_leaves_its_model_and_a_clean_image),
 	};
 
 	if (argc > 1)

@@ -333,8 +333,7 @@ static void the_periodic_interrupt_follows_its_rate(void **state)
 	}
 }
 
-static void
-ram_keeps_its_bytes_over_a_reset_and_status_does_not_change(void **state)
+static void ram_keeps_its_bytes_over_a_reset_and_status_does_not(void **state)
 {
 	struct rig *rig = *state;
 
@@ -391,7 +390,7 @@ int main(int argc, char **argv)
 		TEST(the_update_interrupt_comes_every_second),
 		TEST(the_alarm_interrupts_at_its_time),
 		TEST(the_periodic_interrupt_follows_its_rate),
-		TEST(ram_keeps_its_bytes_over_a_reset_and_status_does_not_change),
+		TEST(ram_keeps_its_bytes_over_a_reset_and_status_does_not),
 		TEST(the_real_timer_wakes_the_loop),
 	};
 

@@ -325,7 +325,7 @@ static void more_requests_than_slots_are_all_served(void **state)
 	usleep(2000);
 	assert_int_equal(__atomic_load_n(&disk.submitted, __ATOMIC_SEQ_CST), 4);
 	disk_release(&disk);
-	/* Eight elements in a ring of four: only their number is left to see. */
+	/* Eight elements in a ring of four: their number is left to see. */
 	for (int i = 0; i < 10000 && used_index(&bench.queues[0]) != 8; i++)
 		usleep(100);
 	assert_int_equal(used_index(&bench.queues[0]), 8);

@@ -193,7 +193,8 @@ static void useless_receive_buffers_do_not_freeze_receive(void **state)
 }
 
 /* Buffers too small for any frame, of which there are enough to fill the ring,
- * or before one that must wait for its turn: they leave room for better ones. */
+ * or before one that must wait for its turn: they leave room for better
+ * ones. */
 static void small_receive_buffers_do_not_freeze_receive(void **state)
 {
 	static const struct {
