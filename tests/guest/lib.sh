@@ -150,8 +150,8 @@ await() {
 	die "it comes true within ten seconds: $*"
 }
 
-# Waits until nobody has the image open: the kernel ends the I/O that a killed process had
-# in flight, and keeps its locks as long.
+# Waits until nobody has the image open: the kernel ends the I/O that a killed
+# process had in flight, and keeps its locks as long.
 await_free() { # IMAGE
 	await eval "\"\$KVIST\" img info $1 >/dev/null 2>&1"
 }

@@ -56,7 +56,9 @@ compared() { # OURS THEIRS WHAT
 		head -n 20 diff.out
 	}
 	[ "$1" != 0 ] || [ ! -s ours.err ] || wrong "$3: $(cat ours.err)"
-	[ "$1" = 0 ] || [ ! -s theirs.err ] || grep -qE '^(kvist:|ERROR|Leaked)' ours.err || wrong "$3: no message"
+	[ "$1" = 0 ] || [ ! -s theirs.err ] ||
+		grep -qE '^(kvist:|ERROR|Leaked)' ours.err ||
+		wrong "$3: no message"
 }
 
 # The same, of JSON: the order of keys and the layout mean nothing.

@@ -1,14 +1,17 @@
-# The test that boots a stock kernel with all that a machine may have: two disks, one
-# qcow2 with a backing file and one raw, and two NICs on one bridge.
+# The test that boots a stock kernel with all that a machine may have: two
+# disks, one qcow2 with a backing file and one raw, and two NICs on one bridge.
 # shellcheck shell=bash
 
-# Private KiB of a process, without what is mapped for the guest: kvist keeps that, and
-# nothing else, out of core dumps (the flag dd).
+# Private KiB of a process, without what is mapped for the guest: kvist keeps
+# that, and nothing else, out of core dumps (the flag dd).
 own_memory() { # PID
 	awk '/^[0-9a-f]+-/ { private = 0; name = $0 }
 		/^Private_(Clean|Dirty):/ { private += $2 }
-		/^VmFlags:/ && !/ dd / { sum += private }
-		/^VmFlags:/ && !/ dd / && private > 500 { large = large "\n" private " KiB: " name }
+		/^VmFlags:/ && !/ dd / {
+			sum += private
+			if (private > 500)
+				large = large "\n" private " KiB: " name
+		}
 		END { print sum " KiB" large }' "/proc/$1/smaps"
 }
 
@@ -26,7 +29,8 @@ boot_everything() { # CPUS TRANSPORT KERNEL
 		echo "check: $*"
 		"$@" || { echo "guest: check failed: $*"; exit-port 1; }
 	}
-	# Each NIC answers for its own address only, though both are on one network.
+	# Each NIC answers for its own address only, though both are on one
+	# network.
 	echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
 	echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
 	echo "cpus: $(nproc), virtio: $(ls /sys/bus/virtio/devices | wc -l)"
@@ -54,9 +58,10 @@ boot_everything() { # CPUS TRANSPORT KERNEL
 	return 0
 	END
 
-	# What there is to see while the guest runs: it waits two seconds for us.
+	# What there is to see while the guest runs: it waits two seconds.
 	(
-		# The bridge has learnt the guest's addresses once both pings are through.
+		# The bridge has learnt the guest's addresses once both pings
+		# are through.
 		for _ in $(seq 300); do
 			grep -q "^sum:" log 2>/dev/null && break
 			sleep 0.2
@@ -65,8 +70,9 @@ boot_everything() { # CPUS TRANSPORT KERNEL
 		ls -d /sys/class/net/br0/brif/* >ports
 		own_memory "$(pidof kvist)" >memory
 	) &
-	kvist_run 0 log --kernel "$kernel" --initrd initrd --cpus "$cpus" --memory 256M \
-		--append "console=ttyS0 quiet panic=-1" --transport "$transport" \
+	kvist_run 0 log --kernel "$kernel" --initrd initrd \
+		--cpus "$cpus" --memory 256M --transport "$transport" \
+		--append "console=ttyS0 quiet panic=-1" \
 		--disk root.qcow2 --disk data.raw,format=raw \
 		--net bridge=br0 --net bridge=br0
 	wait
@@ -76,12 +82,15 @@ boot_everything() { # CPUS TRANSPORT KERNEL
 	tr -d '\r' <log >clean
 	for nic in eth0 eth1; do
 		mac=$(sed -n "s/^$nic: //p" clean)
-		grep -q "$mac" fdb || fail "the bridge did not learn the address of $nic, $mac"
+		grep -q "$mac" fdb ||
+			fail "the bridge did not learn $nic's address, $mac"
 	done
-	[ "$(wc -l <ports)" = 2 ] || fail "the bridge had these ports: $(cat ports)"
+	[ "$(wc -l <ports)" = 2 ] ||
+		fail "the bridge had these ports: $(cat ports)"
 	no_taps
 	echo "private memory without the guest's: $(cat memory)"
-	[ "$(sed '1s/ .*//;q' memory)" -le 3072 ] || fail "the hypervisor takes more than 3 MiB"
+	[ "$(sed '1s/ .*//;q' memory)" -le 3072 ] ||
+		fail "the hypervisor takes more than 3 MiB"
 
 	qemu-img check root.qcow2 || fail "qemu-img check of root.qcow2"
 	[ "$(file_on_disk root.qcow2 /written)" = "written by the guest" ] ||

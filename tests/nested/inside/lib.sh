@@ -1,7 +1,8 @@
-# What a nested test finds. It runs in an empty directory of its own, as root, with
-# /dev/kvm and with network devices and processes of its own; it passes when it exits 0, and
-# is skipped with 77. LIB is where this file is, KVIST the program, GUESTS the folder of
-# tiny guests, GUEST_TESTS that of their tests, PIECES what follows.
+# What a nested test finds. It runs in an empty directory of its own, as root,
+# with /dev/kvm and with network devices and processes of its own; it passes
+# when it exits 0, and is skipped with 77. LIB is where this file is, KVIST the
+# program, GUESTS the folder of tiny guests, GUEST_TESTS that of their tests,
+# PIECES what follows.
 # shellcheck shell=bash disable=SC2034
 
 set -u
@@ -14,8 +15,9 @@ fail() {
 	exit 1
 }
 
-# An initrd whose program is the shell script on standard input. Printing is to the serial
-# console; `return 3` ends the run with 3, and `return 0` powers the machine off.
+# An initrd whose program is the shell script on standard input. Printing is to
+# the serial console; `return 3` ends the run with 3, and `return 0` powers the
+# machine off.
 guest_initrd() { # FILE
 	local tree
 	tree=$(mktemp -d)
@@ -25,14 +27,15 @@ guest_initrd() { # FILE
 	rm -r "$tree"
 }
 
-# Runs kvist for at most 150 seconds, its output both to the log and to FILE, and insists on
-# the exit status STATUS.
+# Runs kvist for at most 150 seconds, its output both to the log and to FILE,
+# and insists on the exit status STATUS.
 kvist_run() { # STATUS FILE ARGUMENT...
 	local want=$1 out=$2 status
 	shift 2
 	"$KVIST" run --timeout "${LIMIT:-150}" "$@" </dev/null 2>&1 | tee "$out"
 	status=${PIPESTATUS[0]}
-	[ "$status" = "$want" ] || fail "kvist ended with $status instead of $want"
+	[ "$status" = "$want" ] ||
+		fail "kvist ended with $status instead of $want"
 }
 
 says() { # FILE TEXT
