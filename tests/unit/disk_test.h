@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "devices/block/block.h"
+#include "devices/block/compress.h"
 #include "devices/block/layers.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -82,6 +83,16 @@ __attribute__((format(printf, 1, 2))) static inline int sh(const char *fmt, ...)
 			fail();                                                \
 		}                                                              \
 	} while (0)
+
+/* Makes a file of these bytes. */
+static inline void disk_save(const char *path, const void *bytes, uint64_t size)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(bytes, 1, size, file), size);
+	assert_int_equal(fclose(file), 0);
+}
 
 /* xorshift64*: the same stream for the same seed, everywhere. */
 static inline uint64_t rnd(uint64_t *seed)
@@ -197,6 +208,34 @@ static inline int disk_write(struct block *block, void *buf, uint64_t offset,
 			     uint64_t length)
 {
 	return request(block, BLOCK_WRITE, buf, offset, length, false);
+}
+
+/* Writes a whole cluster, of which @length bytes are the disk's: compressed, or
+ * plainly if that does not make it smaller. */
+static inline int disk_compress(struct block *block, const void *bytes,
+				uint64_t offset, uint64_t length)
+{
+	struct compressor *c;
+	uint8_t *in, *out;
+	uint64_t size;
+	unsigned type;
+	size_t n;
+	int err = qcow2_compression(block, &type, &size);
+
+	if (err)
+		return err;
+	c = compressor_create(type);
+	in = calloc(1, size);
+	out = malloc(size);
+	assert_true(c && in && out);
+	memcpy(in, bytes, length);
+	n = compressor_run(c, in, size, out);
+	err = n ? qcow2_write_compressed(block, offset, out, n)
+		: disk_write(block, in, offset, length);
+	compressor_destroy(c);
+	free(in);
+	free(out);
+	return err;
 }
 
 static inline int disk_flush(struct block *block)

@@ -76,7 +76,6 @@ static void a_new_header_is_opened_by_its_passphrase(void **state)
 	char why[160] = "";
 	struct xts *xts;
 	struct host_file *file;
-	FILE *out;
 
 	(void)state;
 	assert_int_equal(luks_create(area, (const uint8_t *)"abc", 3, 1), 0);
@@ -86,10 +85,7 @@ static void a_new_header_is_opened_by_its_passphrase(void **state)
 	assert_true(header.slot[0].active && !header.slot[7].active);
 	assert_in_range(header.slot[0].iterations, 1000, 10000000);
 	assert_int_equal(header.slot[7].material, LUKS_AREA - 258048);
-	out = fopen("area", "w");
-	assert_non_null(out);
-	assert_int_equal(fwrite(area, 1, sizeof(area), out), sizeof(area));
-	assert_int_equal(fclose(out), 0);
+	disk_save("area", area, sizeof(area));
 	file = host_file_create(open("area", O_RDONLY));
 	assert_non_null(file);
 	assert_int_equal(luks_open(file, 0, sizeof(area), "area",
@@ -188,11 +184,7 @@ static void stream(struct block *block, uint64_t *seed, uint8_t *model)
 
 static void judge(const uint8_t *model)
 {
-	FILE *file = fopen("model", "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(model, 1, SIZE, file), SIZE);
-	assert_int_equal(fclose(file), 0);
+	disk_save("model", model, SIZE);
 	must("qemu-img check " QEMU("w.qcow2"));
 	must("qemu-img convert -O raw " QEMU("w.qcow2") " back");
 	must("cmp model back");

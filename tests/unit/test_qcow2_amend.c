@@ -2,11 +2,10 @@
  * The header written anew: what was there stays, and a crash at any sector
  * leaves the old or the new.
  */
-#include "disk_test.h"
+#include "disk_memory.h"
 
 #include <errno.h>
 
-#include "devices/block/fault.h"
 #include "devices/block/qcow2_amend.h"
 #include "devices/block/qcow2_check.h"
 
@@ -38,7 +37,7 @@ static const struct change {
 	{ "lazy refcounts", "", { 3, true, NULL, NULL } },
 };
 
-static struct block *open_over(struct host_file *file, bool read_only)
+static struct block *open_alone(struct host_file *file, bool read_only)
 {
 	struct block_options options = { .path = "top.qcow2",
 					 .read_only = read_only,
@@ -48,30 +47,6 @@ static struct block *open_over(struct host_file *file, bool read_only)
 	assert_non_null(file);
 	assert_int_equal(block_open_file(&options, file, &block), 0);
 	return block;
-}
-
-static void load(struct memory_bytes *memory)
-{
-	FILE *file = fopen("top.qcow2", "r");
-
-	assert_non_null(file);
-	fseek(file, 0, SEEK_END);
-	*memory =
-		(struct memory_bytes){ .size = ftell(file), .limit = 1 << 28 };
-	memory->bytes = malloc(memory->size);
-	assert_non_null(memory->bytes);
-	rewind(file);
-	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	fclose(file);
-}
-
-static void copy(struct memory_bytes *to, const struct memory_bytes *from)
-{
-	*to = *from;
-	to->bytes = malloc(from->size);
-	assert_non_null(to->bytes);
-	memcpy(to->bytes, from->bytes, from->size);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -92,7 +67,7 @@ static void check(struct memory_bytes *memory,
 		  const struct qcow2_amendment *old,
 		  const struct qcow2_amendment *new)
 {
-	struct block *block = open_over(memory_file_create(memory), true);
+	struct block *block = open_alone(memory_file_create(memory), true);
 	struct qcow2_findings found = { 0 };
 	struct qcow2_amendment is;
 
@@ -111,26 +86,10 @@ static void replay(const struct memory_bytes *base,
 		   const struct qcow2_amendment *old,
 		   const struct qcow2_amendment *new)
 {
-	size_t synced = 0;
-
 	for (size_t n = 0; n <= recording->count; n++) {
 		struct memory_bytes memory;
 
-		if (n && recording->records[n - 1].kind == RECORD_SYNC)
-			synced = n;
-		copy(&memory, base);
-		for (size_t i = 0; i < n; i++) {
-			const struct record *r = &recording->records[i];
-
-			for (uint64_t at = 0; at < r->length; at += 512) {
-				uint64_t part = r->length - at < 512
-							? r->length - at
-							: 512;
-
-				if (i < synced || rnd(seed) & 1)
-					record_apply(r, at, part, &memory);
-			}
-		}
+		memory_crash(&memory, base, recording, n, seed);
 		check(&memory, old, new);
 		free(memory.bytes);
 	}
@@ -153,13 +112,13 @@ static void a_crash_leaves_the_old_header_or_the_new(void **state)
 		     "top.qcow2 1M && qemu-io -c 'write 0 1M' -c 'write -z 0 "
 		     "64k' top.qcow2 || true",
 		     c->create);
-		load(&base);
-		copy(&disk, &base);
-		before = open_over(memory_file_create(&base), true);
+		memory_load(&base, "top.qcow2");
+		memory_copy(&disk, &base);
+		before = open_alone(memory_file_create(&base), true);
 		assert_int_equal(qcow2_amendment_of(before, &old), 0);
-		block = open_over(record_file_create(memory_file_create(&disk),
-						     &recording, 0),
-				  false);
+		block = open_alone(record_file_create(memory_file_create(&disk),
+						      &recording, 0),
+				   false);
 		assert_int_equal(qcow2_amend(block, &c->to), 0);
 		assert_int_equal(block_close(block), 0);
 		check(&disk, NULL, &c->to);

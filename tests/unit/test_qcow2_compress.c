@@ -53,15 +53,10 @@ static void write_cluster(struct block *block, struct compressor *c,
 
 static void judge(struct block *block)
 {
-	FILE *file;
-
 	assert_disk(block, model);
 	assert_int_equal(block_close(block), 0);
 	must("qemu-img check -f qcow2 c.qcow2");
-	file = fopen("model.raw", "w");
-	assert_non_null(file);
-	assert_int_equal(fwrite(model, 1, SIZE, file), SIZE);
-	assert_int_equal(fclose(file), 0);
+	disk_save("model.raw", model, SIZE);
 	must("qemu-img compare -f qcow2 -F raw c.qcow2 model.raw");
 }
 

@@ -6,10 +6,7 @@
  *
  * KVIST_STREAMS=n runs n streams, KVIST_SEED=n only the stream with that seed.
  */
-#include "disk_test.h"
-
-#include "devices/block/compress.h"
-#include "devices/block/fault.h"
+#include "disk_memory.h"
 
 #define CRASHES 12
 #define CHANGES 6
@@ -42,41 +39,6 @@ struct stream {
 	struct recording recording;
 	struct block *block;
 };
-
-static void read_file(const char *path, struct memory_bytes *memory)
-{
-	FILE *file = fopen(path, "r");
-
-	assert_non_null(file);
-	fseek(file, 0, SEEK_END);
-	memory->size = ftell(file);
-	memory->limit = 1ull << 30;
-	memory->bytes = malloc(memory->size);
-	assert_non_null(memory->bytes);
-	rewind(file);
-	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	fclose(file);
-}
-
-static void write_file(const char *path, const struct memory_bytes *memory)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	assert_int_equal(fclose(file), 0);
-}
-
-static void copy_memory(struct memory_bytes *to,
-			const struct memory_bytes *from)
-{
-	*to = *from;
-	to->bytes = malloc(from->size);
-	assert_non_null(to->bytes);
-	memcpy(to->bytes, from->bytes, from->size);
-}
 
 /* With a recording, requests are in flight together, in an order that *seed
  * decides. */
@@ -156,11 +118,11 @@ static void make_image(struct stream *s)
 		must("qemu-io -c 'write -P 0 200k 1400k' top.qcow2");
 	if (!s->external && rnd(&s->seed) & 1)
 		must("qemu-img snapshot -c one top.qcow2");
-	read_file("top.qcow2", &s->base[0]);
-	copy_memory(&s->disk[0], &s->base[0]);
+	memory_load(&s->base[0], "top.qcow2");
+	memory_copy(&s->disk[0], &s->base[0]);
 	if (s->external) {
-		read_file("data.raw", &s->base[1]);
-		copy_memory(&s->disk[1], &s->base[1]);
+		memory_load(&s->base[1], "data.raw");
+		memory_copy(&s->disk[1], &s->base[1]);
 	}
 	s->last = calloc(s->sectors, sizeof(*s->last));
 	assert_non_null(s->last);
@@ -250,11 +212,8 @@ static void change_some(struct stream *s, enum block_op op)
 static void compress_some(struct stream *s)
 {
 	uint64_t size, sectors, first, n;
-	struct compressor *c;
 	uint64_t *words;
-	uint8_t *out;
 	unsigned type;
-	size_t packed;
 
 	if (s->external)
 		return; /* compressed clusters have no place in a data file */
@@ -263,21 +222,15 @@ static void compress_some(struct stream *s)
 	first = rnd_below(&s->seed, s->sectors);
 	first -= first % sectors;
 	n = s->sectors - first < sectors ? s->sectors - first : sectors;
-	words = calloc(1, size);
-	out = malloc(size);
-	c = compressor_create(type);
-	assert_true(words && out && c);
+	words = malloc(size);
+	assert_non_null(words);
 	for (uint64_t i = 0; i < n * 64; i++)
 		words[i] = (s->ops + 1ull) << 32 | (first + i / 64);
-	packed = compressor_run(c, (uint8_t *)words, size, out);
-	assert_true(packed > 0);
-	assert_int_equal(
-		qcow2_write_compressed(s->block, first * 512, out, packed), 0);
+	assert_int_equal(disk_compress(s->block, words, first * 512, n * 512),
+			 0);
 	for (uint64_t i = 0; i < n; i++)
 		happened(s, first + i, words[i * 64]);
-	compressor_destroy(c);
 	free(words);
-	free(out);
 }
 
 static void run_ops(struct stream *s)
@@ -309,34 +262,6 @@ static void run_ops(struct stream *s)
 	}
 	assert_int_equal(block_close(s->block), 0);
 	assert_false(s->recording.failed);
-}
-
-/* Does any part of an unsynced record, by @mode. */
-static void apply_part(struct stream *s, const struct record *record,
-		       unsigned mode, struct memory_bytes *memory)
-{
-	if (mode == 0 || (mode == 1 && rnd(&s->seed) & 1)) {
-		assert_int_equal(
-			record_apply(record, 0, record->length, memory), 0);
-		return;
-	}
-	if (mode == 1)
-		return;
-	if (record->kind != RECORD_WRITE) {
-		if (rnd(&s->seed) & 1)
-			record_apply(record, 0, record->length, memory);
-		return;
-	}
-	for (uint64_t at = 0; at < record->length;) {
-		uint64_t n = 512 - (record->offset + at) % 512;
-
-		if (n > record->length - at)
-			n = record->length - at;
-		if (rnd(&s->seed) & 1)
-			assert_int_equal(record_apply(record, at, n, memory),
-					 0);
-		at += n;
-	}
 }
 
 static void check_sector(struct stream *s, uint64_t sector, uint64_t value,
@@ -402,12 +327,12 @@ static void repair(struct stream *s, struct memory_bytes memory[FILES])
 		assert_int_equal(
 			block_close(open_memory(memory, false, NULL, NULL)), 0);
 	} else {
-		write_file("crash.qcow2", &memory[0]);
+		memory_save(&memory[0], "crash.qcow2");
 		if (s->external)
-			write_file("data.raw", &memory[1]);
+			memory_save(&memory[1], "data.raw");
 		must("qemu-img check -r all -f qcow2 crash.qcow2");
 		free(memory[0].bytes);
-		read_file("crash.qcow2", &memory[0]);
+		memory_load(&memory[0], "crash.qcow2");
 	}
 }
 
@@ -420,12 +345,12 @@ static void crash_once(struct stream *s)
 {
 	size_t crash = rnd_below(&s->seed, s->recording.count + 1);
 	size_t synced[FILES] = { 0 };
-	unsigned mode = rnd_below(&s->seed, 3);
+	enum crash_mode mode = rnd_below(&s->seed, CRASH_MODES);
 	struct memory_bytes memory[FILES] = { 0 };
 	int code;
 
 	for (unsigned i = 0; i < 1u + s->external; i++)
-		copy_memory(&memory[i], &s->base[i]);
+		memory_copy(&memory[i], &s->base[i]);
 	for (size_t i = 0; i < crash; i++) {
 		if (s->recording.records[i].kind == RECORD_SYNC)
 			synced[s->recording.records[i].file] = i;
@@ -433,11 +358,8 @@ static void crash_once(struct stream *s)
 	for (size_t i = 0; i < crash; i++) {
 		const struct record *record = &s->recording.records[i];
 
-		if (i < synced[record->file])
-			record_apply(record, 0, record->length,
-				     &memory[record->file]);
-		else
-			apply_part(s, record, mode, &memory[record->file]);
+		crash_apply(record, i < synced[record->file] ? CRASH_ALL : mode,
+			    &s->seed, &memory[record->file]);
 	}
 	check_contents(s, memory, crash);
 	if (s->lazy && is_dirty(memory)) {
@@ -445,9 +367,9 @@ static void crash_once(struct stream *s)
 		assert_false(is_dirty(memory));
 		check_contents(s, memory, crash);
 	}
-	write_file("crash.qcow2", &memory[0]);
+	memory_save(&memory[0], "crash.qcow2");
 	if (s->external)
-		write_file("data.raw", &memory[1]);
+		memory_save(&memory[1], "data.raw");
 	code = sh("qemu-img check -f qcow2 crash.qcow2");
 	if (code != 0 && code != 3) {
 		print_error("mode %u, record %zu of %zu\n", mode, crash,
@@ -483,9 +405,9 @@ static void run_stream(uint64_t seed)
 	print_message("seed %llu\n", (unsigned long long)seed);
 	make_image(&s);
 	run_ops(&s);
-	write_file("closed.qcow2", &s.disk[0]);
+	memory_save(&s.disk[0], "closed.qcow2");
 	if (s.external)
-		write_file("data.raw", &s.disk[1]);
+		memory_save(&s.disk[1], "data.raw");
 	must("qemu-img check -f qcow2 closed.qcow2");
 	for (int i = 0; i < CRASHES; i++)
 		crash_once(&s);

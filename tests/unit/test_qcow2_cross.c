@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "devices/block/compress.h"
-#include "devices/block/fault.h"
 #include "devices/block/image_map.h"
 #include "devices/block/image_rebase.h"
 #include "devices/block/luks.h"
@@ -20,7 +18,7 @@
 #include "devices/block/qcow2_create.h"
 #include "devices/block/qcow2_format.h"
 #include "devices/block/qcow2_snapshot.h"
-#include "disk_test.h"
+#include "disk_memory.h"
 
 #define SNAPSHOTS 3
 #define DISK_MAX  (192u << 10)
@@ -61,30 +59,6 @@ static struct host_file *open_file(const char *path)
 	return file;
 }
 
-static void write_file(const char *path, const uint8_t *bytes, uint64_t size)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(bytes, 1, size, file), size);
-	assert_int_equal(fclose(file), 0);
-}
-
-static void read_file(const char *path, struct memory_bytes *memory)
-{
-	FILE *file = fopen(path, "r");
-
-	assert_non_null(file);
-	fseek(file, 0, SEEK_END);
-	memory->size = ftell(file);
-	memory->bytes = realloc(memory->bytes, memory->size);
-	assert_non_null(memory->bytes);
-	rewind(file);
-	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	fclose(file);
-}
-
 static int make_common(void **state)
 {
 	uint64_t seed = 11;
@@ -93,10 +67,10 @@ static int make_common(void **state)
 		return -1;
 	for (unsigned i = 0; i < BASE; i++)
 		base[i] = i % 5000 < 2000 ? 0 : rnd(&seed);
-	write_file("base.raw", base, BASE);
-	write_file("key", (const uint8_t *)"pass", 4);
+	disk_save("base.raw", base, BASE);
+	disk_save("key", "pass", 4);
 	/* What images in memory call themselves. */
-	write_file("top.qcow2", base, 0);
+	disk_save("top.qcow2", base, 0);
 	return luks_create(luks, (const uint8_t *)"pass", 4, 1);
 }
 
@@ -225,10 +199,7 @@ static void change_some(struct stream *s, enum block_op op)
 static void compress_some(struct stream *s)
 {
 	uint64_t size, offset, length;
-	struct compressor *c;
-	uint8_t *in, *out;
 	unsigned type;
-	size_t n;
 
 	if (qcow2_compression(s->block, &type, &size)) {
 		assert_true(s->external || s->shape.luks);
@@ -240,18 +211,9 @@ static void compress_some(struct stream *s)
 	length = s->disk.size - offset < size ? s->disk.size - offset : size;
 	memset(s->disk.bytes + offset, (int)rnd(&s->seed),
 	       1 + rnd_below(&s->seed, length));
-	c = compressor_create(type);
-	in = calloc(1, size);
-	out = malloc(size);
-	assert_true(c && in && out);
-	memcpy(in, s->disk.bytes + offset, length);
-	n = compressor_run(c, in, size, out);
-	assert_int_equal(n ? qcow2_write_compressed(s->block, offset, out, n)
-			   : disk_write(s->block, in, offset, length),
-			 0);
-	compressor_destroy(c);
-	free(in);
-	free(out);
+	assert_int_equal(
+		disk_compress(s->block, s->disk.bytes + offset, offset, length),
+		0);
 }
 
 static void copy_model(struct model *to, const struct model *from)
@@ -418,9 +380,9 @@ static void judge(struct stream *s)
 	for (unsigned i = 0; i < s->nr_shots; i++)
 		check_snapshot(s, &s->shots[i]);
 	if (s->shape.data_raw) {
-		struct memory_bytes raw = { 0 };
+		struct memory_bytes raw;
 
-		read_file("top.data", &raw);
+		memory_load(&raw, "top.data");
 		assert_int_equal(raw.size, s->disk.size);
 		assert_memory_equal(raw.bytes, s->disk.bytes, raw.size);
 		free(raw.bytes);
@@ -443,9 +405,9 @@ static void keep_for_qemu(struct stream *s, uint64_t seed)
 	char path[32];
 
 	snprintf(path, sizeof(path), "q%llu.qcow2", (unsigned long long)seed);
-	write_file(path, s->memory.bytes, s->memory.size);
+	memory_save(&s->memory, path);
 	snprintf(path, sizeof(path), "q%llu.raw", (unsigned long long)seed);
-	write_file(path, s->disk.bytes, s->disk.size);
+	disk_save(path, s->disk.bytes, s->disk.size);
 	if (++batch == BATCH)
 		judge_by_qemu();
 }
@@ -453,27 +415,25 @@ static void keep_for_qemu(struct stream *s, uint64_t seed)
 /* QEMU writes in between. */
 static void let_qemu_write(struct stream *s)
 {
+	struct memory_bytes raw;
 	uint64_t offset, length;
 
 	assert_int_equal(block_close(s->block), 0);
 	s->block = NULL;
-	write_file("top.qcow2", s->memory.bytes, s->memory.size);
+	memory_save(&s->memory, "top.qcow2");
 	choose_range(s, &offset, &length);
 	must("qemu-io -c 'write -P 201 %llu %llu' -c 'discard 0 64k' "
 	     "-c 'write -z 8k 2k' -c 'write -P 9 0 512' top.qcow2 || true",
 	     (unsigned long long)offset, (unsigned long long)length);
-	read_file("top.qcow2", &s->memory);
+	free(s->memory.bytes);
+	memory_load(&s->memory, "top.qcow2");
 	reopen(s);
 	/* What that made of it is for QEMU to say. */
 	must("qemu-img convert -f qcow2 -O raw top.qcow2 top.raw");
-	{
-		struct memory_bytes raw = { 0 };
-
-		read_file("top.raw", &raw);
-		assert_int_equal(raw.size, s->disk.size);
-		memcpy(s->disk.bytes, raw.bytes, raw.size);
-		free(raw.bytes);
-	}
+	memory_load(&raw, "top.raw");
+	assert_int_equal(raw.size, s->disk.size);
+	memcpy(s->disk.bytes, raw.bytes, raw.size);
+	free(raw.bytes);
 	assert_disk(s->block, s->disk.bytes);
 }
 
@@ -496,7 +456,7 @@ static void run_stream(uint64_t seed)
 		keep_for_qemu(&s, seed);
 	if (s.committed) {
 		judge_by_qemu();
-		write_file("base.raw", base, BASE);
+		disk_save("base.raw", base, BASE);
 	}
 	while (s.nr_shots)
 		drop_shot(&s, 0);

@@ -7,13 +7,11 @@
  */
 #include <errno.h>
 
-#include "devices/block/compress.h"
-#include "devices/block/fault.h"
 #include "devices/block/luks.h"
 #include "devices/block/qcow2_check.h"
 #include "devices/block/qcow2_create.h"
 #include "devices/block/qcow2_format.h"
-#include "disk_test.h"
+#include "disk_memory.h"
 #include "util/bytes.h"
 
 #define SIZE (160 * 1024)
@@ -32,21 +30,6 @@ struct rig {
 };
 
 static struct memory_bytes blank[6], blank_data[6];
-
-static void read_file(const char *path, struct memory_bytes *memory)
-{
-	FILE *file = fopen(path, "r");
-
-	assert_non_null(file);
-	fseek(file, 0, SEEK_END);
-	memory->size = ftell(file);
-	memory->bytes = malloc(memory->size);
-	assert_non_null(memory->bytes);
-	rewind(file);
-	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	fclose(file);
-}
 
 /* Images with data in them, the second with a snapshot that shares it, then one
  * with subclusters, one that is marked dirty while it is written to, and two
@@ -75,14 +58,14 @@ static int make_blanks(void **state)
 	     "echo on) $n.qcow2 %d && qemu-io -c 'write -P 9 1k 30k' $n.qcow2; "
 	     "done",
 	     SIZE);
-	read_file("e.qcow2", &blank[4]);
-	read_file("f.qcow2", &blank[5]);
-	read_file("e.raw", &blank_data[4]);
-	read_file("f.raw", &blank_data[5]);
-	read_file("c.qcow2", &blank[2]);
-	read_file("d.qcow2", &blank[3]);
-	read_file("a.qcow2", &blank[0]);
-	read_file("b.qcow2", &blank[1]);
+	memory_load(&blank[4], "e.qcow2");
+	memory_load(&blank[5], "f.qcow2");
+	memory_load(&blank_data[4], "e.raw");
+	memory_load(&blank_data[5], "f.raw");
+	memory_load(&blank[2], "c.qcow2");
+	memory_load(&blank[3], "d.qcow2");
+	memory_load(&blank[0], "a.qcow2");
+	memory_load(&blank[1], "b.qcow2");
 	return 0;
 }
 
@@ -174,11 +157,9 @@ static int change(struct rig *rig, enum block_op op, uint8_t fill,
 /* Writes the cluster at @offset compressed. */
 static void compress(struct rig *rig, uint8_t fill, uint64_t offset)
 {
-	static uint8_t in[65536], out[65536];
-	struct compressor *c;
+	static uint8_t in[65536];
 	uint64_t size;
 	unsigned type;
-	size_t n;
 	int err;
 
 	if (rig->data.bytes)
@@ -186,12 +167,7 @@ static void compress(struct rig *rig, uint8_t fill, uint64_t offset)
 	assert_int_equal(qcow2_compression(rig->block, &type, &size), 0);
 	offset -= offset % size;
 	memset(in, fill, size);
-	c = compressor_create(type);
-	assert_non_null(c);
-	n = compressor_run(c, in, size, out);
-	compressor_destroy(c);
-	assert_true(n > 0);
-	err = qcow2_write_compressed(rig->block, offset, out, n);
+	err = disk_compress(rig->block, in, offset, size);
 	for (unsigned i = offset / 512; i < (offset + size) / 512; i++)
 		rig->may[i] = (err ? rig->may[i] : 0) | 1ull << fill;
 	if (err)
@@ -237,24 +213,14 @@ static void check_contents(const struct rig *rig)
 	}
 }
 
-static void write_file(const char *path, const struct memory_bytes *memory)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	assert_int_equal(fclose(file), 0);
-}
-
 /* QEMU's verdict on the file: no errors; leaks only if @leaks. */
 static void check_image(const struct rig *rig, bool leaks)
 {
 	int code;
 
-	write_file("top.qcow2", &rig->memory);
+	memory_save(&rig->memory, "top.qcow2");
 	if (rig->data.bytes)
-		write_file(rig->raw ? "f.raw" : "e.raw", &rig->data);
+		memory_save(&rig->data, rig->raw ? "f.raw" : "e.raw");
 	/* Refcounts that were put off and failed are made anew. */
 	code = rig->lazy && leaks && rig->memory.bytes[79] & 1
 		       ? sh("qemu-img check -r all -f qcow2 top.qcow2")

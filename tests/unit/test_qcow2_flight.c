@@ -230,12 +230,7 @@ static void run_requests(struct stream *s)
 
 static void judge(struct stream *s)
 {
-	FILE *file = fopen("model.raw", "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(s->model, 1, sizeof(s->model), file),
-			 sizeof(s->model));
-	assert_int_equal(fclose(file), 0);
+	disk_save("model.raw", s->model, sizeof(s->model));
 	must("qemu-img check -f qcow2 top.qcow2 && "
 	     "qemu-img compare -f qcow2 -F raw top.qcow2 model.raw");
 }
@@ -257,13 +252,7 @@ static void run_stream(uint64_t seed, bool delayed)
 	assert_disk(s->block, s->model);
 	assert_int_equal(block_close(s->block), 0);
 	if (delayed) {
-		FILE *file = fopen("top.qcow2", "w");
-
-		assert_non_null(file);
-		assert_int_equal(
-			fwrite(s->memory.bytes, 1, s->memory.size, file),
-			s->memory.size);
-		assert_int_equal(fclose(file), 0);
+		disk_save("top.qcow2", s->memory.bytes, s->memory.size);
 		free(s->memory.bytes);
 	}
 	judge(s);

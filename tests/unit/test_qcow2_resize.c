@@ -2,11 +2,10 @@
  * A disk of another size: what it holds before and after, at every crash, and
  * when the host fails.
  */
-#include "disk_test.h"
+#include "disk_memory.h"
 
 #include <errno.h>
 
-#include "devices/block/fault.h"
 #include "devices/block/qcow2_check.h"
 
 #define OLD (1u << 20)
@@ -45,41 +44,6 @@ static const struct change {
 	  70 << 10 },
 };
 
-static void load(struct memory_bytes *memory, const char *path)
-{
-	FILE *file = fopen(path, "r");
-
-	assert_non_null(file);
-	fseek(file, 0, SEEK_END);
-	*memory =
-		(struct memory_bytes){ .size = ftell(file), .limit = 1 << 28 };
-	memory->bytes = malloc(memory->size);
-	assert_non_null(memory->bytes);
-	rewind(file);
-	assert_int_equal(fread(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	fclose(file);
-}
-
-static void copy(struct memory_bytes *to, const struct memory_bytes *from)
-{
-	*to = *from;
-	to->bytes = malloc(from->size);
-	assert_non_null(to->bytes);
-	memcpy(to->bytes, from->bytes, from->size);
-}
-
-static struct block *open_over(struct host_file *file, bool read_only)
-{
-	struct block_options options = { .path = "top.qcow2",
-					 .read_only = read_only };
-	struct block *block;
-
-	assert_non_null(file);
-	assert_int_equal(block_open_file(&options, file, &block), 0);
-	return block;
-}
-
 static void make(const struct change *c, struct memory_bytes *base)
 {
 	must("rm -f *.qcow2 base.raw; truncate -s 4M base.raw && "
@@ -87,7 +51,7 @@ static void make(const struct change *c, struct memory_bytes *base)
 	     "qemu-img create -q -f qcow2 %s top.qcow2 1M && "
 	     "qemu-io -c 'write -P 1 0 1M' top.qcow2 && %s",
 	     c->make, c->then);
-	load(base, "top.qcow2");
+	memory_load(base, "top.qcow2");
 }
 
 /* 1 up to @data, 0 from there on. */
@@ -157,36 +121,15 @@ static void check_growth(struct memory_bytes *memory)
 static void replay(const struct change *c, const struct memory_bytes *base,
 		   const struct recording *recording, uint64_t *seed)
 {
-	size_t synced = 0;
-
 	for (size_t n = 0; n <= recording->count; n++) {
 		struct memory_bytes memory;
 
-		if (n && recording->records[n - 1].kind == RECORD_SYNC)
-			synced = n;
-		copy(&memory, base);
-		/* All that was synced, and some of what came after. */
-		for (size_t i = 0; i < n; i++) {
-			const struct record *r = &recording->records[i];
-
-			if (i < synced || rnd(seed) & 1)
-				record_apply(r, 0, r->length, &memory);
-		}
+		memory_crash(&memory, base, recording, n, seed);
 		check_either(c, &memory);
 		if (n % 8 == 0)
 			check_growth(&memory);
 		free(memory.bytes);
 	}
-}
-
-static void write_out(const struct memory_bytes *memory)
-{
-	FILE *file = fopen("after.qcow2", "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(memory->bytes, 1, memory->size, file),
-			 memory->size);
-	assert_int_equal(fclose(file), 0);
 }
 
 static void a_crash_leaves_the_old_size_or_the_new_then_zeros(void **state)
@@ -202,7 +145,7 @@ static void a_crash_leaves_the_old_size_or_the_new_then_zeros(void **state)
 
 		print_message("%s\n", c->name);
 		make(c, &base);
-		copy(&disk, &base);
+		memory_copy(&disk, &base);
 		block = open_over(record_file_create(memory_file_create(&disk),
 						     &recording, 0),
 				  false);
@@ -211,7 +154,7 @@ static void a_crash_leaves_the_old_size_or_the_new_then_zeros(void **state)
 		assert_int_equal(block_close(block), 0);
 		assert_false(recording.failed);
 		check_sound(&disk, false);
-		write_out(&disk);
+		memory_save(&disk, "after.qcow2");
 		must("qemu-img check -f qcow2 after.qcow2");
 		replay(c, &base, &recording, &seed);
 		recording_fini(&recording);
@@ -238,7 +181,7 @@ static void a_host_that_fails_leaves_the_old_size_or_the_new(void **state)
 			struct memory_bytes disk;
 			struct block *block;
 
-			copy(&disk, &base);
+			memory_copy(&disk, &base);
 			block = open_over(
 				fault_file_create(memory_file_create(&disk),
 						  &plan),

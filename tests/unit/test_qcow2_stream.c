@@ -51,10 +51,8 @@ static void choose_shape(struct stream *s)
 static void make_raw(struct stream *s, const char *path, uint64_t size)
 {
 	uint8_t *bytes = calloc(1, size);
-	FILE *file = fopen(path, "w");
 
 	assert_non_null(bytes);
-	assert_non_null(file);
 	for (uint64_t at = 0; at < size;) {
 		uint64_t len = 1 + rnd_below(&s->seed, 40000);
 
@@ -64,8 +62,7 @@ static void make_raw(struct stream *s, const char *path, uint64_t size)
 			memset(bytes + at, (int)rnd(&s->seed), len);
 		at += len;
 	}
-	assert_int_equal(fwrite(bytes, 1, size, file), size);
-	assert_int_equal(fclose(file), 0);
+	disk_save(path, bytes, size);
 	free(bytes);
 }
 
@@ -169,31 +166,18 @@ static void write_some(struct stream *s)
 static void compress_some(struct stream *s)
 {
 	uint64_t size = 1ull << s->shape.cluster_bits, offset, length;
-	struct compressor *c;
-	uint8_t *in, *out;
-	size_t packed;
+	uint8_t *at;
 
 	choose_range(s, &offset, &length);
 	offset = align_down(offset, size);
 	length = s->shape.size - offset < size ? s->shape.size - offset : size;
-	memset(s->model + offset, (int)rnd(&s->seed), length / 2);
-	c = compressor_create(s->shape.zstd);
-	in = calloc(1, size);
-	out = malloc(size);
-	assert_non_null(c);
-	assert_non_null(in);
-	assert_non_null(out);
-	memcpy(in, s->model + offset, length);
-	packed = compressor_run(c, in, size, out);
-	if (packed && !s->shape.external)
-		assert_int_equal(
-			qcow2_write_compressed(s->block, offset, out, packed),
-			0);
+	at = s->model + offset;
+	memset(at, (int)rnd(&s->seed), length / 2);
+	if (s->shape.external)
+		assert_int_equal(disk_write(s->block, at, offset, length), 0);
 	else
-		assert_int_equal(disk_write(s->block, in, offset, length), 0);
-	compressor_destroy(c);
-	free(in);
-	free(out);
+		assert_int_equal(disk_compress(s->block, at, offset, length),
+				 0);
 }
 
 static void read_some(struct stream *s)
@@ -275,15 +259,9 @@ static void let_qemu_write(struct stream *s)
 
 static void judge(struct stream *s)
 {
-	FILE *file;
-
 	assert_int_equal(block_close(s->block), 0);
 	must("qemu-img check -f qcow2 top.qcow2");
-	file = fopen("model.raw", "w");
-	assert_non_null(file);
-	assert_int_equal(fwrite(s->model, 1, s->shape.size, file),
-			 s->shape.size);
-	assert_int_equal(fclose(file), 0);
+	disk_save("model.raw", s->model, s->shape.size);
 	must("qemu-img compare -f qcow2 -F raw top.qcow2 model.raw");
 	if (s->shape.raw)
 		/* QEMU writes up to the end of the last cluster. */
