@@ -31,7 +31,7 @@ struct qcow2_census {
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;
 	uint8_t *
-		other; /* of those seen: how many as QCOW2_NO_TABLE, up to 255 */
+		other; /* of those seen: as QCOW2_NO_TABLE, up to 255 */
 	struct qcow2_mend *mends;
 	size_t nr_mends;
 	uint8_t *table;      /* an L2 table or refcount block */

@@ -7,8 +7,8 @@
  *   refcount table and blocks  -> seen[cluster]
  *   refcount blocks            -> kept[cluster]
  *
- * (The tables of the disk and its snapshots are walked by qcow2_check_map.c, the
- * snapshot table is read by qcow2_check_list.c.)
+ * (The tables of the disk and its snapshots are walked by qcow2_check_map.c,
+ * the snapshot table is read by qcow2_check_list.c.)
  *
  * More seen than kept is an error: the cluster could be taken for free. More
  * kept than seen is a leak.

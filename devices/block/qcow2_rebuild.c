@@ -215,7 +215,8 @@ static int renew_copied(struct census *c)
 			changed |= old != new;
 			put_be64(c->table + at, new);
 		}
-		/* Guest data that a damaged L1 calls a table stay as they are. */
+		/* Guest data that a damaged L1 calls a table stay as they
+		 * are. */
 		if (changed &&
 		    c->roles[offset >> q->header.cluster_bits] != TABLE)
 			err = -EINVAL;

@@ -233,8 +233,8 @@ static int rebuild_and_tell(struct qcow2_census *c)
 
 /*
  * True when the word at host offset @at is part of a table and of nothing else:
- * a damaged entry of L1 may call anything a table. Whose it is, is not known, so
- * that guest data and what else it may be stay as they are.
+ * a damaged entry of L1 may call anything a table. Whose it is, is not known,
+ * so that guest data and what else it may be stay as they are.
  */
 static bool is_ours(const struct qcow2_census *c, uint64_t at)
 {
@@ -258,8 +258,8 @@ static int put_copied(struct qcow2_census *c, uint64_t raw, uint64_t at)
 	return host_write(c->q->file, entry, sizeof(entry), at);
 }
 
-/* Puts right the words that are damaged but tell no less for it. Snapshots share
- * tables, so that one may be met again. */
+/* Puts right the words that are damaged but tell no less for it. Snapshots
+ * share tables, so that one may be met again. */
 static int put_mends(struct qcow2_census *c)
 {
 	for (size_t i = 0; i < c->nr_mends; i++) {

@@ -1,10 +1,9 @@
 /*
- * What the files of a network card share with each other, and with no one
- * else: net.c makes it and keeps its configuration, net_rx.c and net_tx.c carry
- * frames, net_control.c says what commands mean and net_filter.c which frames are
- * received, net_limit.c slows them down, and net_vhost.c leaves them to the
- * kernel. The worker's, from start() to its
- * end.
+ * What the files of a network card share with each other, and with no one else:
+ * net.c makes it and keeps its configuration, net_rx.c and net_tx.c carry
+ * frames, net_control.c says what commands mean and net_filter.c which frames
+ * are received, net_limit.c slows them down, and net_vhost.c leaves them to the
+ * kernel. The worker's, from start() to its end.
  */
 #ifndef KVIST_VIRTIO_NET_PARTS_H
 #define KVIST_VIRTIO_NET_PARTS_H
