@@ -19,6 +19,14 @@ int block_open_file(const struct block_options *options, struct host_file *file,
 		    struct block **block);
 
 /*
+ * Opens and closes what a qcow2 image lies on, from its external data file to
+ * the last of its backing files: for a tool that needs none of them, but fails
+ * where one is gone or in use, as QEMU's tools do. Formats that are not known
+ * are no fault. Nothing is locked where @unlocked. 0 or -errno, logged.
+ */
+int block_look_below(struct block *block, bool unlocked);
+
+/*
  * The layers. Each takes @file over on success only; errors are logged with
  * @name. A qcow2 image comes without its backing file: its name and format
  * ("raw" or "qcow2") are asked for, and the opened block, owned from then on,

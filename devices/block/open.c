@@ -8,13 +8,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/allowed.h"
 #include "devices/block/engine.h"
 #include "devices/block/layers.h"
 #include "devices/block/lock.h"
@@ -35,12 +35,19 @@ struct chain {
 	} seen[CHAIN_MAX];
 	int depth;
 	int top;        /* the depth of the image that the user named */
+	bool looking;   /* nothing will be read: see block_look_below() */
 	unsigned disks; /* of the files those that are no data files */
 };
 
 static int open_layer(struct chain *chain, struct host_file *file,
 		      const char *path, enum block_format format,
 		      bool read_only, struct block **block);
+
+/* True when the image that the user named is a block device. */
+static bool is_on_device(const struct chain *chain)
+{
+	return chain->depth && !chain->seen[0].dev;
+}
 
 /* Refuses what is no disk, and a file that the chain holds already. */
 static int chain_enter(struct chain *chain, const char *path, int fd)
@@ -154,96 +161,6 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 	return err;
 }
 
-/* The folder of the file @path, with all links resolved; NULL and errno. */
-static char *folder_of(const char *path)
-{
-	char *real = realpath(path, NULL);
-
-	if (real)
-		*strrchr(real, '/') = '\0';
-	return real;
-}
-
-static bool lies_below(const char *file, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	return !strncmp(file, folder, len) && file[len] == '/';
-}
-
-/*
- * An image on a block device has no folder of its own: that of the device holds
- * every disk of the host. And what is to be written to needs the user's own
- * word: other images may lie beside this one, and whoever made it chose a name.
- */
-static bool allowed(const struct chain *chain, const char *real, bool asked)
-{
-	const struct block_options *options = chain->options;
-	bool on_device = chain->depth && !chain->seen[0].dev;
-	char *own = on_device || !asked ? NULL : folder_of(options->path);
-	char *extra = options->backing_dir
-			      ? realpath(options->backing_dir, NULL)
-			      : NULL;
-	bool ok = (own && lies_below(real, own)) ||
-		  (extra && (lies_below(real, extra) || !strcmp(extra, "/")));
-
-	free(own);
-	free(extra);
-	return ok;
-}
-
-/*
- * Opens @path if it may be a backing file. The check is made on the file that
- * was found (an O_PATH descriptor), not on its name: whoever can move links
- * about cannot get in between, and no FIFO or device is opened by looking.
- * @asked: the user knows that it is opened as @mode says.
- */
-static int open_allowed(const struct chain *chain, const char *path,
-			const char *what, int mode, bool asked)
-{
-	char self[64], real[PATH_MAX];
-	struct stat st;
-	ssize_t len;
-	int fd, found = open(path, O_PATH | O_CLOEXEC);
-
-	if (found < 0 || fstat(found, &st)) {
-		int err = -errno;
-
-		log_err("disk %s: its %s %s: %s", chain->options->path, what,
-			path, strerror(-err));
-		if (found >= 0)
-			close(found);
-		return err;
-	}
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
-	len = readlink(self, real, sizeof(real) - 1);
-	real[len < 0 ? 0 : len] = '\0';
-	if (len < 0 || !allowed(chain, real, asked)) {
-		log_err("disk %s: its %s %s %s; if you trust the image, allow "
-			"that file's folder by backing-dir=DIR",
-			chain->options->path, what, path,
-			len < 0 || !allowed(chain, real, true)
-				? "lies outside the image's own folder"
-				: "would be written to, and the image names "
-				  "it, not you");
-		fd = -EACCES;
-	} else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-		log_err("disk %s: its %s %s is neither a regular file nor a "
-			"block device",
-			chain->options->path, what, path);
-		fd = -EINVAL;
-	} else {
-		fd = open(self, mode | O_CLOEXEC);
-		if (fd < 0) {
-			fd = -errno;
-			log_err("disk %s: its %s %s: %s", chain->options->path,
-				what, path, strerror(-fd));
-		}
-	}
-	close(found);
-	return fd;
-}
-
 /* "nbd:...", "json:{...}", "https://...": QEMU's rule is a colon before the
  * first slash. */
 static bool names_protocol(const char *name)
@@ -277,31 +194,18 @@ static int backing_format(const char *path, const char *name,
 	return -EINVAL;
 }
 
-/* The backing file's path: relative names count from the folder of the image
- * that holds them. The caller frees it; NULL when memory is out. */
-static char *backing_path(const char *image, const char *name)
-{
-	const char *slash = strrchr(image, '/');
-	char *path;
-	int n;
-
-	if (*name == '/' || !slash)
-		return strdup(name);
-	n = asprintf(&path, "%.*s/%s", (int)(slash - image), image, name);
-	return n < 0 ? NULL : path;
-}
-
+/* *@backing stays NULL where there is none, and on an error. */
 static int open_backing(struct chain *chain, const char *image,
-			struct block *block)
+			struct block *block, struct block **backing)
 {
 	bool write = chain->disks == chain->options->writable_below;
 	const char *name = qcow2_backing_name(block);
-	enum block_format format;
-	struct block *backing;
+	const char *format_name = qcow2_backing_format(block);
+	enum block_format format = BLOCK_RAW;
 	char *path;
 	int fd, err;
 
-	if (!name)
+	if (!name || (chain->looking && names_protocol(name)))
 		return 0;
 	if (names_protocol(name)) {
 		log_err("disk %s: its backing file is \"%.60s\": only local "
@@ -310,20 +214,24 @@ static int open_backing(struct chain *chain, const char *image,
 			image, name);
 		return -EINVAL;
 	}
-	err = backing_format(image, name, qcow2_backing_format(block), &format);
-	if (err)
-		return err;
-	path = backing_path(image, name);
+	/* What is not known can be looked for all the same. */
+	if (!chain->looking || !strcmp(format_name, "qcow2")) {
+		err = backing_format(image, name, format_name, &format);
+		if (err)
+			return err;
+	}
+	path = image_beside(image, name);
 	if (!path) {
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
 	/* It is written to only when the user commits to it. */
-	fd = open_allowed(chain, path, "backing file",
-			  write ? O_RDWR : O_RDONLY, true);
-	err = fd < 0 ? fd : open_fd(chain, fd, path, format, !write, &backing);
-	if (!err)
-		qcow2_set_backing(block, backing);
+	fd = image_open_allowed(chain->options, is_on_device(chain), path,
+				"backing file", write ? O_RDWR : O_RDONLY,
+				true);
+	err = fd < 0 ? fd : open_fd(chain, fd, path, format, !write, backing);
+	if (err)
+		*backing = NULL;
 	free(path);
 	return err;
 }
@@ -349,12 +257,11 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 }
 
 /* The external data file, by the rules for backing files, and a stricter one
- * where it is written to. */
+ * where it is written to. *@file stays NULL where there is none. */
 static int open_data(struct chain *chain, const char *image, bool read_only,
-		     struct block *block)
+		     struct block *block, struct host_file **file)
 {
 	const char *name = qcow2_data_name(block);
-	struct host_file *file;
 	char *path;
 	int fd, err;
 
@@ -366,17 +273,15 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 			image, name);
 		return -EINVAL;
 	}
-	path = backing_path(image, name);
+	path = image_beside(image, name);
 	if (!path) {
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
-	fd = open_allowed(chain, path, "data file",
-			  read_only ? O_RDONLY : O_RDWR,
-			  read_only || chain->options->data_is_ours);
-	err = fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, &file);
-	if (!err)
-		qcow2_set_data(block, file);
+	fd = image_open_allowed(chain->options, is_on_device(chain), path,
+				"data file", read_only ? O_RDONLY : O_RDWR,
+				read_only || chain->options->data_is_ours);
+	err = fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, file);
 	free(path);
 	return err;
 }
@@ -397,6 +302,8 @@ static int open_layer(struct chain *chain, struct host_file *file,
 {
 	const char *key_file = chain->options->key_file;
 	bool top = chain->depth == chain->top;
+	struct block *backing = NULL;
+	struct host_file *data = NULL;
 	int err;
 
 	chain->disks++;
@@ -406,16 +313,46 @@ static int open_layer(struct chain *chain, struct host_file *file,
 	err = qcow2_open(file, path, read_only, block);
 	if (err)
 		return err;
-	if (qcow2_is_encrypted(*block))
+	if (qcow2_is_encrypted(*block) && !chain->looking)
 		err = qcow2_unlock(*block, key_file);
 	else if (top && key_file)
 		err = not_encrypted(path);
 	if (!err)
-		err = open_data(chain, path, read_only, *block);
+		err = open_data(chain, path, read_only, *block, &data);
+	qcow2_set_data(*block, data);
 	if (!err && !chain->options->no_backing)
-		err = open_backing(chain, path, *block);
+		err = open_backing(chain, path, *block, &backing);
+	qcow2_set_backing(*block, backing);
 	if (err)
 		qcow2_abandon(*block);
+	return err;
+}
+
+int block_look_below(struct block *block, bool unlocked)
+{
+	/* Whatever they are, only their headers are read. */
+	struct block_options options = { .path = block->name,
+					 .unlocked = unlocked,
+					 .backing_dir = "/" };
+	struct chain *chain = calloc(1, sizeof(*chain));
+	struct block *backing = NULL;
+	struct host_file *data = NULL;
+	int err;
+
+	if (!chain) {
+		log_err("disk %s: out of memory", options.path);
+		return -ENOMEM;
+	}
+	chain->options = &options;
+	chain->looking = true;
+	err = open_data(chain, options.path, true, block, &data);
+	if (!err)
+		err = open_backing(chain, options.path, block, &backing);
+	if (backing)
+		block_close(backing);
+	if (data)
+		data->ops->close(data);
+	free(chain);
 	return err;
 }
 

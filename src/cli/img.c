@@ -223,16 +223,13 @@ int img_help(void)
 	return 0;
 }
 
-char *img_beside(const char *image, const char *name)
+bool img_same_file(const char *a, const char *b)
 {
-	const char *slash = strrchr(image, '/');
-	char *path;
+	struct stat sa, sb;
 
-	if (*name == '/' || !slash)
-		return strdup(name);
-	return asprintf(&path, "%.*s/%s", (int)(slash - image), image, name) < 0
-		       ? NULL
-		       : path;
+	return !strcmp(a, b) ||
+	       (!stat(a, &sa) && !stat(b, &sb) && sa.st_dev == sb.st_dev &&
+		sa.st_ino == sb.st_ino);
 }
 
 int img_lock(const char *path, int fd, bool writer)

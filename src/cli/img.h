@@ -76,9 +76,8 @@ void img_print_specific(const struct image_info *info);
 /* Prints the help; always 0. */
 int img_help(void);
 
-/* The path of a backing file, which counts from the folder of its @image. The
- * caller frees it; NULL when memory is out. */
-char *img_beside(const char *image, const char *name);
+/* True when both names lead to one file. */
+bool img_same_file(const char *a, const char *b);
 
 /*
  * Opens and locks an image that exists, as a reader or a writer, or with

@@ -7,6 +7,7 @@
 
 #include "cli/img.h"
 #include "devices/block/image_info.h"
+#include "devices/block/layers.h"
 #include "devices/block/qcow2_check.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -80,6 +81,19 @@ static void print_json(const struct check *check)
 	json_end(&json);
 }
 
+/* As qemu-img, which opens all of the chain. */
+static int look_below(const struct check *check, struct host_file *file)
+{
+	struct block *block;
+	int err = qcow2_open_damaged(file, check->path, &block);
+
+	if (err)
+		return err;
+	err = block_look_below(block, check->share);
+	qcow2_abandon(block);
+	return err;
+}
+
 /* Opens the image and checks it, once. 0, or the exit code. */
 static int check_once(struct check *check, unsigned fix)
 {
@@ -99,6 +113,10 @@ static int check_once(struct check *check, unsigned fix)
 			log_err("This image format does not support checks");
 		file->ops->close(file);
 		return err ? IMG_ERROR : NO_CHECK;
+	}
+	if (look_below(check, file)) {
+		file->ops->close(file);
+		return IMG_ERROR;
 	}
 	return qcow2_check(file, check->path, fix, stderr, &check->found)
 		       ? IMG_ERROR

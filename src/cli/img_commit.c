@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/img.h"
+#include "devices/block/allowed.h"
 #include "devices/block/image_map.h"
 #include "devices/block/image_rebase.h"
 #include "devices/block/qcow2_amend.h"
@@ -20,15 +20,6 @@ struct committing {
 	bool progress, quiet;
 	struct block *disk;
 };
-
-static bool same_file(const char *a, const char *b)
-{
-	struct stat sa, sb;
-
-	return !strcmp(a, b) ||
-	       (!stat(a, &sa) && !stat(b, &sb) && sa.st_dev == sb.st_dev &&
-		sa.st_ino == sb.st_ino);
-}
 
 /* How deep below the image the base is. */
 static int find_base(struct committing *c)
@@ -48,9 +39,9 @@ static int find_base(struct committing *c)
 			c->options.path);
 		err = -EINVAL;
 	} else if (c->base) {
-		path = img_beside(c->options.path, c->base);
-		while (path && layer && !same_file(path, layer->name) &&
-		       !same_file(c->base, layer->name)) {
+		path = image_beside(c->options.path, c->base);
+		while (path && layer && !img_same_file(path, layer->name) &&
+		       !img_same_file(c->base, layer->name)) {
 			layer = image_backing(layer);
 			depth++;
 		}

@@ -6,23 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/img_create.h"
+#include "devices/block/allowed.h"
 #include "devices/block/qcow2_create.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
-
-static bool same_file(const char *a, const char *b)
-{
-	struct stat sa, sb;
-
-	return !strcmp(a, b) ||
-	       (!stat(a, &sa) && !stat(b, &sb) && sa.st_dev == sb.st_dev &&
-		sa.st_ino == sb.st_ino);
-}
 
 /* Opens the backing file, to see that it is one and how large it is. */
 static int size_of_backing(struct img_creation *c)
@@ -30,10 +21,10 @@ static int size_of_backing(struct img_creation *c)
 	struct block_options options = { .read_only = true,
 					 .backing_dir = "/" };
 	struct block *block;
-	char *path = img_beside(c->path, c->shape.backing);
+	char *path = image_beside(c->path, c->shape.backing);
 	int err = path ? 0 : -ENOMEM;
 
-	if (!err && same_file(path, c->path)) {
+	if (!err && img_same_file(path, c->path)) {
 		log_err("%s: Error: Trying to create an image with the same "
 			"filename as the backing file",
 			c->path);
@@ -183,7 +174,7 @@ static int make_image(struct img_creation *c, struct host_file *file)
 	if (c->format == BLOCK_RAW)
 		return create_raw(file, &c->shape);
 	if (c->shape.data_name) {
-		path = img_beside(c->path, c->shape.data_name);
+		path = image_beside(c->path, c->shape.data_name);
 		err = path ? make_file(path, c->unsafe, &c->shape.data, &ours)
 			   : -ENOMEM;
 		if (err) {

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cli/img.h"
+#include "devices/block/allowed.h"
 #include "devices/block/image_info.h"
 #include "util/checked.h"
 #include "util/json.h"
@@ -284,7 +285,7 @@ static int read_layer(struct layer *layer, char *path, const char *format,
 	err = image_info_read(file, path, kind, &layer->info);
 	if (!err && *layer->info.header.backing) {
 		layer->backing_path =
-			img_beside(path, layer->info.header.backing);
+			image_beside(path, layer->info.header.backing);
 		err = layer->backing_path ? 0 : -ENOMEM;
 	}
 	return err;

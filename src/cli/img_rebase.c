@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/img.h"
+#include "devices/block/allowed.h"
 #include "devices/block/image_rebase.h"
 #include "devices/block/qcow2_amend.h"
 #include "util/log.h"
@@ -32,7 +33,7 @@ static int open_new(struct rebase *r)
 
 	if (!*r->backing)
 		return 0;
-	path = img_beside(r->options.path, r->backing);
+	path = image_beside(r->options.path, r->backing);
 	if (!path)
 		return -ENOMEM;
 	options.path = path;

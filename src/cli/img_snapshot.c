@@ -8,6 +8,7 @@
 
 #include "cli/img.h"
 #include "devices/block/image_info.h"
+#include "devices/block/layers.h"
 #include "devices/block/qcow2_snapshot.h"
 #include "util/log.h"
 
@@ -18,11 +19,10 @@ struct action {
 	bool share;
 };
 
-static int list(const struct action *action, struct host_file *file,
-		enum block_format format)
+static int list(const struct action *action, struct block *block)
 {
 	struct image_info info;
-	int err = image_info_read(file, action->path, format, &info);
+	int err = image_info_of(block, &info);
 
 	if (err)
 		return err;
@@ -88,19 +88,28 @@ static int act(const struct action *action)
 	err = image_probe(file, &format);
 	if (err)
 		log_err("%s: %s", action->path, strerror(-err));
-	else if (!writer)
-		return list(action, file, format);
-	else if (format == BLOCK_RAW)
+	else if (writer && format == BLOCK_RAW)
 		say_why(action, err = -ENOTSUP);
-	else
+	else if (writer)
 		err = qcow2_snapshot_open(file, action->path, &block);
+	else if (format == BLOCK_RAW)
+		err = raw_open(file, action->path, true, &block);
+	else
+		err = qcow2_open(file, action->path, true, &block);
 	if (err) {
 		file->ops->close(file);
 		return err;
 	}
-	err = change(action, block);
-	if (err)
-		say_why(action, err);
+	/* As qemu-img, which opens all of the chain. */
+	if (format == BLOCK_QCOW2)
+		err = block_look_below(block, action->share);
+	if (!err && !writer) {
+		err = list(action, block);
+	} else if (!err) {
+		err = change(action, block);
+		if (err)
+			say_why(action, err);
+	}
 	closed = block_close(block);
 	return err ? err : closed;
 }
