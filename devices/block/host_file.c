@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/engine.h"
@@ -21,6 +22,14 @@
 /* Requests this large are not worth an aligned copy: the page cache, then. */
 #define BOUNCE_MAX    (64u << 20)
 
+/* Writes of so few bytes to the page cache are done at once: less work than to
+ * have somebody do them, for which on many a file system even io_uring wakes a
+ * thread. One that took longer had to wait, for a page to be read or others to
+ * be written back: for a while the engine does them. */
+#define AT_ONCE_MAX (64u << 10)
+#define AT_ONCE_NS  500000
+#define SLOW_NS     100000000
+
 /* Constants have a place in the program's file, zeros of theirs as well. */
 const uint8_t host_zeros[HOST_ZEROS_LEN]
 	__attribute__((aligned(HOST_ZEROS_LEN), section(".bss.host_zeros")));
@@ -31,6 +40,7 @@ struct plain_file {
 	int direct_fd; /* the same with O_DIRECT, or -1 */
 	struct engine *engine;
 	bool unsafe;
+	uint64_t slow_until; /* writes are slow; CLOCK_MONOTONIC, in ns */
 };
 
 static struct plain_file *to_plain(struct host_file *file)
@@ -205,6 +215,31 @@ static void finish_now(struct host_io *io)
 	io->done(io, host_io_now(io));
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* Copies a write to the page cache; false where the engine should. */
+static bool write_at_once(struct plain_file *plain, struct host_io *io)
+{
+	uint64_t begin, end;
+
+	if (io->op != HOST_WRITE || io->direct || io->length > AT_ONCE_MAX)
+		return false;
+	begin = now_ns();
+	if (begin < plain->slow_until)
+		return false;
+	io->result = plain_pwritev(io->file, io->iov, io->iovcnt, io->offset);
+	end = now_ns();
+	if (end - begin > AT_ONCE_NS)
+		plain->slow_until = end + SLOW_NS;
+	return true;
+}
+
 static void plain_submit(struct host_file *file, struct host_io *io)
 {
 	struct plain_file *plain = to_plain(file);
@@ -214,10 +249,12 @@ static void plain_submit(struct host_file *file, struct host_io *io)
 		     !io->cached &&
 		     (aligned(io->iov, io->iovcnt, io->offset) || bounce(io));
 	io->fd = io->direct ? plain->direct_fd : plain->fd;
-	if (plain->engine && !(io->op == HOST_SYNC && plain->unsafe))
-		plain->engine->ops->submit(plain->engine, io);
-	else
+	if (!plain->engine || (io->op == HOST_SYNC && plain->unsafe))
 		finish_now(io);
+	else if (write_at_once(plain, io))
+		host_io_finish(io);
+	else
+		plain->engine->ops->submit(plain->engine, io);
 }
 
 static void plain_kick(struct host_file *file)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "devices/block/lock.h"
 
@@ -230,6 +231,49 @@ static void whoever_waits_need_not_kick(void **state)
 	}
 }
 
+/* How often a write of so many bytes is done when block_submit() returns. */
+static int done_at_once(struct block *block, size_t length)
+{
+	uint8_t *buf = calloc(1, length);
+	struct iovec iov = { .iov_base = buf, .iov_len = length };
+	struct answer answer = { .request = { .op = BLOCK_WRITE,
+					      .length = length,
+					      .iov = &iov,
+					      .iovcnt = 1,
+					      .done = answer_done } };
+	int times;
+
+	assert_non_null(buf);
+	block_submit(block, &answer.request);
+	times = answer.times;
+	while (!answer.times)
+		block_wait(block);
+	assert_int_equal(answer.times, 1);
+	assert_int_equal(answer.err, 0);
+	free(buf);
+	return times;
+}
+
+static void only_a_small_write_to_the_page_cache_is_done_at_once(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		bool now = ways[i].io == BLOCK_IO_NOW;
+		bool cached = ways[i].cache != BLOCK_CACHE_NONE;
+		struct block *block = open_way(&ways[i], SIZE);
+		int small = 0;
+
+		/* One that took long has the engine do the next ones. */
+		for (int n = 0; n < 100 && cached && !small; n++) {
+			small = done_at_once(block, 4096);
+			usleep(small ? 0 : 10000);
+		}
+		assert_int_equal(small, cached);
+		assert_int_equal(done_at_once(block, 512 * 1024), now);
+		assert_int_equal(block_close(block), 0);
+	}
+}
+
 /* Emptying a file closes it once more, which must not let go of its locks. */
 static void a_file_that_is_emptied_stays_locked(void **state)
 {
@@ -264,6 +308,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_file_that_shrinks_reads_as_zeros_and_takes_writes),
 		cmocka_unit_test(whoever_waits_need_not_kick),
+		cmocka_unit_test(
+			only_a_small_write_to_the_page_cache_is_done_at_once),
 		cmocka_unit_test(a_file_that_is_emptied_stays_locked),
 	};
 
