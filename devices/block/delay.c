@@ -7,13 +7,18 @@
 #include "devices/block/fault.h"
 #include "util/checked.h"
 
-struct delay_file {
-	struct host_file file;
-	struct host_file *below;
+/* What is in flight to one file, or to several that share it. */
+struct delay {
 	uint64_t *seed;
 	int event_fd;         /* readable while anything is held */
 	struct host_io *held; /* fd: DONE_NOT or DONE */
-	unsigned count;
+	unsigned count, users;
+};
+
+struct delay_file {
+	struct host_file file;
+	struct host_file *below;
+	struct delay *delay;
 };
 
 enum { DONE_NOT, DONE };
@@ -24,7 +29,7 @@ static struct delay_file *to_delay(struct host_file *file)
 }
 
 /* xorshift64*, as in the tests. */
-static uint64_t choose(struct delay_file *d, uint64_t limit)
+static uint64_t choose(struct delay *d, uint64_t limit)
 {
 	uint64_t seed = *d->seed | 1;
 
@@ -35,27 +40,27 @@ static uint64_t choose(struct delay_file *d, uint64_t limit)
 	return (seed * 2685821657736338717ull >> 16) % limit;
 }
 
-static void perform(struct delay_file *d, struct host_io *io)
+static void perform(struct host_io *io)
 {
 	if (io->fd == DONE)
 		return;
-	io->file = d->below;
+	io->file = to_delay(io->file)->below;
 	io->result = host_io_now(io);
 	io->fd = DONE;
 }
 
 /* Some of what is held happens on the disk now, and nobody is told yet. */
-static void disturb(struct delay_file *d)
+static void disturb(struct delay *d)
 {
 	for (struct host_io *io = d->held; io; io = io->next) {
 		if (!choose(d, 4))
-			perform(d, io);
+			perform(io);
 	}
 }
 
 static void delay_submit(struct host_file *file, struct host_io *io)
 {
-	struct delay_file *d = to_delay(file);
+	struct delay *d = to_delay(file)->delay;
 	uint64_t one = 1;
 
 	disturb(d);
@@ -66,7 +71,7 @@ static void delay_submit(struct host_file *file, struct host_io *io)
 		abort();
 }
 
-static struct host_io *take(struct delay_file *d, unsigned which)
+static struct host_io *take(struct delay *d, unsigned which)
 {
 	struct host_io **link = &d->held, *io;
 	uint64_t count;
@@ -82,13 +87,13 @@ static struct host_io *take(struct delay_file *d, unsigned which)
 
 static void delay_reap(struct host_file *file)
 {
-	struct delay_file *d = to_delay(file);
+	struct delay *d = to_delay(file)->delay;
 	unsigned n = d->count ? 1 + choose(d, d->count) : 0;
 
 	while (n-- && d->count) {
 		struct host_io *io = take(d, choose(d, d->count));
 
-		perform(d, io);
+		perform(io);
 		disturb(d);
 		io->done(io, io->result);
 	}
@@ -96,7 +101,7 @@ static void delay_reap(struct host_file *file)
 
 static int delay_event_fd(struct host_file *file)
 {
-	return to_delay(file)->event_fd;
+	return to_delay(file)->delay->event_fd;
 }
 
 static ssize_t delay_preadv(struct host_file *file, const struct iovec *iov,
@@ -104,7 +109,7 @@ static ssize_t delay_preadv(struct host_file *file, const struct iovec *iov,
 {
 	struct host_file *below = to_delay(file)->below;
 
-	disturb(to_delay(file));
+	disturb(to_delay(file)->delay);
 	return below->ops->preadv(below, iov, iovcnt, offset);
 }
 
@@ -113,7 +118,7 @@ static ssize_t delay_pwritev(struct host_file *file, const struct iovec *iov,
 {
 	struct host_file *below = to_delay(file)->below;
 
-	disturb(to_delay(file));
+	disturb(to_delay(file)->delay);
 	return below->ops->pwritev(below, iov, iovcnt, offset);
 }
 
@@ -121,7 +126,7 @@ static int delay_sync(struct host_file *file)
 {
 	struct host_file *below = to_delay(file)->below;
 
-	disturb(to_delay(file));
+	disturb(to_delay(file)->delay);
 	return below->ops->sync(below);
 }
 
@@ -158,8 +163,11 @@ static void delay_close(struct host_file *file)
 {
 	struct delay_file *d = to_delay(file);
 
-	close(d->event_fd);
 	d->below->ops->close(d->below);
+	if (!--d->delay->users) {
+		close(d->delay->event_fd);
+		free(d->delay);
+	}
 	free(d);
 }
 
@@ -177,19 +185,39 @@ static const struct host_file_ops delay_ops = {
 	.event_fd = delay_event_fd,
 };
 
-struct host_file *delay_file_create(struct host_file *below, uint64_t *seed)
+static struct host_file *create(struct host_file *below, struct delay *delay)
 {
 	struct delay_file *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return NULL;
-	d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (d->event_fd < 0) {
-		free(d);
-		return NULL;
-	}
 	d->file.ops = &delay_ops;
 	d->below = below;
-	d->seed = seed;
+	d->delay = delay;
+	delay->users++;
 	return &d->file;
+}
+
+struct host_file *delay_file_create(struct host_file *below, uint64_t *seed)
+{
+	struct delay *delay = calloc(1, sizeof(*delay));
+	struct host_file *file;
+
+	if (!delay)
+		return NULL;
+	delay->seed = seed;
+	delay->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	file = delay->event_fd < 0 ? NULL : create(below, delay);
+	if (!file) {
+		if (delay->event_fd >= 0)
+			close(delay->event_fd);
+		free(delay);
+	}
+	return file;
+}
+
+struct host_file *delay_file_beside(struct host_file *below,
+				    struct host_file *other)
+{
+	return create(below, to_delay(other)->delay);
 }

@@ -52,6 +52,11 @@ struct host_file *fault_file_create(struct host_file *below,
  */
 struct host_file *delay_file_create(struct host_file *below, uint64_t *seed);
 
+/* The same for one more file, whose I/O is in flight together with that of
+ * @other, from delay_file_create(): reap() of either ends some of both. */
+struct host_file *delay_file_beside(struct host_file *below,
+				    struct host_file *other);
+
 enum record_kind { RECORD_WRITE, RECORD_PUNCH, RECORD_TRUNCATE, RECORD_SYNC };
 
 struct record {

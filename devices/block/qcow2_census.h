@@ -30,8 +30,7 @@ struct qcow2_census {
 	/* Of each cluster, and the one behind the last: how many references
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;
-	uint8_t *
-		other; /* of those seen: as QCOW2_NO_TABLE, up to 255 */
+	uint8_t *other; /* of those seen: as QCOW2_NO_TABLE, up to 255 */
 	struct qcow2_mend *mends;
 	size_t nr_mends;
 	uint8_t *table;      /* an L2 table or refcount block */

@@ -2,17 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "devices/block/luks.h"
 #include "devices/block/secret.h"
-#include "disk_test.h"
+#include "disk_luks.h"
 #include "util/bytes.h"
 
 #define SIZE (2u << 20)
-
-/* What qemu-img has to be told to open the image. */
-#define QEMU(file)                                                             \
-	"--object secret,id=s,file=key --image-opts "                          \
-	"driver=qcow2,encrypt.key-secret=s,file.filename=" file
 
 /* Makes luks.qcow2 and its key; QEMU takes seconds to, so it is done once. */
 static int make_images(void **state)
@@ -140,8 +134,8 @@ static void what_qemu_encrypts_is_read(void **state)
 	assert_non_null(model);
 	must("cp luks.qcow2 q.qcow2");
 	must("qemu-io -c 'write -P 1 0 64k' -c 'write -P 2 100k 300k' "
-	     "-c 'write -P 3 2096640 512' -c 'write -z 128k 64k' " QEMU(
-		     "q.qcow2"));
+	     "-c 'write -P 3 2096640 512' -c 'write -z 128k 64k' " LUKS_NAMED
+	     "q.qcow2");
 	memset(model, 1, 64 << 10);
 	memset(model + (100 << 10), 2, 300 << 10);
 	memset(model + SIZE - 512, 3, 512);
@@ -185,8 +179,9 @@ static void stream(struct block *block, uint64_t *seed, uint8_t *model)
 static void judge(const uint8_t *model)
 {
 	disk_save("model", model, SIZE);
-	must("qemu-img check " QEMU("w.qcow2"));
-	must("qemu-img convert -O raw " QEMU("w.qcow2") " back");
+	must("qemu-img check " LUKS_NAMED "w.qcow2");
+	must("qemu-img convert -O raw " LUKS_NAMED "w.qcow2"
+	     " back");
 	must("cmp model back");
 }
 
@@ -205,12 +200,12 @@ static void what_is_written_qemu_decrypts(void **state)
 	assert_int_equal(block_close(block), 0);
 	judge(model);
 	memcpy(first, model, SIZE);
-	must("qemu-img snapshot -c one " QEMU("w.qcow2"));
+	must("qemu-img snapshot -c one " LUKS_NAMED "w.qcow2");
 	block = unlocked("w.qcow2");
 	stream(block, &seed, model);
 	assert_int_equal(block_close(block), 0);
 	judge(model);
-	must("qemu-img snapshot -a one " QEMU("w.qcow2"));
+	must("qemu-img snapshot -a one " LUKS_NAMED "w.qcow2");
 	judge(first);
 	free(model);
 	free(first);
@@ -239,15 +234,15 @@ static void the_repair_of_a_dirty_image_keeps_the_key(void **state)
 
 	(void)state;
 	must("cp luks.qcow2 d.qcow2");
-	must("qemu-io -c 'write -P 5 64k 64k' " QEMU("d.qcow2"));
+	must("qemu-io -c 'write -P 5 64k 64k' " LUKS_NAMED "d.qcow2");
 	must("printf '\\1' | dd of=d.qcow2 bs=1 seek=79 conv=notrunc");
 	block = unlocked("d.qcow2");
 	assert_int_equal(disk_read(block, buf, 64 << 10, 512), 0);
 	assert_int_equal(buf[511], 5);
 	assert_int_equal(disk_write(block, buf, 1 << 20, 512), 0);
 	assert_int_equal(block_close(block), 0);
-	must("qemu-io -r -c 'read -P 5 1M 512' " QEMU("d.qcow2"));
-	must("qemu-img check " QEMU("d.qcow2"));
+	must("qemu-io -r -c 'read -P 5 1M 512' " LUKS_NAMED "d.qcow2");
+	must("qemu-img check " LUKS_NAMED "d.qcow2");
 }
 
 struct bad {

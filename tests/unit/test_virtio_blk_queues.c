@@ -129,48 +129,77 @@ static void *drive(void *opaque)
 	return NULL;
 }
 
-static struct block *open_image(struct memory_bytes *memory, uint64_t *seed)
+/* An image in memory, and the data file it may have. */
+struct image {
+	struct memory_bytes memory, data;
+	bool external, raw;
+};
+
+static struct block *open_image(struct image *image, uint64_t *seed)
 {
-	struct block_options options = { .path = "top.qcow2" };
-	struct host_file *file = memory_file_create(memory);
+	struct host_file *file = memory_file_create(&image->memory);
+	struct host_file *data = NULL;
 	struct block *block;
 
-	assert_non_null(file);
+	if (image->external)
+		data = memory_file_create(&image->data);
+	assert_true(file && (data || !image->external));
 	if (seed)
 		file = delay_file_create(file, seed);
 	assert_non_null(file);
-	assert_int_equal(block_open_file(&options, file, &block), 0);
+	if (seed && data)
+		data = delay_file_beside(data, file);
+	assert_int_equal(qcow2_open(file, "top.qcow2", false, &block), 0);
+	if (image->external)
+		qcow2_set_data(block, data);
 	return block;
 }
 
-/* An image with a snapshot, so that writes copy. */
-static void make_image(struct memory_bytes *memory, unsigned cluster,
-		       bool extended)
+struct kind {
+	unsigned cluster;
+	bool extended;
+	bool external, raw; /* a data file; one that is a raw disk */
+};
+
+/* An image with a snapshot, so that writes copy; none with a data file. */
+static void make_image(struct image *image, const struct kind *kind)
 {
 	static const struct timespec now;
 	struct qcow2_shape shape = qcow2_shape_default;
-	struct host_file *file = memory_file_create(memory);
+	struct host_file *file = memory_file_create(&image->memory);
 	struct block *block;
 
 	assert_non_null(file);
-	shape.cluster_size = cluster;
+	shape.cluster_size = kind->cluster;
 	shape.size = SECTORS * BLOCK_SECTOR;
-	shape.extended_l2 = extended;
+	shape.extended_l2 = kind->extended;
+	image->external = kind->external;
+	image->raw = kind->raw;
+	if (kind->external) {
+		shape.data_name = "top.data";
+		shape.data_raw = kind->raw;
+		shape.data = memory_file_create(&image->data);
+		assert_non_null(shape.data);
+	}
 	assert_int_equal(qcow2_create(file, &shape), 0);
 	file->ops->close(file);
-	block = open_image(memory, NULL);
+	if (kind->external) {
+		shape.data->ops->close(shape.data);
+		return;
+	}
+	block = open_image(image, NULL);
 	assert_int_equal(qcow2_snapshot_create(block, "empty", &now), 0);
 	assert_int_equal(block_close(block), 0);
 }
 
-static void check_image(struct memory_bytes *memory,
+static void check_image(struct image *image,
 			const struct guest_queue queues[QUEUES])
 {
 	struct qcow2_findings found;
 	uint32_t words[LENGTH / 4];
 	struct iovec iov = { words, LENGTH };
-	struct block *block = open_image(memory, NULL);
-	struct host_file *file = memory_file_create(memory);
+	struct block *block = open_image(image, NULL);
+	struct host_file *file = memory_file_create(&image->memory);
 
 	for (unsigned i = 0; i < QUEUES * STRIPES; i++) {
 		const struct guest_queue *q = &queues[i % QUEUES];
@@ -180,6 +209,9 @@ static void check_image(struct memory_bytes *memory,
 				 0);
 		for (unsigned w = 0; w < LENGTH / 4; w++)
 			assert_int_equal(words[w], q->wrote[i / QUEUES]);
+		if (image->raw)
+			assert_memory_equal(image->data.bytes + i * LENGTH,
+					    words, LENGTH);
 	}
 	assert_int_equal(block_close(block), 0);
 	assert_non_null(file);
@@ -188,10 +220,11 @@ static void check_image(struct memory_bytes *memory,
 	assert_int_equal(found.leaks, 0);
 }
 
-static void drive_all(unsigned cluster, bool extended, uint64_t number)
+static void drive_all(const struct kind *kind, uint64_t number)
 {
 	uint64_t seed = number; /* of the delayer: the worker's from now on */
-	struct memory_bytes memory = { .limit = 64u << 20 };
+	struct image image = { .memory.limit = 64u << 20,
+			       .data.limit = 64u << 20 };
 	struct virtio_blk_options options = { .serial = "s",
 					      .queues = QUEUES,
 					      .discard = true };
@@ -200,9 +233,9 @@ static void drive_all(unsigned cluster, bool extended, uint64_t number)
 	struct virtio_device *virtio;
 	struct bench bench;
 
-	make_image(&memory, cluster, extended);
+	make_image(&image, kind);
 	bench_memory(&bench);
-	assert_int_equal(virtio_blk_create("blk0", open_image(&memory, &seed),
+	assert_int_equal(virtio_blk_create("blk0", open_image(&image, &seed),
 					   &options, &bench.memory, &virtio),
 			 0);
 	bench_attach(&bench, virtio);
@@ -223,23 +256,23 @@ static void drive_all(unsigned cluster, bool extended, uint64_t number)
 		assert_int_equal(queues[i].wrong, 0);
 	}
 	bench_end(&bench);
-	check_image(&memory, queues);
-	free(memory.bytes);
+	check_image(&image, queues);
+	free(image.memory.bytes);
+	free(image.data.bytes);
 }
 
 static void four_queues_at_once_share_clusters_and_lose_nothing(void **state)
 {
-	static const struct {
-		unsigned cluster;
-		bool extended;
-	} shapes[] = { { 512, false },
-		       { 4096, false },
-		       { 65536, false },
-		       { 16384, true } };
+	static const struct kind kinds[] = {
+		{ 512, false, false, false },   { 4096, false, false, false },
+		{ 65536, false, false, false }, { 16384, true, false, false },
+		{ 4096, false, true, false },   { 65536, false, true, true },
+		{ 16384, true, true, false },
+	};
 
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++)
-		drive_all(shapes[i].cluster, shapes[i].extended, i + 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		drive_all(&kinds[i], i + 1);
 }
 
 int main(void)
