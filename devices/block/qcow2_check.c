@@ -139,6 +139,7 @@ static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 static int see_bitmaps(struct qcow2_census *c)
 {
 	struct qcow2_header *h = &c->q->header;
+	uint64_t clusters = c->clusters;
 	uint8_t field[8];
 	int err;
 
@@ -153,8 +154,9 @@ static int see_bitmaps(struct qcow2_census *c)
 	if (err || !c->structural || !(c->fix & QCOW2_FIX_ERRORS))
 		return err;
 	fprintf(c->to, "Repairing bitmaps: they are damaged and become void\n");
-	memset(c->seen, 0, (c->clusters + 1) * sizeof(*c->seen));
-	memset(c->other, 0, c->clusters + 1);
+	c->clusters = clusters; /* one more may have been seen */
+	memset(c->seen, 0, (clusters + 1) * sizeof(*c->seen));
+	memset(c->other, 0, clusters + 1);
 	c->found->corruptions_fixed = c->found->corruptions;
 	c->found->corruptions = 0;
 	c->structural = 0;
