@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Of QEMU it is no version at all. */
+/* Whoever asks for QEMU's version must not take this for a QEMU. */
 #define VERSION                                                                \
 	"{\"qemu\": {\"major\": 0, \"minor\": 0, \"micro\": 0}, "              \
 	"\"package\": \"kvist " KVIST_VERSION "\"}"
@@ -63,7 +63,7 @@ const char *control_parse(const char *text, struct control_request *request)
 		else if (!strcmp(name, "arguments"))
 			request->arguments = value;
 		else if (strcmp(name, "execute"))
-			wrong = "a member is unknown";
+			wrong = "the members are 'execute', 'arguments', 'id'";
 		else if (json_get_text(value, request->name, CONTROL_NAME))
 			wrong = "the member 'execute' must be a string";
 	}
@@ -74,17 +74,41 @@ const char *control_parse(const char *text, struct control_request *request)
 	return wrong;
 }
 
+static const struct control_command *command_at(const struct control *control,
+						size_t i);
+
+static void qmp_capabilities(struct control_call *call)
+{
+	call->control->negotiated = true;
+}
+
+static void query_commands(struct control_call *call)
+{
+	const struct control_command *command;
+	struct json *json = &call->reply;
+
+	json_array(json, "return");
+	for (size_t i = 0; (command = command_at(call->control, i))->name;
+	     i++) {
+		json_object(json, NULL);
+		json_string(json, "name", command->name);
+		json_end(json);
+	}
+	json_end(json);
+}
+
 static void query_version(struct control_call *call)
 {
 	json_value(&call->reply, "return", VERSION, strlen(VERSION));
 }
 
 static const struct control_command own_commands[] = {
-	{ "qmp_capabilities", NULL },
-	{ "query-commands", NULL },
+	{ "qmp_capabilities", qmp_capabilities },
+	{ "query-commands", query_commands },
 	{ "query-version", query_version },
 };
 
+/* The protocol's own, then the machine's, and at the end one without a name. */
 static const struct control_command *command_at(const struct control *control,
 						size_t i)
 {
@@ -93,43 +117,26 @@ static const struct control_command *command_at(const struct control *control,
 	return &control->commands[i - ARRAY_SIZE(own_commands)];
 }
 
-static void query_commands(const struct control *control, struct json *json)
+static void run(struct control_call *call, const char *name)
 {
-	const struct control_command *command;
-
-	json_array(json, "return");
-	for (size_t i = 0; (command = command_at(control, i))->name; i++) {
-		json_object(json, NULL);
-		json_string(json, "name", command->name);
-		json_end(json);
-	}
-	json_end(json);
-}
-
-static void run(struct control *control, struct control_call *call,
-		const struct control_request *request)
-{
+	const struct control *control = call->control;
 	const struct control_command *command;
 	size_t i = 0;
 
 	while ((command = command_at(control, i))->name &&
-	       strcmp(command->name, request->name))
+	       strcmp(command->name, name))
 		i++;
-	if (!command->name || (i && !control->negotiated))
+	if (!command->name ||
+	    (!control->negotiated && command->run != qmp_capabilities))
 		control_fail(call, "CommandNotFound",
-			     "The command %s has not been found%s",
-			     request->name,
+			     "The command %s has not been found%s", name,
 			     control->negotiated
 				     ? ""
 				     : ": 'qmp_capabilities' comes first");
-	else if (command->run)
+	else
 		command->run(call);
-	else if (i)
-		query_commands(control, &call->reply);
 	if (call->reply.filled)
 		return;
-	/* Nothing was wrong. */
-	control->negotiated = true;
 	json_object(&call->reply, "return");
 	json_end(&call->reply);
 }
@@ -139,7 +146,8 @@ static void run(struct control *control, struct control_call *call,
 static int answer(struct control *control, ssize_t length)
 {
 	FILE *to = open_memstream(&control->out, &control->out_len);
-	struct control_call call = { .machine = control->machine };
+	struct control_call call = { .control = control,
+				     .machine = control->machine };
 	struct control_request request = { .id = NULL };
 	const char *wrong = "JSON parse error: no object, or one that is too "
 			    "long or nested too deeply";
@@ -155,7 +163,7 @@ static int answer(struct control *control, ssize_t length)
 	if (wrong)
 		control_fail(&call, CONTROL_ERROR, "%s", wrong);
 	else
-		run(control, &call, &request);
+		run(&call, request.name);
 	if (request.id)
 		json_value(&call.reply, "id", request.id,
 			   json_measure(request.id));

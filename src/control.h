@@ -34,6 +34,7 @@
 
 /* A command that is to be done. */
 struct control_call {
+	struct control *control; /* for the protocol's own commands */
 	void *machine;
 	const char *arguments; /* an object, or NULL: none */
 	struct json reply;     /* within its object */

@@ -38,9 +38,9 @@ int virtio_blk_create(const char *name, struct block *block,
  * those again. */
 bool virtio_blk_holds(struct virtio_device *virtio);
 void virtio_blk_retry(struct virtio_device *virtio);
-/* Main thread. Asks the host how large the disk is now, makes it @size bytes (0:
- * leaves it so), a multiple of BLOCK_SECTOR, and tells the guest if that is a
- * change. 0 or -errno (see block_resize_error()). */
+/* Main thread. Asks the host how large the disk is now, makes it @size bytes
+ * (a multiple of BLOCK_SECTOR; 0: leaves it so), and tells the guest if that
+ * is a change. 0 or -errno (see block_resize_error()). */
 int virtio_blk_resize(struct virtio_device *virtio, uint64_t size);
 /* How large it is for the guest, in bytes. Any thread. */
 uint64_t virtio_blk_size(struct virtio_device *virtio);

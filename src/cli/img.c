@@ -27,51 +27,51 @@ static const struct img_command {
 } commands[] = {
 	{ "amend", img_amend,
 	  "[-pq] [-f FMT] [-t CACHE] [--force] [--backing-dir DIR]\n"
-	  "         -o OPTIONS FILE" },
+	  "           -o OPTIONS FILE" },
 	{ "bench", img_bench,
 	  "[-c COUNT] [-d DEPTH] [-f FMT] [--flush-interval=N]\n"
-	  "         [-i AIO] [-n] [--no-drain] [-o OFFSET] [--pattern=BYTE]\n"
-	  "         [-q] [-s BUFFER_SIZE] [-S STEP_SIZE] [-t CACHE] [-w]\n"
-	  "         [-U|--force-share] FILE" },
+	  "           [-i AIO] [-n] [--no-drain] [-o OFFSET] [--pattern=BYTE]\n"
+	  "           [-q] [-s BUFFER_SIZE] [-S STEP_SIZE] [-t CACHE] [-w]\n"
+	  "           [-U|--force-share] FILE" },
 	{ "check", img_check,
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all] [-T CACHE]\n"
-	  "         [-U|--force-share] FILE" },
+	  "           [-U|--force-share] FILE" },
 	{ "commit", img_commit,
 	  "[-dpq] [-f FMT] [-t CACHE] [-b BASE] [--backing-dir DIR] FILE" },
 	{ "compare", img_compare,
 	  "[-pqs] [-f FMT] [-F FMT] [-T CACHE] [--backing-dir DIR]\n"
-	  "         [-U|--force-share] FILE1 FILE2" },
+	  "           [-U|--force-share] FILE1 FILE2" },
 	{ "convert", img_convert,
 	  "[-cCnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
-	  "         [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT]\n"
-	  "         [-m THREADS] [-r RATE] [-S SPARSE_SIZE] [-t CACHE]\n"
-	  "         [-T CACHE] [--salvage] [--target-is-zero]\n"
-	  "         [--backing-dir DIR] [-U|--force-share]\n"
-	  "         FILE [FILE2...] OUTPUT_FILE" },
+	  "           [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT]\n"
+	  "           [-m THREADS] [-r RATE] [-S SPARSE_SIZE] [-t CACHE]\n"
+	  "           [-T CACHE] [--salvage] [--target-is-zero]\n"
+	  "           [--backing-dir DIR] [-U|--force-share]\n"
+	  "           FILE [FILE2...] OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
-	  "         [--object SECRET] [-o OPTIONS] FILE [SIZE]" },
+	  "           [--object SECRET] [-o OPTIONS] FILE [SIZE]" },
 	{ "info", img_info,
 	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
-	  "         [-U|--force-share] FILE" },
+	  "           [-U|--force-share] FILE" },
 	{ "map", img_map,
 	  "[-f FMT] [--output=human|json] [-s OFFSET] [-l LENGTH]\n"
-	  "         [--start-offset=OFFSET] [--max-length=LENGTH]\n"
-	  "         [--backing-dir DIR] [-U|--force-share] FILE" },
+	  "           [--start-offset=OFFSET] [--max-length=LENGTH]\n"
+	  "           [--backing-dir DIR] [-U|--force-share] FILE" },
 	{ "measure", img_measure,
 	  "[-U|--force-share] [--output=human|json] [-O OUTPUT_FMT]\n"
-	  "         [-o OPTIONS] [-l SNAPSHOT] [--backing-dir DIR]\n"
-	  "         (--size SIZE | [-f FMT] FILE)" },
+	  "           [-o OPTIONS] [-l SNAPSHOT] [--backing-dir DIR]\n"
+	  "           (--size SIZE | [-f FMT] FILE)" },
 	{ "rebase", img_rebase,
 	  "[-pqu] [-f FMT] [-t CACHE] [-T CACHE] [-b BACKING_FILE]\n"
-	  "         [-F BACKING_FMT] [--backing-dir DIR]\n"
-	  "         [-U|--force-share] FILE" },
+	  "           [-F BACKING_FMT] [--backing-dir DIR]\n"
+	  "           [-U|--force-share] FILE" },
 	{ "resize", img_resize,
 	  "[-q] [-f FMT] [--preallocation=MODE] [--shrink]\n"
-	  "         [--backing-dir DIR] FILE [+|-]SIZE" },
+	  "           [--backing-dir DIR] FILE [+|-]SIZE" },
 	{ "snapshot", img_snapshot,
 	  "[-l | -c NAME | -a NAME | -d NAME] [-q]\n"
-	  "         [-U|--force-share] FILE" },
+	  "           [-U|--force-share] FILE" },
 };
 
 static void usage(FILE *to)

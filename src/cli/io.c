@@ -78,16 +78,17 @@ static const struct arg_option options[] = {
 	{ "read-only", 'r', NULL, "open FILE to read it only" },
 	{ "nocache", 'n', NULL, "short for -t none" },
 	{ "cache", 't', "MODE",
-	  "accepted, as qemu-io's: none, writeback, writethrough,\n"
-	  "directsync or unsafe" },
+	  "accepted, as qemu-io's: none, writeback,\n"
+	  "writethrough, directsync or unsafe" },
 	{ "aio", 'i', "MODE", "accepted: threads, native or io_uring" },
 	{ "discard", 'd', "MODE", "accepted: ignore or unmap" },
 	{ "force-share", 'U', NULL,
-	  "look at FILE though another is writing to it; with -r" },
+	  "look at FILE while another writes to it; with -r" },
 	{ "backing-dir", 'B', "DIR", "backing files may lie below DIR, too" },
 	{ "key-file", 'K', "FILE", "the passphrase of an encrypted image" },
 	{ "help", 'h', NULL, "print this help" },
 };
+
 static const struct io_command *find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {

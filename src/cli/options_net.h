@@ -11,13 +11,14 @@
 #define NET_OPTIONS_SYNOPSIS                                                   \
 	"none|bridge=BR|tap=IF|fd=N|pair=NAME|passt=SOCKET[,KEY=VALUE]..."
 #define NET_OPTIONS_HELP                                                       \
-	"virtio-net card on a bridge, on a tap that exists or is\n"            \
-	"open, on another guest's card, or on passt(1);\n"                     \
-	"create makes what there is none of, vlan=N is the VLAN\n"             \
-	"of a bridge's port; up=CMD and down=CMD run with the\n"               \
-	"tap's name when it comes and goes; pcap=FILE writes what\n"           \
-	"passes, rate=SIZE and burst=SIZE limit the bytes a second\n"          \
-	"in each direction; mac=MAC, mtu=N, queues=N are the card's;\n"        \
+	"virtio-net card on a bridge, on a tap that exists\n"                  \
+	"or is open, on another guest's card, or on passt(1);\n"               \
+	"create makes what there is none of, vlan=N is the\n"                  \
+	"VLAN of a bridge's port; up=CMD and down=CMD run\n"                   \
+	"with the tap's name when it comes and goes;\n"                        \
+	"pcap=FILE writes what passes; rate=SIZE, burst=SIZE\n"                \
+	"limit the bytes a second in each direction;\n"                        \
+	"mac=MAC, mtu=N, queues=N are the card's;\n"                           \
 	"vhost=on: the kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line

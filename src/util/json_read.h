@@ -23,8 +23,8 @@ ssize_t json_measure(const char *text);
  * when there is none, or when it is no object. */
 bool json_next(const char **at, const char **key, const char **value);
 
-/* For names: a string, cut off at @size bytes with its end. Escapes stay as they
- * are written: no name of ours has one. 0, or -EINVAL: it is no string. */
+/* For names: a string, cut off at @size bytes with its end. Escapes stay as
+ * they are written: no name of ours has one. 0, or -EINVAL: no string. */
 int json_get_text(const char *value, char *text, size_t size);
 
 /* 0, or -EINVAL: it is not a number, or has a sign, a fraction, or more than 64

@@ -83,6 +83,8 @@ static const char *advice(int err)
 		return ": another process listens there: choose another path";
 	case -EEXIST:
 		return ": it is not a socket: choose another path or remove it";
+	case -ENOENT:
+		return ": make its folder first";
 	case -ENAMETOOLONG:
 		return ": a socket's path has at most 107 bytes";
 	}

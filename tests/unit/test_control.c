@@ -1,5 +1,5 @@
 /*
- * The control socket (src/control.h): what its clients say, and how they say it.
+ * The control socket (src/control.h): what its clients say, and how.
  * The socket is served by a process of its own, whose commands are the tests'.
  */
 #include "unit.h"
@@ -48,7 +48,8 @@ static void messages_are_taken_apart(void **state)
 		  "must be a string" },
 		{ "{\"execute\":\"x\",\"arguments\":[]}", "x", "[]", "",
 		  "must be an object" },
-		{ "{\"exec-oob\":\"x\",\"id\":-1}", "", "", "-1", "unknown" },
+		{ "{\"exec-oob\":\"x\",\"id\":-1}", "", "", "-1",
+		  "members are" },
 	};
 
 	(void)state;
