@@ -24,6 +24,7 @@
  *                     qcow2_switch_count.c counts for it
  *   qcow2_resize.c    a disk of another size
  *   qcow2_amend.c     another header
+ *   qcow2_width.c     refcounts of another width
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *
@@ -212,8 +213,10 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
 int qcow2_table_distinct(const struct qcow2_table *table);
 void qcow2_table_fini(struct qcow2_table *table);
 /* Makes the refcount table that was built at @offset the image's own: durable
- * first, then the header switches to it. */
-int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters);
+ * first, then the header switches to it, and to the width that its refcounts
+ * have, 1 << @order bits. */
+int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters,
+			  unsigned order);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
@@ -232,6 +235,8 @@ void qcow2_cache_forget(struct qcow2_cache *cache);
 
 /* qcow2_refcount.c. Clusters are numbered from the start of the host file. */
 int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t *value);
+/* That no block of refcounts serves twice: 0, or that the image is damaged. */
+int qcow2_check_blocks(struct qcow2 *q);
 /* Up to @want clusters that follow each other, at least one, with refcount 1:
  * at host offset *offset, *got of them. */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset,
@@ -400,6 +405,9 @@ int qcow2_counts_write(struct qcow2 *q, const uint32_t *count,
 /* How many clusters that area has, and how many of them its table takes. */
 uint64_t qcow2_counts_area(const struct qcow2 *q, uint64_t clusters,
 			   uint64_t *table_clusters);
+/* qcow2_width.c: makes refcounts 1 << @order bits wide, durably. Version 3
+ * only. 0; -ERANGE when one does not fit; -EINVAL when there are too many; -ENOMEM, or of the I/O. */
+int qcow2_set_width(struct qcow2 *q, unsigned order);
 /* Reads the snapshot table and hands every snapshot to @each. */
 int qcow2_each_snapshot(struct qcow2 *q,
 			int (*each)(void *opaque,

@@ -42,6 +42,7 @@ int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a)
 	*a = (struct qcow2_amendment){
 		.version = q->header.version,
 		.lazy_refcounts = q->header.compatible & LAZY,
+		.refcount_bits = 1u << q->header.refcount_order,
 		.backing = *q->header.backing ? q->header.backing : NULL,
 		.backing_fmt = *q->header.backing_format
 				       ? q->header.backing_format
@@ -233,18 +234,21 @@ static bool fits_version_2(const struct qcow2 *q)
 {
 	const struct qcow2_header *h = &q->header;
 
-	return !h->incompatible && h->refcount_order == 4 && !h->has_bitmaps &&
-	       !h->snapshots;
+	return !h->incompatible && !h->has_bitmaps && !h->snapshots;
 }
 
 int qcow2_amend(struct block *block, const struct qcow2_amendment *a)
 {
 	struct qcow2 *q = qcow2_of(block);
 	bool lower = q && a->version < q->header.version;
+	unsigned order;
 	int err;
 
-	if (!q || (lower && !fits_version_2(q)) ||
-	    (a->version == 2 && a->lazy_refcounts))
+	if (!q || (lower && !fits_version_2(q)))
+		return -ENOTSUP;
+	order = a->refcount_bits ? (unsigned)__builtin_ctz(a->refcount_bits)
+				 : q->header.refcount_order;
+	if (a->version == 2 && (a->lazy_refcounts || order != 4))
 		return -ENOTSUP;
 	if (block->read_only)
 		return -EROFS;
@@ -253,7 +257,12 @@ int qcow2_amend(struct block *block, const struct qcow2_amendment *a)
 		err = expand_zeros(q);
 	if (!err)
 		err = qcow2_commit(q);
-	return err ? err : change_header(q, a);
+	/* Version 2 has one width only. */
+	if (!err && lower)
+		err = qcow2_set_width(q, order);
+	if (!err)
+		err = change_header(q, a);
+	return err || lower ? err : qcow2_set_width(q, order);
 }
 
 int qcow2_make_empty(struct block *block)

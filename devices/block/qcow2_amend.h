@@ -3,8 +3,8 @@
  * requests, by the thread that uses the block. Durable when they return 0.
  *
  * Errors, not logged: -ENOTSUP (not a qcow2 image, or one that uses what the
- * other version lacks), -EROFS, -EFBIG (no room in the header), -EIO, -ENOSPC,
- * -ENOMEM.
+ * other version lacks), -EROFS, -EFBIG (no room in the header), -ERANGE (a
+ * refcount is too large for the width), -EIO, -ENOSPC, -ENOMEM.
  */
 #ifndef KVIST_BLOCK_QCOW2_AMEND_H
 #define KVIST_BLOCK_QCOW2_AMEND_H
@@ -19,6 +19,7 @@ struct qcow2_amendment {
 	/* Its name as the image keeps it, and its format; NULL: none. They may
 	 * be the block's own. */
 	const char *backing, *backing_fmt;
+	unsigned refcount_bits; /* 1 to 64, a power of two; 0: as they are */
 };
 
 /* What the image says now; the names are the block's. -ENOTSUP. */
@@ -28,7 +29,8 @@ int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a);
  * Makes it say so. The header's first sector changes last and alone, so that a
  * crash leaves the old or the new; only in one that is crammed with extensions
  * do others change, too. What lies below the block is not opened anew. For
- * version 2 zeros that have no cluster get one.
+ * version 2 zeros that have no cluster get one. Another width of refcounts is a
+ * step of its own, while the image is one of version 3.
  */
 int qcow2_amend(struct block *block, const struct qcow2_amendment *a);
 

@@ -28,10 +28,11 @@
 #define QCOW2_BITMAP_DIRECTORY_MAX (64u << 20)
 
 /* Where the header keeps what is rewritten in place. */
-#define QCOW2_AT_REFTABLE     48 /* 8 bytes offset, 4 bytes clusters */
-#define QCOW2_AT_INCOMPATIBLE 72
-#define QCOW2_AT_AUTOCLEAR    88
-#define QCOW2_AT_COMPRESSION  104
+#define QCOW2_AT_REFTABLE       48 /* 8 bytes offset, 4 bytes clusters */
+#define QCOW2_AT_INCOMPATIBLE   72
+#define QCOW2_AT_AUTOCLEAR      88
+#define QCOW2_AT_REFCOUNT_ORDER 96
+#define QCOW2_AT_COMPRESSION    104
 
 /* Incompatible features, by bit. */
 #define QCOW2_DIRTY       (1ull << 0)

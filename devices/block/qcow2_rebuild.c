@@ -325,7 +325,8 @@ static int rebuild(struct census *c)
 		err = renew_copied(c);
 	if (!err)
 		err = qcow2_reftable_switch(
-			q, c->clusters << q->header.cluster_bits, table);
+			q, c->clusters << q->header.cluster_bits, table,
+			q->header.refcount_order);
 	if (!err)
 		err = qcow2_put_features(q,
 					 q->header.incompatible & ~QCOW2_DIRTY,

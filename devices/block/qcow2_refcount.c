@@ -104,7 +104,7 @@ static int refuse_metadata(struct qcow2 *q, uint64_t offset, uint64_t length)
 
 /* Once: a table that names one full block again and again, for a file that is
  * one great hole, would make the search for a free cluster an endless one. */
-static int check_blocks(struct qcow2 *q)
+int qcow2_check_blocks(struct qcow2 *q)
 {
 	int distinct = q->blocks_distinct;
 
@@ -201,7 +201,8 @@ static int grow_reftable(struct qcow2 *q)
 		err = write_grown_table(q, offset, entries,
 					offset + (clusters << bits), blocks);
 	if (!err)
-		err = qcow2_reftable_switch(q, offset, clusters);
+		err = qcow2_reftable_switch(q, offset, clusters,
+					    q->header.refcount_order);
 	if (err)
 		return err;
 	/* The switch is durable: the old table's clusters are free. */
@@ -293,7 +294,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset, uint64_t *got)
 {
 	unsigned bits = q->header.cluster_bits;
 	uint64_t first = q->free_hint, n = 0;
-	int err = q->error ? q->error : check_blocks(q);
+	int err = q->error ? q->error : qcow2_check_blocks(q);
 
 	if (!err)
 		err = find_free(q, &first);

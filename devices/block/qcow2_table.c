@@ -75,11 +75,18 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table)
 	return 0;
 }
 
-int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters)
+int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters,
+			  unsigned order)
 {
+	bool wider = order != q->header.refcount_order;
+	size_t to = wider ? QCOW2_AT_REFCOUNT_ORDER + 4
+			  : QCOW2_AT_REFTABLE + 12;
+	uint8_t header[QCOW2_HEADER_V3];
 	struct qcow2_table table;
-	uint8_t header[12];
 	int err = qcow2_barrier(q);
+
+	if (!err)
+		err = host_read(q->file, header, to, 0);
 
 	if (!err)
 		err = qcow2_table_load(q, &table, offset,
@@ -87,9 +94,12 @@ int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters)
 					       << (q->header.cluster_bits - 3));
 	if (err)
 		return err;
-	put_be64(header, offset);
-	put_be32(header + 8, clusters);
-	err = qcow2_put(q, header, sizeof(header), QCOW2_AT_REFTABLE);
+	put_be64(header + QCOW2_AT_REFTABLE, offset);
+	put_be32(header + QCOW2_AT_REFTABLE + 8, clusters);
+	if (wider)
+		put_be32(header + QCOW2_AT_REFCOUNT_ORDER, order);
+	err = qcow2_put(q, header + QCOW2_AT_REFTABLE, to - QCOW2_AT_REFTABLE,
+			QCOW2_AT_REFTABLE);
 	if (!err)
 		err = qcow2_barrier(q);
 	if (err) {

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "cli/img_create.h"
-#include "devices/block/image_info.h"
 #include "devices/block/qcow2_amend.h"
 #include "util/args.h"
 #include "util/checked.h"
@@ -44,7 +43,7 @@ static int check_names(const char *text)
 		}
 		if (err)
 			log_err("Invalid parameter '%s': amend changes compat, "
-				"lazy_refcounts and size",
+				"lazy_refcounts, refcount_bits and size",
 				name);
 	}
 	free(copy);
@@ -52,10 +51,8 @@ static int check_names(const char *text)
 }
 
 /* What the image is, as options would have said it. */
-static int start_from(struct amending *a, struct qcow2_amendment *old,
-		      uint64_t *refcount_bits)
+static int start_from(struct amending *a, struct qcow2_amendment *old)
 {
-	struct image_info info;
 	int err = qcow2_amendment_of(a->disk, old);
 
 	if (err) {
@@ -63,18 +60,13 @@ static int start_from(struct amending *a, struct qcow2_amendment *old,
 			"amendment");
 		return err;
 	}
-	err = image_info_of(a->disk, &info);
-	if (err)
-		return err;
-	*refcount_bits = 1ull << info.header.refcount_order;
-	image_info_fini(&info);
 	a->to.path = a->options.path;
 	a->to.format = BLOCK_QCOW2;
 	a->to.shape.version = old->version;
 	a->to.shape.lazy_refcounts = old->lazy_refcounts;
 	a->to.shape.backing = old->backing;
 	a->to.shape.backing_fmt = old->backing_fmt;
-	a->to.shape.refcount_bits = *refcount_bits;
+	a->to.shape.refcount_bits = old->refcount_bits;
 	a->to.shape.size = a->disk->size;
 	return 0;
 }
@@ -83,6 +75,12 @@ static const char *why(const struct amending *a, int err)
 {
 	if (err == -EFBIG)
 		return "it does not fit into the header";
+	if (err == -ERANGE)
+		return "snapshots refer to a cluster more often than refcounts "
+		       "of so few bits can say; delete some first";
+	if (err == -EINVAL)
+		return "so many refcounts would not fit into their table, or "
+		       "into memory";
 	if (err != -ENOTSUP)
 		return strerror(-err);
 	return a->to.shape.lazy_refcounts
@@ -102,19 +100,20 @@ static bool same(const char *a, const char *b)
 static int amend(struct amending *a)
 {
 	struct qcow2_amendment old, new;
-	uint64_t refcount_bits = 0;
-	int err = start_from(a, &old, &refcount_bits);
+	uint64_t bits;
+	int err = start_from(a, &old);
 
 	for (int i = 0; i < a->count && !err; i++) {
 		err = check_names(a->lists[i]);
 		if (!err)
 			err = img_set_fields(&a->to, a->lists[i]);
 	}
-	if (!err && a->to.shape.refcount_bits != refcount_bits) {
-		log_err("%s: its refcounts have %llu bits; other ones need "
-			"convert -o refcount_bits=",
-			a->options.path, (unsigned long long)refcount_bits);
-		err = -ENOTSUP;
+	bits = a->to.shape.refcount_bits;
+	if (!err && (!is_power_of_two(bits) || bits > 64)) {
+		log_err("%s: Refcount width must be a power of two and may not "
+			"exceed 64 bits",
+			a->options.path);
+		err = -EINVAL;
 	}
 	if (err)
 		return err;
@@ -130,6 +129,7 @@ static int amend(struct amending *a)
 		.lazy_refcounts = a->to.shape.lazy_refcounts,
 		.backing = a->to.shape.backing,
 		.backing_fmt = a->to.shape.backing_fmt,
+		.refcount_bits = bits,
 	};
 	/* Version 2 knows no lazy refcounts; who did not ask for them loses
 	 * them. */

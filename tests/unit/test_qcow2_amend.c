@@ -1,6 +1,7 @@
 /*
- * The header written anew: what was there stays, and a crash at any sector
- * leaves the old or the new.
+ * The header written anew, and refcounts of another width: what was there
+ * stays, and a crash at any sector or a host that fails leaves the old or the
+ * new.
  */
 #include "disk_memory.h"
 
@@ -15,32 +16,82 @@
 
 static const struct change {
 	const char *name, *create;
+	const char *then; /* what else is done to top.qcow2 */
 	struct qcow2_amendment to;
 } changes[] = {
 	{ "another backing file",
 	  "-u -b one -F raw",
-	  { 3, false, "two.qcow2", "qcow2" } },
-	{ "a longer name", "-u -b one -F raw", { 3, false, LONG LONG, "raw" } },
+	  "true",
+	  { 3, false, "two.qcow2", "qcow2", 0 } },
+	{ "a longer name",
+	  "-u -b one -F raw",
+	  "true",
+	  { 3, false, LONG LONG, "raw", 0 } },
 	{ "a shorter name",
 	  "-u -b " LONG " -F qcow2",
-	  { 3, false, "x", "qcow2" } },
-	{ "a first backing file", "", { 3, false, "one", "raw" } },
+	  "true",
+	  { 3, false, "x", "qcow2", 0 } },
+	{ "a first backing file", "", "true", { 3, false, "one", "raw", 0 } },
 	{ "a first one, in small clusters",
 	  "-o cluster_size=512",
-	  { 3, false, "one", "raw" } },
-	{ "no backing file", "-u -b one -F raw", { 3, false, NULL, NULL } },
-	{ "no format", "-u -b one -F raw", { 3, false, "one", NULL } },
-	{ "version 2", "-u -b one -F raw", { 2, false, "one", "raw" } },
+	  "true",
+	  { 3, false, "one", "raw", 0 } },
+	{ "no backing file",
+	  "-u -b one -F raw",
+	  "true",
+	  { 3, false, NULL, NULL, 0 } },
+	{ "no format",
+	  "-u -b one -F raw",
+	  "true",
+	  { 3, false, "one", NULL, 0 } },
+	{ "version 2",
+	  "-u -b one -F raw",
+	  "true",
+	  { 2, false, "one", "raw", 0 } },
 	{ "version 3",
 	  "-o compat=0.10 -u -b one -F raw",
-	  { 3, true, "one", "raw" } },
-	{ "lazy refcounts", "", { 3, true, NULL, NULL } },
+	  "true",
+	  { 3, true, "one", "raw", 0 } },
+	{ "lazy refcounts", "", "true", { 3, true, NULL, NULL, 0 } },
+	{ "wider refcounts", "", "true", { 3, false, NULL, NULL, 64 } },
+	{ "narrower refcounts",
+	  "-o cluster_size=512,refcount_bits=64",
+	  "true",
+	  { 3, false, NULL, NULL, 1 } },
+	{ "wider ones, with a snapshot",
+	  "-o cluster_size=512,refcount_bits=2",
+	  "qemu-img snapshot -c one top.qcow2 && "
+	  "qemu-io -c 'write -P 2 100k 200k' top.qcow2",
+	  { 3, false, NULL, NULL, 32 } },
+	{ "narrower ones that may be late",
+	  "-o cluster_size=4k,lazy_refcounts=on",
+	  "true",
+	  { 3, true, NULL, NULL, 8 } },
+	{ "narrower ones, of compressed clusters",
+	  "-o cluster_size=4k",
+	  "qemu-img convert -c -O qcow2 top.qcow2 c.qcow2 && "
+	  "mv c.qcow2 top.qcow2",
+	  { 3, false, NULL, NULL, 8 } },
+	{ "wider ones, with a data file",
+	  "-o cluster_size=4k,data_file=top.raw",
+	  "true",
+	  { 3, false, NULL, NULL, 64 } },
+	{ "version 2, and its width",
+	  "-o cluster_size=4k,refcount_bits=64",
+	  "true",
+	  { 2, false, NULL, NULL, 16 } },
+	{ "version 3, and another width",
+	  "-o compat=0.10",
+	  "true",
+	  { 3, false, NULL, NULL, 2 } },
 };
 
 static struct block *open_alone(struct host_file *file, bool read_only)
 {
 	struct block_options options = { .path = "top.qcow2",
 					 .read_only = read_only,
+					 .data_is_ours = true,
+					 .unlocked = true,
 					 .no_backing = true };
 	struct block *block;
 
@@ -59,8 +110,18 @@ static bool same(const struct qcow2_amendment *a,
 {
 	return a->version == b->version &&
 	       a->lazy_refcounts == b->lazy_refcounts &&
+	       (!b->refcount_bits || a->refcount_bits == b->refcount_bits) &&
 	       same_text(a->backing, b->backing) &&
 	       same_text(a->backing_fmt, b->backing_fmt);
+}
+
+/* The version is one step, and the width another. */
+static bool between(const struct qcow2_amendment *is,
+		    const struct qcow2_amendment *old,
+		    const struct qcow2_amendment *new)
+{
+	return old->version != new->version &&new->refcount_bits &&
+	       is->version == 3 && is->refcount_bits == 16;
 }
 
 static void check(struct memory_bytes *memory,
@@ -72,12 +133,36 @@ static void check(struct memory_bytes *memory,
 	struct qcow2_amendment is;
 
 	assert_int_equal(qcow2_amendment_of(block, &is), 0);
-	assert_true(same(&is, new) || (old && same(&is, old)));
+	assert_true(same(&is, new) ||
+		    (old && (same(&is, old) || between(&is, old, new))));
 	assert_int_equal(block_close(block), 0);
 	assert_int_equal(qcow2_check(memory_file_create(memory), "top.qcow2", 0,
 				     stderr, &found),
 			 0);
 	assert_int_equal(found.corruptions, 0);
+	/* Only a crash leaks. */
+	assert_true(old || !found.leaks);
+}
+
+static void make(const struct change *c, struct memory_bytes *base)
+{
+	must("rm -f top.*; qemu-img create -q -f qcow2 %s top.qcow2 1M && "
+	     "qemu-io -c 'write 0 1M' -c 'write -z 0 64k' top.qcow2 || true; %s",
+	     c->create, c->then);
+	memory_load(base, "top.qcow2");
+}
+
+/* QEMU finds nothing to complain of, and the same disk. */
+static void judge(const struct change *c, const struct memory_bytes *memory)
+{
+	memory_save(memory, "after.qcow2");
+	if (!c->to.refcount_bits)
+		return; /* its backing file is not there */
+	must("qemu-img check -q -f qcow2 after.qcow2 && qemu-img compare -q "
+	     "-f qcow2 -F qcow2 top.qcow2 after.qcow2 && { ! qemu-img snapshot "
+	     "-l top.qcow2 | grep -q one || { qemu-img snapshot -a one "
+	     "after.qcow2 && qemu-img snapshot -a one top.qcow2 && qemu-img "
+	     "compare -q top.qcow2 after.qcow2; }; }");
 }
 
 /* Any part of what came after the last sync, sector by sector. */
@@ -108,11 +193,7 @@ static void a_crash_leaves_the_old_header_or_the_new(void **state)
 		struct block *block, *before;
 
 		print_message("%s\n", c->name);
-		must("rm -f top.qcow2; qemu-img create -q -f qcow2 %s "
-		     "top.qcow2 1M && qemu-io -c 'write 0 1M' -c 'write -z 0 "
-		     "64k' top.qcow2 || true",
-		     c->create);
-		memory_load(&base, "top.qcow2");
+		make(c, &base);
 		memory_copy(&disk, &base);
 		before = open_alone(memory_file_create(&base), true);
 		assert_int_equal(qcow2_amendment_of(before, &old), 0);
@@ -122,11 +203,52 @@ static void a_crash_leaves_the_old_header_or_the_new(void **state)
 		assert_int_equal(qcow2_amend(block, &c->to), 0);
 		assert_int_equal(block_close(block), 0);
 		check(&disk, NULL, &c->to);
+		judge(c, &disk);
 		for (int round = 0; round < 4; round++)
 			replay(&base, &recording, &seed, &old, &c->to);
 		assert_int_equal(block_close(before), 0);
 		recording_fini(&recording);
 		free(disk.bytes);
+		free(base.bytes);
+	}
+}
+
+/* Every write and sync in turn, by a full or a broken disk. */
+static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		const struct change *c = &changes[i];
+		struct memory_bytes base;
+		bool done = false;
+
+		make(c, &base);
+		for (uint64_t at = 1; !done; at += 1 + at / 16) {
+			struct fault_plan plan = {
+				.kinds = FAULT_WRITE | FAULT_SYNC,
+				.fail_for = 1,
+				.err = at % 2 ? -EIO : -ENOSPC
+			};
+			struct qcow2_amendment old;
+			struct memory_bytes disk;
+			struct block *block;
+			int err;
+
+			memory_copy(&disk, &base);
+			block = open_alone(
+				fault_file_create(memory_file_create(&disk),
+						  &plan),
+				false);
+			qcow2_amendment_of(block, &old);
+			plan.fail_at = plan.done + at;
+			err = qcow2_amend(block, &c->to);
+			done = plan.done < plan.fail_at;
+			assert_true(done == !err);
+			plan.fail_at = 0;
+			block_close(block);
+			check(&disk, &old, &c->to);
+			free(disk.bytes);
+		}
 		free(base.bytes);
 	}
 }
@@ -156,11 +278,38 @@ static void what_does_not_fit_is_refused(void **state)
 	assert_int_equal(block_close(block), 0);
 }
 
+static void refcounts_that_are_too_large_are_refused(void **state)
+{
+	struct memory_bytes base, disk;
+	struct qcow2_amendment a;
+	struct block *block;
+
+	(void)state;
+	make(&(struct change){ .create = "-o cluster_size=4k",
+			       .then = "qemu-img snapshot -c a top.qcow2 && "
+				       "qemu-img snapshot -c b top.qcow2 && "
+				       "qemu-img snapshot -c c top.qcow2" },
+	     &base);
+	memory_copy(&disk, &base);
+	block = open_alone(memory_file_create(&disk), false);
+	assert_int_equal(qcow2_amendment_of(block, &a), 0);
+	for (a.refcount_bits = 1; a.refcount_bits <= 2; a.refcount_bits *= 2)
+		assert_int_equal(qcow2_amend(block, &a), -ERANGE);
+	a.refcount_bits = 4;
+	assert_int_equal(qcow2_amend(block, &a), 0);
+	assert_int_equal(block_close(block), 0);
+	check(&disk, NULL, &a);
+	free(disk.bytes);
+	free(base.bytes);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_crash_leaves_the_old_header_or_the_new),
+		cmocka_unit_test(a_host_that_fails_leaves_the_old_or_the_new),
 		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(refcounts_that_are_too_large_are_refused),
 	};
 
 	if (argc > 1)
