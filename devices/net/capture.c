@@ -107,6 +107,14 @@ static int capture_set_offloads(struct net_backend *net, unsigned flags)
 	return below->ops->set_offloads(below, flags);
 }
 
+static int capture_set_steering(struct net_backend *net,
+				const struct bpf_insn *program, unsigned len)
+{
+	struct net_backend *below = from_net(net)->below;
+
+	return below->ops->set_steering(below, program, len);
+}
+
 static int capture_enable(struct net_backend *net, bool on)
 {
 	struct net_backend *below = from_net(net)->below;
@@ -138,6 +146,7 @@ static const struct net_ops capture_ops = {
 	.send = capture_send,
 	.receive = capture_receive,
 	.set_offloads = capture_set_offloads,
+	.set_steering = capture_set_steering,
 	.enable = capture_enable,
 	.link = capture_link,
 	.close = capture_close,

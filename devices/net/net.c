@@ -7,9 +7,11 @@
 #include "devices/net/pair.h"
 #include "devices/net/passt.h"
 #include "devices/net/tap.h"
+#include "util/checked.h"
 #include "util/log.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -225,6 +227,34 @@ static int open_passt(const struct net_options *options,
 	return err;
 }
 
+/* With a program that chooses the first queue: the guest relies on it. */
+static int try_steering(const struct net_options *options,
+			struct net_backend *net)
+{
+	static const struct bpf_insn first[] = {
+		{ .code = BPF_ALU64 | BPF_MOV },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int err;
+
+	if (!net->ours) {
+		log_err("net %s: rss=on: the tap was made by others, and would "
+			"keep what this guest sets: use bridge=BR or "
+			"tap=IF,create",
+			options->ifname);
+		return -EINVAL;
+	}
+	err = net->ops->set_steering(net, first, ARRAY_SIZE(first));
+	if (err)
+		log_err("net %s: rss=on: the kernel takes no program: %s%s",
+			options->ifname, strerror(-err),
+			err == -EPERM ? ": run as root, or: setcap "
+					"cap_net_admin,cap_bpf+ep kvist"
+				      : "");
+	net->steers = !err;
+	return err;
+}
+
 /* The card does it, and only with what it sees. */
 static void set_rate(const struct net_options *options, struct net_backend *net)
 {
@@ -310,6 +340,8 @@ int net_open(const struct net_options *options, struct net_backend **net)
 	if (err)
 		return err;
 	err = mtu_choose(options, *net);
+	if (!err && options->rss)
+		err = try_steering(options, *net);
 	if (!err)
 		err = run_hooks(options, *net);
 	if (!err)

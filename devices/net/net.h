@@ -19,6 +19,7 @@
 
 struct net_backend;
 struct sock_fprog;
+struct bpf_insn;
 
 /* One of several: what goes or is to be filled, and what became of it. */
 struct net_frame {
@@ -47,9 +48,14 @@ struct net_ops {
 	int (*set_offloads)(struct net_backend *net, unsigned flags);
 	/* Keeps those frames back from all queues of the network for which
 	 * @program, of classic BPF, returns 0. An empty one: none; and so it
-	 * must be while a queue is enabled. NULL unless may_filter. */
+	 * must be while a queue is enabled. NULL unless ours. */
 	void (*set_filter)(struct net_backend *net,
 			   const struct sock_fprog *program);
+	/* The queue of a frame is what @program, @len instructions of BPF,
+	 * returns; without one the backend chooses. 0 or -errno. NULL unless
+	 * steers. */
+	int (*set_steering)(struct net_backend *net,
+			    const struct bpf_insn *program, unsigned len);
 	/* Lets this queue of the network have its share of the frames, or
 	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
 	int (*enable)(struct net_backend *net, bool on);
@@ -66,7 +72,8 @@ struct net_backend {
 	uint32_t mtu;
 	/* vhost-net may: fd is a tap's, and no frame must be seen here. */
 	bool kernel_may_carry;
-	bool may_filter;      /* and nobody misses frames when we are gone */
+	bool ours;   /* goes when we do, and so do programs given to it */
+	bool steers; /* set_steering() works, and was asked for */
 	uint64_t rate, burst; /* of the first queue, for all; struct options */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */
@@ -95,6 +102,7 @@ struct net_options {
 	const char *pcap; /* a file for what passes (capture.h), or NULL */
 	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
+	bool rss; /* the guest may say which of its queues receives what */
 	unsigned queues;      /* that are asked for; 0: as many as are useful */
 	unsigned queues_auto; /* so many, if the tap has them; 0: one */
 };

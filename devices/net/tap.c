@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
@@ -76,6 +78,30 @@ static void tap_set_filter(struct net_backend *net,
 		ioctl(net->fd, TUNATTACHFILTER, program);
 }
 
+/* The tap keeps the program when we close it. */
+static int tap_set_steering(struct net_backend *net,
+			    const struct bpf_insn *program, unsigned len)
+{
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+		.insns = (uintptr_t)program,
+		.insn_cnt = len,
+		.license = (uintptr_t) "",
+	};
+	int err = 0, fd = -1;
+
+	if (len) {
+		fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+		if (fd < 0)
+			return -errno;
+	}
+	if (ioctl(net->fd, TUNSETSTEERINGEBPF, &fd))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 /* A detached queue can neither be read nor written. */
 static int tap_enable(struct net_backend *net, bool on)
 {
@@ -115,6 +141,7 @@ static const struct net_ops tap_ops = {
 	.receive_many = tap_receive_many,
 	.set_offloads = tap_set_offloads,
 	.set_filter = tap_set_filter,
+	.set_steering = tap_set_steering,
 	.enable = tap_enable,
 	.link = tap_link,
 	.close = tap_close,
@@ -179,8 +206,7 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	tap->net.fd = fd;
 	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
 	tap->attached = true;
-	/* A filter stays with its tap, for whoever has that next. */
-	tap->net.may_filter = !(ifr->ifr_flags & IFF_PERSIST);
+	tap->net.ours = !(ifr->ifr_flags & IFF_PERSIST);
 	memcpy(tap->net.name, ifr->ifr_name, sizeof(tap->net.name));
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header)) {
 		err = -errno;

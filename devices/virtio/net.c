@@ -36,43 +36,18 @@ static bool net_stopped(const struct virtio_net *net)
 	return __atomic_load_n(&net->virtio.stop, __ATOMIC_ACQUIRE);
 }
 
-/* Which features let the driver leave to the backend what it can do, and the
- * other way round. */
-static const struct {
-	unsigned host, guest, offload;
-} offloads[] = {
-	{ VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM },
-	{ VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4 },
-	{ VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6 },
-	{ VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN },
-	{ VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4 },
-	{ VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6 },
-};
-
-/* What the backend may leave undone: TUN_F_* bits. */
-static unsigned guest_offloads(const struct virtio_net *net)
-{
-	unsigned flags = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++) {
-		if (net->control.offloads & NET_FEATURE(offloads[i].guest))
-			flags |= offloads[i].offload;
-	}
-	/* What depends on what: 5.1.3.1. Taps know both kinds of UDP
-	 * segments, or none. */
-	if (!(flags & (TUN_F_TSO4 | TUN_F_TSO6)))
-		flags &= ~TUN_F_TSO_ECN;
-	if (~flags & (TUN_F_USO4 | TUN_F_USO6))
-		flags &= ~(TUN_F_USO4 | TUN_F_USO6);
-	return flags & TUN_F_CSUM ? flags : 0;
-}
-
-/* Offloads are the network's, not one of its queues'. */
-static int offloads_set(struct virtio_net *net)
+/* Which of them a frame reaches, the driver says, or the backend. */
+static int steering_set(struct virtio_net *net)
 {
 	struct net_backend *backend = net->pairs[0].backend;
+	struct bpf_insn code[NET_RSS_PROGRAM_MAX];
+	unsigned len = 0;
 
-	return backend->ops->set_offloads(backend, guest_offloads(net));
+	if (!backend->steers)
+		return 0;
+	if (net->control.steered)
+		len = net_rss_program(&net->control.rss, code);
+	return backend->ops->set_steering(backend, code, len);
 }
 
 /* The pairs in use receive; what reaches a queue of the backend that no one
@@ -104,7 +79,7 @@ static int pairs_set(struct virtio_net *net)
 		net->virtio.queues[net_tx_queue(i)].again = on;
 	}
 	net_vhost_filter(net, &net->control.filter);
-	return err;
+	return err ? err : steering_set(net);
 }
 
 /* The host has one lock for changes of all its networks, and waits for all its
@@ -150,7 +125,7 @@ static int control_effect(struct virtio_net *net, enum net_effect effect)
 		return pairs_set(net);
 	case NET_EFFECT_OFFLOADS:
 		host_pause(net);
-		return offloads_set(net);
+		return net_offloads_set(net);
 	case NET_EFFECT_ANNOUNCED:
 		virtio_config_bits(&net->virtio, CONFIG_STATUS,
 				   VIRTIO_NET_S_ANNOUNCE, 0);
@@ -316,7 +291,8 @@ static int pair_start(const struct virtio_net *net, struct net_pair *pair)
 static int net_start(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
-	bool many = has_feature(net, VIRTIO_NET_F_MQ);
+	bool many = has_feature(net, VIRTIO_NET_F_MQ) ||
+		    has_feature(net, VIRTIO_NET_F_RSS);
 	int err = 0;
 
 	net->mergeable = has_feature(net, VIRTIO_NET_F_MRG_RXBUF);
@@ -332,7 +308,7 @@ static int net_start(struct virtio_device *virtio)
 			 has_feature(net, VIRTIO_NET_F_GUEST_ANNOUNCE),
 			 __ATOMIC_SEQ_CST);
 	if (!err)
-		err = offloads_set(net);
+		err = net_offloads_set(net);
 	if (!err)
 		err = pairs_set(net);
 	if (err)
@@ -388,41 +364,6 @@ static const struct virtio_device_ops net_ops = {
 	.call_changed = net_call_changed,
 	.counters = net_counters,
 };
-
-static void config_init(struct virtio_net *net)
-{
-	static const unsigned features[] = {
-		VIRTIO_NET_F_MAC,           VIRTIO_NET_F_STATUS,
-		VIRTIO_NET_F_MTU,           VIRTIO_NET_F_MRG_RXBUF,
-		VIRTIO_NET_F_CTRL_VQ,       VIRTIO_NET_F_CTRL_RX,
-		VIRTIO_NET_F_CTRL_RX_EXTRA, VIRTIO_NET_F_CTRL_VLAN,
-		VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_GUEST_ANNOUNCE,
-	};
-	struct virtio_device *virtio = &net->virtio;
-	const struct net_backend *backend = net->pairs[0].backend;
-	struct virtio_net_config config = {
-		.status = htole16(VIRTIO_NET_S_LINK_UP),
-		.max_virtqueue_pairs = htole16(net->nr_pairs),
-		.mtu = htole16(backend->mtu > UINT16_MAX ? UINT16_MAX
-							 : backend->mtu),
-	};
-
-	memcpy(config.mac, net->mac, NET_MAC);
-	virtio->config_len = offsetof(struct virtio_net_config, speed);
-	memcpy(virtio->config, &config, virtio->config_len);
-	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
-		virtio->offered |= NET_FEATURE(features[i]);
-	if (net->nr_pairs > 1)
-		virtio->offered |= NET_FEATURE(VIRTIO_NET_F_MQ);
-	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++) {
-		if (backend->offloads & offloads[i].offload)
-			virtio->offered |= NET_FEATURE(offloads[i].host) |
-					   NET_FEATURE(offloads[i].guest);
-	}
-	if (backend->offloads & TUN_F_CSUM)
-		virtio->offered |=
-			NET_FEATURE(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
-}
 
 void virtio_net_link(struct virtio_device *virtio, bool up)
 {
@@ -488,7 +429,7 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 		return err;
 	}
 	memcpy(net->mac, mac, NET_MAC);
-	config_init(net);
+	net_config_init(net);
 	virtio_net_check_link(dev);
 	*virtio = dev;
 	return 0;

@@ -138,6 +138,19 @@ static bool set_pairs(struct net_control *control, uint8_t command,
 	if (!pairs || pairs > control->pairs_max)
 		return false;
 	control->pairs = pairs;
+	control->steered = false;
+	return true;
+}
+
+static bool set_rss(struct net_control *control, uint8_t command,
+		    const struct argument *arg)
+{
+	(void)command;
+	if (arg->len != arg->total ||
+	    !net_rss_parse(&control->rss, &control->pairs, control->pairs_max,
+			   arg->bytes, arg->len))
+		return false;
+	control->steered = true;
 	return true;
 }
 
@@ -188,6 +201,8 @@ static const struct {
 	  VIRTIO_NET_F_GUEST_ANNOUNCE, acknowledge, NET_EFFECT_ANNOUNCED },
 	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 2,
 	  VIRTIO_NET_F_MQ, set_pairs, NET_EFFECT_PAIRS },
+	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, LENGTH_ANY,
+	  VIRTIO_NET_F_RSS, set_rss, NET_EFFECT_PAIRS },
 	{ VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, 8,
 	  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, set_offloads, NET_EFFECT_OFFLOADS },
 };

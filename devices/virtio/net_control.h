@@ -7,6 +7,7 @@
 #define KVIST_VIRTIO_NET_CONTROL_H
 
 #include "devices/virtio/net_filter.h"
+#include "devices/virtio/net_rss.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +19,9 @@ struct net_control {
 	uint64_t features; /* the driver's */
 	unsigned pairs_max;
 	struct net_filter filter;
-	unsigned pairs;    /* in use: 1 .. pairs_max */
+	unsigned pairs; /* in use: 1 .. pairs_max */
+	bool steered;   /* by rss; else as the backend likes */
+	struct net_rss rss;
 	uint64_t offloads; /* VIRTIO_NET_F_GUEST_* bits in use */
 };
 
@@ -27,7 +30,7 @@ enum net_effect {
 	NET_EFFECT_NONE,
 	NET_EFFECT_MAC,      /* filter.mac is another one */
 	NET_EFFECT_FILTER,   /* another part of the filter is */
-	NET_EFFECT_PAIRS,    /* as many are in use as `pairs` says */
+	NET_EFFECT_PAIRS,    /* other pairs are in use, or chosen otherwise */
 	NET_EFFECT_OFFLOADS, /* `offloads` is another set */
 	NET_EFFECT_ANNOUNCED,
 };

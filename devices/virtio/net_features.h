@@ -22,6 +22,10 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
+#ifndef VIRTIO_NET_F_RSS
+#define VIRTIO_NET_F_RSS 60
+#endif
+
 #define NET_FEATURE(bit) (1ull << (bit))
 
 #define NET_GUEST_OFFLOADS                                                     \

@@ -1,6 +1,6 @@
 /*
  * What the files of a network card share with each other, and with no one else:
- * net.c makes it and keeps its configuration, net_rx.c and net_tx.c carry
+ * net.c makes it, net_config.c says what it offers, net_rx.c and net_tx.c carry
  * frames, net_control.c says what commands mean and net_filter.c which frames
  * are received, net_limit.c slows them down, and net_vhost.c leaves them to the
  * kernel. The worker's, from start() to its end.
@@ -148,6 +148,14 @@ static inline short *net_events(struct virtio_net *net, unsigned pair)
 {
 	return &net->virtio.backends[pair].events;
 }
+
+/*
+ * net_config.c: what the card offers and its configuration says at first; and
+ * tells the network, not one of its queues alone, what the driver has chosen
+ * (0 or -errno).
+ */
+void net_config_init(struct virtio_net *net);
+int net_offloads_set(struct virtio_net *net);
 
 /* Carry frames until there is none, no buffer, or the budget has run out: true
  * then. */

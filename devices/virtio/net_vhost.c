@@ -182,7 +182,7 @@ bool net_vhost_ready(struct virtio_net *net, unsigned backend)
 
 bool net_vhost_filters(const struct virtio_net *net)
 {
-	return net->pairs[0].vhost_fd >= 0 && net->pairs[0].backend->may_filter;
+	return net->pairs[0].vhost_fd >= 0 && net->pairs[0].backend->ours;
 }
 
 void net_vhost_filter(struct virtio_net *net, const struct net_filter *filter)

@@ -30,9 +30,9 @@ static int unknown(const char *key, const char *value)
 {
 	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
 		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of "
-		"these), mac=MAC, mtu=N, queues=N, vhost=on|off|auto, "
-		"rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, down=CMD (a comma "
-		"in a value is written twice)",
+		"these), mac=MAC, mtu=N, queues=N, rss=on|off, "
+		"vhost=on|off|auto, rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, "
+		"down=CMD (a comma in a value is written twice)",
 		key, value ? "=" : "", value ? value : "");
 	return -EINVAL;
 }
@@ -94,6 +94,14 @@ static int parse_vhost(struct net_options *net, const char *value)
 	return wrong("vhost", value, "is not one of on, off, auto");
 }
 
+static int parse_rss(struct net_options *net, const char *value)
+{
+	net->rss = !strcmp(value, "on");
+	return net->rss || !strcmp(value, "off")
+		       ? 0
+		       : wrong("rss", value, "is not one of on, off");
+}
+
 static int parse_field(struct net_options *net, const char *key,
 		       const char *value)
 {
@@ -135,6 +143,8 @@ static int parse_field(struct net_options *net, const char *key,
 	}
 	if (!strcmp(key, "vhost"))
 		return parse_vhost(net, value);
+	if (!strcmp(key, "rss"))
+		return parse_rss(net, value);
 	if (!strcmp(key, "queues")) {
 		err = parse_count(key, value, 1, NET_QUEUES_MAX, &number);
 		net->queues = number;
@@ -168,6 +178,8 @@ static int check(struct net_options *net)
 		why = "up= and down= go with bridge=BR and tap=IF";
 	else if (!host_end && net->queues > 1)
 		why = "queues= goes with bridge=BR and tap=IF";
+	else if (!host_end && net->rss)
+		why = "rss= goes with bridge=BR and tap=IF";
 	else if (net->burst && !net->rate)
 		why = "burst= goes with rate=";
 	else if (net->vhost == NET_VHOST_ON && net->rate)

@@ -19,6 +19,7 @@
 	"pcap=FILE writes what passes; rate=SIZE, burst=SIZE\n"                \
 	"limit the bytes a second in each direction;\n"                        \
 	"mac=MAC, mtu=N, queues=N are the card's;\n"                           \
+	"rss=on: the guest says which queue gets what;\n"                      \
 	"vhost=on: the kernel carries its frames"
 
 /* One more card for @config, or none for "none". 0, or -EINVAL after a line

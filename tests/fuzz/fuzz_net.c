@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	struct virtio_net_hdr_v1 header;
 	static struct sock_filter program[NET_PROGRAM_MAX];
+	static struct bpf_insn steering[NET_RSS_PROGRAM_MAX];
 	struct net_control control;
 	uint64_t features;
 
@@ -74,6 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		check_control(&control);
 		memcpy(frame, bytes, n < sizeof(frame) ? n : sizeof(frame));
 		net_filter_accepts(&control.filter, frame);
+		assert(net_rss_program(&control.rss, steering) <=
+		       NET_RSS_PROGRAM_MAX);
 		assert(net_filter_program(&control.filter, program) <=
 		       NET_PROGRAM_MAX);
 		bytes += n;
