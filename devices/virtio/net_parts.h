@@ -45,8 +45,9 @@ struct rx_many {
  * Receive buffers taken from the ring before it is known how long the next
  * frame is: enough for the longest, if the driver gave that much. A frame is
  * read straight into them, and the buffers it did not reach stay for the next.
- * The spill, host memory behind them, takes what is too long: such a frame is
- * dropped, and nothing was written where the guest did not allow it.
+ * The spill, host memory behind them, takes what is too long: such a frame
+ * waits for more buffers or is dropped, and nothing was written where the guest
+ * did not allow it.
  */
 struct rx_window {
 	struct iovec iov[RX_PIECES + 1]; /* in use: first .. end - 1 */
