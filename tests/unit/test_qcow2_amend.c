@@ -220,16 +220,19 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
 		const struct change *c = &changes[i];
 		struct memory_bytes base;
+		struct qcow2_amendment old; /* has its names from @before */
+		struct block *before;
 		bool done = false;
 
 		make(c, &base);
+		before = open_alone(memory_file_create(&base), true);
+		qcow2_amendment_of(before, &old);
 		for (uint64_t at = 1; !done; at += 1 + at / 16) {
 			struct fault_plan plan = {
 				.kinds = FAULT_WRITE | FAULT_SYNC,
 				.fail_for = 1,
 				.err = at % 2 ? -EIO : -ENOSPC
 			};
-			struct qcow2_amendment old;
 			struct memory_bytes disk;
 			struct block *block;
 			int err;
@@ -239,7 +242,6 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 				fault_file_create(memory_file_create(&disk),
 						  &plan),
 				false);
-			qcow2_amendment_of(block, &old);
 			plan.fail_at = plan.done + at;
 			err = qcow2_amend(block, &c->to);
 			done = plan.done < plan.fail_at;
@@ -249,6 +251,7 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 			check(&disk, &old, &c->to);
 			free(disk.bytes);
 		}
+		block_close(before);
 		free(base.bytes);
 	}
 }
