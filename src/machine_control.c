@@ -95,17 +95,14 @@ static void block_resize(struct control_call *call)
 	if (size % BLOCK_SECTOR || size > INT64_MAX) {
 		control_fail(call, CONTROL_ERROR,
 			     "The new size must be a multiple of 512");
-	} else if (size < virtio_blk_size(virtio)) {
-		control_fail(call, CONTROL_ERROR,
-			     "a disk that a guest uses is not made smaller: "
-			     "end it, and say kvist img resize --shrink");
-	} else {
-		err = virtio_blk_resize(virtio, size);
-		if (err)
-			control_fail(call, CONTROL_ERROR,
-				     "Disk %s cannot be resized: %s", name,
-				     block_resize_error(err));
+		return;
 	}
+	err = size < virtio_blk_size(virtio) ? -ERANGE
+					     : virtio_blk_resize(virtio, size);
+	if (err)
+		control_fail(call, CONTROL_ERROR,
+			     "Disk %s cannot be resized: %s", name,
+			     block_resize_error(err));
 }
 
 static void cont(struct control_call *call)

@@ -207,7 +207,7 @@ static int raw_size(struct host_file *file, const char *name, uint64_t *size)
 {
 	int err = file->ops->size(file, size);
 
-	if (!err && *size > INT64_MAX - BLOCK_SECTOR)
+	if (!err && align_up(*size, BLOCK_SECTOR) > INT64_MAX)
 		err = -EFBIG;
 	if (err)
 		log_err("disk %s: cannot tell its size: %s", name,

@@ -291,8 +291,9 @@ static void resize(struct virtio_device *virtio)
 	int err = block->ops->refresh ? block->ops->refresh(block) : 0;
 
 	if (!err && size && size != block->size)
-		err = block->read_only ? -EROFS
-				       : block->ops->resize(block, size);
+		err = block->read_only     ? -EROFS
+		      : size < block->size ? -ERANGE
+					   : block->ops->resize(block, size);
 	blk->resized = err;
 	if (block->size == old)
 		return;

@@ -40,7 +40,8 @@ bool virtio_blk_holds(struct virtio_device *virtio);
 void virtio_blk_retry(struct virtio_device *virtio);
 /* Main thread. Asks the host how large the disk is now, makes it @size bytes
  * (a multiple of BLOCK_SECTOR; 0: leaves it so), and tells the guest if that
- * is a change. 0 or -errno (see block_resize_error()). */
+ * is a change. 0, -ERANGE (it has more by now) or -errno (see
+ * block_resize_error()). */
 int virtio_blk_resize(struct virtio_device *virtio, uint64_t size);
 /* How large it is for the guest, in bytes. Any thread. */
 uint64_t virtio_blk_size(struct virtio_device *virtio);

@@ -376,6 +376,26 @@ static void a_raw_disk_is_its_files_bytes(void **state)
 	must("test $(stat -c %%s odd.raw) = 1024");
 }
 
+/* A disk that grew to this under its guest must open again. */
+static void the_largest_file_is_a_disk(void **state)
+{
+	uint64_t largest = INT64_MAX - 511;
+	struct block *block;
+
+	(void)state;
+	must("truncate -s 1M huge.raw");
+	assert_int_equal(try_open("huge.raw", BLOCK_RAW, false, &block), 0);
+	if (block->ops->resize(block, largest) == -EFBIG)
+		largest = block->size; /* the file system ends before that */
+	assert_int_equal(block->ops->refresh(block), 0);
+	assert_int_equal(block->size, largest);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(try_open("huge.raw", BLOCK_RAW, true, &block), 0);
+	assert_int_equal(block->size, largest);
+	assert_int_equal(block_close(block), 0);
+	must("rm huge.raw");
+}
+
 static void a_request_outside_the_rules_is_refused(void **state)
 {
 	struct block *block;
@@ -421,6 +441,7 @@ int main(int argc, char **argv)
 		T(a_deep_chain_is_read_to_its_end),
 		T(a_chain_without_end_is_refused),
 		T(a_raw_disk_is_its_files_bytes),
+		T(the_largest_file_is_a_disk),
 		T(a_request_outside_the_rules_is_refused),
 	};
 

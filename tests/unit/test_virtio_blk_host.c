@@ -273,7 +273,7 @@ static void a_disk_gets_another_size_while_its_driver_runs(void **state)
 
 	(void)state;
 	disk_create(&bench, &disk, false);
-	disk.new_size = DISK_BYTES;
+	disk.block.size = disk.new_size = DISK_BYTES - 1024;
 	bench_up(&bench, FEATURES, SIZE);
 	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES - 512), 0);
 	assert_int_equal(virtio_blk_size(bench.virtio), DISK_BYTES - 512);
@@ -297,6 +297,22 @@ static void a_disk_gets_another_size_while_its_driver_runs(void **state)
 	bench_end(&bench);
 }
 
+static void what_the_host_has_added_is_not_cut_off(void **state)
+{
+	struct bench bench;
+	struct disk disk;
+
+	(void)state;
+	disk_create(&bench, &disk, false);
+	disk.block.size = DISK_BYTES - 1024;
+	disk.new_size = DISK_BYTES;
+	assert_int_equal(virtio_blk_resize(bench.virtio, DISK_BYTES - 512),
+			 -ERANGE);
+	assert_int_equal(disk.new_size, DISK_BYTES);
+	assert_int_equal(virtio_blk_size(bench.virtio), DISK_BYTES);
+	bench_end(&bench);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_driver_without_flush_gets_safe_writes),
 	cmocka_unit_test(a_driver_may_switch_the_cache_off),
@@ -307,6 +323,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_reset_forgets_what_waits),
 	cmocka_unit_test(a_new_size_is_told_to_the_driver),
 	cmocka_unit_test(a_disk_gets_another_size_while_its_driver_runs),
+	cmocka_unit_test(what_the_host_has_added_is_not_cut_off),
 	cmocka_unit_test(requests_above_the_limit_wait_for_the_timer),
 };
 
