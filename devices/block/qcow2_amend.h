@@ -4,7 +4,8 @@
  *
  * Errors, not logged: -ENOTSUP (not a qcow2 image, or one that uses what the
  * other version lacks), -EROFS, -EFBIG (no room in the header), -ERANGE (a
- * refcount is too large for the width), -EIO, -ENOSPC, -ENOMEM.
+ * refcount is too large for the width), -EINVAL (too many refcounts for their
+ * table, or for memory), -EIO, -ENOSPC, -ENOMEM.
  */
 #ifndef KVIST_BLOCK_QCOW2_AMEND_H
 #define KVIST_BLOCK_QCOW2_AMEND_H

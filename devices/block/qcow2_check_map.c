@@ -16,7 +16,7 @@
 #define LLU(n) ((unsigned long long)(n))
 
 /* What an extended entry says of its subclusters. */
-static void see_bitmap_of(struct qcow2_census *c, const uint8_t *at)
+static void see_subclusters(struct qcow2_census *c, const uint8_t *at)
 {
 	uint64_t raw = get_be64(at),
 		 bitmap = c->q->extended ? get_be64(at + 8) : 0;
@@ -129,7 +129,7 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 		uint64_t host = raw & QCOW2_OFFSET_MASK;
 		bool gone = false;
 
-		see_bitmap_of(c, c->table + at);
+		see_subclusters(c, c->table + at);
 		if (raw & QCOW2_COMPRESSED) {
 			see_compressed(c, raw, active);
 			continue;

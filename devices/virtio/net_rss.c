@@ -25,7 +25,7 @@ bool net_rss_parse(struct net_rss *rss, unsigned *pairs, unsigned pairs_max,
 	new.mask = get_le16(bytes + 4);
 	entries = new.mask + 1u;
 	tail = CONFIG_HEAD + 2 * entries;
-	if (new.types & ~NET_RSS_TYPES || entries &new.mask ||
+	if ((new.types & ~NET_RSS_TYPES) || (entries & new.mask) ||
 	    entries > NET_RSS_TABLE || len < tail + CONFIG_TAIL)
 		return false;
 	queues = get_le16(bytes + tail);
@@ -86,8 +86,9 @@ static void land(struct program *program, unsigned jump)
 
 /*
  * Toeplitz: for each bit of the input that is set, the hash is XORed with the
- * 32 bits of the key that begin at that bit. By multiplication: the processor
- * could but guess jumps, and the kernel tries both values of a mask.
+ * 32 bits of the key that begin at that bit. By multiplication: a processor
+ * would guess every other jump wrong, and the kernel, which checks the program
+ * before it takes it, would follow both ways of each.
  */
 static void emit_hash(struct program *program, const uint8_t *key,
 		      unsigned word)
