@@ -205,10 +205,13 @@ static void uring_reap(struct engine *engine)
 /* The kernel refused: what to do about it. */
 static void kick_failed(struct uring *u, int err)
 {
-	bool wait = err == -EAGAIN || err == -EBUSY;
-
-	/* Interrupted, or short of memory that completions give back. */
-	if (err == -EINTR || (wait && u->in_flight))
+	/* Short of memory, or of room for completions, which give both back.
+	 * A call that submits in vain leaves out their work, which only calls
+	 * of this thread do (DEFER_TASKRUN): one that submits nothing waits
+	 * for the first of them. */
+	if ((err == -EAGAIN || err == -EBUSY) && u->in_flight)
+		err = ring_enter(u, 0, 1);
+	if (!err || err == -EINTR)
 		return;
 	sq_take_back(u);
 	/* This thread is not the ring's. */

@@ -57,6 +57,41 @@ static void two_rounds_run_at_the_same_time_on_two_cpus(void **state)
 	pthread_barrier_destroy(&pair.barrier);
 }
 
+struct last_round {
+	pthread_t caller;
+	pthread_barrier_t barrier;
+	unsigned done;
+};
+
+/* The caller has a round of its own, and is back from it long before the other
+ * thread, which waits for the caller to come: to the end of the loop. */
+static void end_after_the_caller(void *arg, unsigned i)
+{
+	struct last_round *last = arg;
+
+	(void)i;
+	pthread_barrier_wait(&last->barrier);
+	if (pthread_equal(pthread_self(), last->caller))
+		return;
+	for (int n = 0; n < 1000; n++)
+		sched_yield();
+	__atomic_store_n(&last->done, 1, __ATOMIC_RELAXED);
+}
+
+static void the_loop_ends_after_the_last_of_its_threads(void **state)
+{
+	struct last_round last = { .caller = pthread_self() };
+	cpu_set_t set;
+
+	(void)state;
+	if (sched_getaffinity(0, sizeof(set), &set) || CPU_COUNT(&set) < 2)
+		skip();
+	pthread_barrier_init(&last.barrier, NULL, 2);
+	parallel_for(2, end_after_the_caller, &last);
+	assert_int_equal(__atomic_load_n(&last.done, __ATOMIC_RELAXED), 1);
+	pthread_barrier_destroy(&last.barrier);
+}
+
 static void remember_thread(void *arg, unsigned i)
 {
 	pthread_t *threads = arg;
@@ -86,6 +121,7 @@ static void on_one_cpu_the_caller_does_it_all(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(every_round_is_done_once),
 	cmocka_unit_test(two_rounds_run_at_the_same_time_on_two_cpus),
+	cmocka_unit_test(the_loop_ends_after_the_last_of_its_threads),
 	cmocka_unit_test(on_one_cpu_the_caller_does_it_all),
 };
 
