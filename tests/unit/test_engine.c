@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "devices/block/lock.h"
@@ -297,6 +298,46 @@ static void a_file_that_is_emptied_stays_locked(void **state)
 	close(other);
 }
 
+/* What the kernel saw happen to the file since it was last asked. */
+static uint32_t happened(int watch)
+{
+	char buf[4096] __attribute__((aligned(8)));
+	ssize_t n = read(watch, buf, sizeof(buf));
+	uint32_t mask = 0;
+
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *event = (void *)(buf + at);
+
+		mask |= event->mask;
+		at += sizeof(*event) + event->len;
+	}
+	return mask;
+}
+
+/* The next close of such a file has ext4 write out all that is in it: the one
+ * that comes at once, when there is nothing. */
+static void a_file_cut_to_nothing_is_closed_once_by_another(void **state)
+{
+	int fd = open("cut.raw", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	struct host_file *file;
+
+	(void)state;
+	assert_true(fd >= 0 && watch >= 0);
+	assert_int_equal(write(fd, "bytes", 5), 5);
+	assert_true(inotify_add_watch(watch, "cut.raw",
+				      IN_MODIFY | IN_OPEN | IN_CLOSE) >= 0);
+	file = host_file_create(fd);
+	assert_non_null(file);
+	assert_int_equal(file->ops->truncate(file, 512), 0);
+	assert_int_equal(happened(watch), IN_MODIFY);
+	assert_int_equal(file->ops->truncate(file, 0), 0);
+	assert_int_equal(happened(watch),
+			 IN_MODIFY | IN_OPEN | IN_CLOSE_NOWRITE);
+	file->ops->close(file);
+	close(watch);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +352,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			only_a_small_write_to_the_page_cache_is_done_at_once),
 		cmocka_unit_test(a_file_that_is_emptied_stays_locked),
+		cmocka_unit_test(
+			a_file_cut_to_nothing_is_closed_once_by_another),
 	};
 
 	if (argc > 1)
