@@ -46,11 +46,11 @@ static const struct img_command {
 	  "           [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT]\n"
 	  "           [-m THREADS] [-r RATE] [-S SPARSE_SIZE] [-t CACHE]\n"
 	  "           [-T CACHE] [--salvage] [--target-is-zero]\n"
-	  "           [--backing-dir DIR] [-U|--force-share]\n"
-	  "           FILE [FILE2...] OUTPUT_FILE" },
+	  "           [--target-image-opts] [--backing-dir DIR]\n"
+	  "           [-U|--force-share] FILE [FILE2...] OUTPUT_FILE" },
 	{ "create", img_create,
 	  "[-q] [-f FMT] [-b BACKING_FILE [-F BACKING_FMT]] [-u]\n"
-	  "           [--object SECRET] [-o OPTIONS] FILE [SIZE]" },
+	  "           [-o OPTIONS] FILE [SIZE]" },
 	{ "info", img_info,
 	  "[-f FMT] [--output=human|json] [--backing-chain]\n"
 	  "           [-U|--force-share] FILE" },
@@ -82,7 +82,9 @@ static void usage(FILE *to)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name,
 			commands[i].synopsis);
-	fputs("\nSyntax, output and exit codes are those of qemu-img; "
+	fputs("\nEach takes --object SECRET and, but for create, --image-opts.\n"
+	      "Long forms are --format and --repair.\n"
+	      "Syntax, output and exit codes are those of qemu-img; "
 	      "kvist-img(1) says more.\n",
 	      to);
 }
@@ -106,10 +108,25 @@ int img_usage(const char *fmt, ...)
 }
 
 int img_option(int argc, char **argv, const char *letters,
-	       const struct option *names)
+	       const struct option *names, struct img_common *common)
 {
-	int c = getopt_long(argc, argv, letters, names, NULL);
+	enum { OBJECT = 1000, IMAGE_OPTS };
+	struct option all[16] = { { "help", 0, 0, 'h' },
+				  { "object", 1, 0, OBJECT },
+				  { "image-opts", 0, 0, IMAGE_OPTS } };
+	int c;
 
+	for (int n = 3; names->name; n++)
+		all[n] = *names++;
+	for (;;) {
+		c = getopt_long(argc, argv, letters, all, NULL);
+		if (c == IMAGE_OPTS)
+			common->image_opts = true;
+		else if (c != OBJECT)
+			break;
+		else if (img_add_secret(common, optarg))
+			return '?';
+	}
 	if (c == ':') {
 		img_usage("missing argument for option '%s'", argv[optind - 1]);
 		return '?';

@@ -30,13 +30,46 @@ int img_rebase(int argc, char **argv);
 int img_resize(int argc, char **argv);
 int img_snapshot(int argc, char **argv);
 
+#define IMG_SECRETS 8
+
+/* What every command takes: --object, of which the secrets are, and
+ * --image-opts. Stays where it is while they are used. */
+struct img_common {
+	struct img_secret {
+		const char *id, *file;
+		char path[32]; /* of one in memory: /proc/self/fd/N */
+	} secrets[IMG_SECRETS];
+	int nr_secrets;
+	bool image_opts;
+};
+
 /*
  * The next option of getopt_long(), which takes them in any order, joined and
  * shortened, as qemu-img does; -1 at the end. One that is unknown or lacks its
- * value is logged, and '?' returned. @letters begins with ':'.
+ * value is logged, and '?' returned; so is what is wrong with a common one.
+ * @letters begins with ':'; --help ('h') and the common ones are not among
+ * @names, of which there may be 12.
  */
 int img_option(int argc, char **argv, const char *letters,
-	       const struct option *names);
+	       const struct option *names, struct img_common *common);
+
+/* img_source.c: takes what stands behind --object, which is cut up in place. 0,
+ * or -EINVAL, logged. */
+int img_add_secret(struct img_common *common, char *list);
+/* The file with the secret called @id, for @image, borrowed; NULL, logged. */
+const char *img_secret(const struct img_common *common, const char *image,
+		       const char *id);
+
+/*
+ * The image that an argument names, by its path, or with --image-opts by a list
+ * that is cut up in place: sets the path, the key, and *format, which is NULL
+ * where -f was not given. 0, or -EINVAL, logged.
+ */
+int img_source(const struct img_common *common, char *text,
+	       struct block_options *options, const char **format);
+/* The same of what is a list in any case. */
+int img_list(const struct img_common *common, char *list,
+	     struct block_options *options, const char **format);
 
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
 int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

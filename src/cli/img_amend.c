@@ -193,15 +193,16 @@ static int run(struct amending *a)
 
 int img_amend(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "backing-dir", 1, 0, 'D' },
+	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { "force", 0, 0, 'Y' },
 					       { 0 } };
 	struct amending a = { 0 };
+	struct img_common common = { 0 };
 	bool quiet = false;
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:o:t:pq", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:o:t:pq", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -226,10 +227,12 @@ int img_amend(int argc, char **argv)
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
 	a.progress = a.progress && !quiet;
-	a.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &a.options, &a.format))
+		return IMG_ERROR;
 	if (!wants_help(&a))
 		return run(&a);
-	return img_find_format(a.options.path, NULL, false, &a.options.format)
+	return img_find_format(a.options.path, a.format, false,
+			       &a.options.format)
 		       ? IMG_ERROR
 		       : print_help(&a);
 }

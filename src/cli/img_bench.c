@@ -294,7 +294,6 @@ static int check(const struct bench *b)
 int img_bench(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "help", no_argument, NULL, 'h' },
 		{ "pattern", required_argument, NULL, OPT_PATTERN },
 		{ "flush-interval", required_argument, NULL,
 		  OPT_FLUSH_INTERVAL },
@@ -307,11 +306,12 @@ int img_bench(int argc, char **argv)
 			   .size = 4096,
 			   .drain = true,
 			   .options.io = BLOCK_IO_AUTO };
+	struct img_common common = { 0 };
 	const char *format = NULL;
 	int c;
 
-	while ((c = img_option(argc, argv, ":hc:d:f:ni:o:qs:S:t:wU", names)) !=
-	       -1) {
+	while ((c = img_option(argc, argv, ":hc:d:f:ni:o:qs:S:t:wU", names,
+			       &common)) != -1) {
 		if (c == 'h')
 			return img_help();
 		if (c == '?' || set(&b, c, &format))
@@ -321,7 +321,8 @@ int img_bench(int argc, char **argv)
 		return img_usage("Expecting one image file name");
 	if (!b.step)
 		b.step = b.size;
-	b.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &b.options, &format))
+		return IMG_ERROR;
 	b.options.read_only = !b.write;
 	if (check(&b) || img_find_format(b.options.path, format,
 					 b.options.unlocked, &b.options.format))

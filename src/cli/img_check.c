@@ -175,15 +175,18 @@ static int parse_fix(struct check *check, const char *text)
 
 int img_check(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "help", 0, 0, 'h' },        { "format", 1, 0, 'f' },
-		{ "repair", 1, 0, 'r' },      { "output", 1, 0, 'O' },
-		{ "force-share", 0, 0, 'U' }, { 0 }
-	};
+	static const struct option names[] = { { "format", 1, 0, 'f' },
+					       { "repair", 1, 0, 'r' },
+					       { "output", 1, 0, 'O' },
+					       { "force-share", 0, 0, 'U' },
+					       { 0 } };
 	struct check check = { 0 };
+	struct block_options options;
+	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:r:qT:U", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:r:qT:U", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -202,7 +205,9 @@ int img_check(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
-	check.path = argv[optind];
+	if (img_source(&common, argv[optind], &options, &check.format))
+		return IMG_ERROR;
+	check.path = options.path;
 	if (check.share && check.fix)
 		return img_usage("-U cannot be used with -r");
 	return run(&check);

@@ -114,13 +114,14 @@ static int run(struct committing *c)
 
 int img_commit(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "backing-dir", 1, 0, 'D' },
+	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { 0 } };
 	struct committing c = { 0 };
+	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:t:b:dpq", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:t:b:dpq", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -143,6 +144,7 @@ int img_commit(int argc, char **argv)
 	c.progress = c.progress && !c.quiet;
 	/* As with qemu-img: -b leaves the image as it is. */
 	c.keep = c.keep || c.base;
-	c.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &c.options, &c.format))
+		return IMG_ERROR;
 	return run(&c);
 }

@@ -14,7 +14,8 @@ enum { SAME = 0, DIFFERENT = 1, FAILED = 2 };
 #define STEP (64u << 20) /* bytes, between two tellings of how far it is */
 
 struct comparison {
-	const char *path[2], *format[2], *backing_dir;
+	struct block_options options[2];
+	const char *format[2], *backing_dir;
 	struct block *disk[2];
 	bool quiet, strict, progress, share;
 	double shown; /* percent, when last told */
@@ -22,14 +23,14 @@ struct comparison {
 
 static int open_disk(struct comparison *c, int which)
 {
-	struct block_options options = { .path = c->path[which],
-					 .read_only = true,
-					 .unlocked = c->share,
-					 .backing_dir = c->backing_dir };
-	int err = img_find_format(options.path, c->format[which], c->share,
-				  &options.format);
+	struct block_options *options = &c->options[which];
+	int err = img_find_format(options->path, c->format[which], c->share,
+				  &options->format);
 
-	return err ? err : block_open(&options, &c->disk[which]);
+	options->read_only = true;
+	options->unlocked = c->share;
+	options->backing_dir = c->backing_dir;
+	return err ? err : block_open(options, &c->disk[which]);
 }
 
 /* Compares a part of the disks: SAME, DIFFERENT and told, or FAILED. */
@@ -56,7 +57,7 @@ static int look(const struct comparison *c, int which, uint64_t at,
 	int err = image_map(c->disk[which], at, length, &found);
 
 	if (err)
-		log_err("%s: cannot read its tables: %s", c->path[which],
+		log_err("%s: cannot read its tables: %s", c->disk[which]->name,
 			strerror(-err));
 	*extent = found.at;
 	return err;
@@ -148,14 +149,15 @@ static int run(struct comparison *c)
 
 int img_compare(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "backing-dir", 1, 0, 'D' },
+	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct comparison c = { 0 };
+	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:F:pqsT:U", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:F:pqsT:U", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -173,8 +175,11 @@ int img_compare(int argc, char **argv)
 	}
 	if (optind != argc - 2)
 		return img_usage("Expecting two image file names");
-	c.path[0] = argv[optind];
-	c.path[1] = argv[optind + 1];
+	for (int i = 0; i < 2; i++) {
+		if (img_source(&common, argv[optind + i], &c.options[i],
+			       &c.format[i]))
+			return FAILED;
+	}
 	c.progress = c.progress && !c.quiet;
 	return run(&c);
 }

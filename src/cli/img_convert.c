@@ -22,6 +22,7 @@
 #define PARALLEL   16 /* -m, at most */
 
 struct conversion {
+	struct img_common common;
 	struct block_options from; /* but for the path */
 	char **paths;              /* of the sources, */
 	int nr_paths;              /* and how many */
@@ -29,8 +30,9 @@ struct conversion {
 	const char *snapshot;      /* of the source, or NULL */
 	struct img_creation to;
 	struct image_copy copy;
-	bool in_place;              /* -n: the target is there */
-	bool shaped;                /* -o */
+	bool in_place; /* -n: the target is there */
+	bool listed;   /* --target-image-opts: the path is a list */
+	bool shaped;   /* -o */
 	bool offload, sparse_given; /* -C, -S */
 	bool progress, quiet;
 	double shown; /* percent, when last told */
@@ -68,9 +70,14 @@ static int open_sources(struct conversion *c)
 	int err = parts ? 0 : -ENOMEM, n = 0;
 
 	for (; n < c->nr_paths && !err; n++) {
-		c->from.path = c->paths[n];
-		err = img_find_format(c->from.path, c->from_format,
-				      c->from.unlocked, &c->from.format);
+		const char *format = c->from_format;
+
+		c->from.key_file = NULL;
+		err = img_source(&c->common, c->paths[n], &c->from, &format);
+		if (!err)
+			err = img_find_format(c->from.path, format,
+					      c->from.unlocked,
+					      &c->from.format);
 		if (!err)
 			err = block_open(&c->from, &parts[n]);
 		if (err)
@@ -117,7 +124,8 @@ static int open_in_place(struct conversion *c)
 		.format = c->to.format,
 		.cache = c->to.unsafe ? BLOCK_CACHE_UNSAFE
 				      : BLOCK_CACHE_WRITEBACK,
-		.backing_dir = c->from.backing_dir
+		.backing_dir = c->from.backing_dir,
+		.key_file = c->to.key_file
 	};
 	int err = block_open(&options, &c->copy.to);
 
@@ -134,8 +142,7 @@ static int make_target(struct conversion *c)
 	struct block_options options = { .path = c->to.path,
 					 .format = c->to.format,
 					 .backing_dir = c->from.backing_dir,
-					 .data_is_ours = true,
-					 .key_file = c->to.key_file };
+					 .data_is_ours = true };
 	struct host_file *file;
 	int err;
 
@@ -143,6 +150,7 @@ static int make_target(struct conversion *c)
 	err = img_make(&c->to, &file);
 	if (err)
 		return err;
+	options.key_file = c->to.key_file; /* found by now */
 	c->copy.zeroed = is_zeroed(c);
 	err = block_open_file(&options, file, &c->copy.to);
 	if (err)
@@ -303,6 +311,9 @@ static int take(struct conversion *c, int option, char *value)
 	case 's':
 		c->copy.salvage = true;
 		return 0;
+	case 'L':
+		c->listed = true;
+		return 0;
 	case 'Z':
 		c->copy.zeroed = true;
 		return 0;
@@ -320,6 +331,27 @@ static int take(struct conversion *c, int option, char *value)
 	}
 }
 
+/* What the last argument is, and of which format. */
+static int name_target(struct conversion *c, char *text, const char *format)
+{
+	struct block_options options = { .path = text };
+	const char *wrong = NULL;
+
+	if (c->listed && !c->in_place)
+		wrong = "--target-image-opts requires use of -n flag";
+	else if (c->listed && format)
+		wrong = "Cannot use -O with --target-image-opts";
+	if (wrong) {
+		log_err("%s", wrong);
+		return -EINVAL;
+	}
+	if (c->listed && img_list(&c->common, text, &options, &format))
+		return -EINVAL;
+	c->to.path = options.path;
+	c->to.key_file = options.key_file;
+	return img_format(options.path, format ? format : "raw", &c->to.format);
+}
+
 static void prepare(struct conversion *c)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -328,26 +360,29 @@ static void prepare(struct conversion *c)
 				  .to.shape = qcow2_shape_default,
 				  .to.unsafe = true,
 				  .copy.sparse = IMAGE_COPY_SPARSE };
+	c->to.common = &c->common;
 	c->copy.workers = cores < 1 ? 1 : cores > PARALLEL ? PARALLEL : cores;
 }
 
 int img_convert(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "help", 0, 0, 'h' },           { "backing-dir", 1, 0, 'D' },
-		{ "force-share", 0, 0, 'U' },    { "salvage", 0, 0, 's' },
-		{ "source-format", 1, 0, 'f' },  { "target-format", 1, 0, 'O' },
-		{ "target-is-zero", 0, 0, 'Z' }, { 0 }
+		{ "backing-dir", 1, 0, 'D' },
+		{ "force-share", 0, 0, 'U' },
+		{ "salvage", 0, 0, 's' },
+		{ "target-is-zero", 0, 0, 'Z' },
+		{ "target-image-opts", 0, 0, 'L' },
+		{ 0 }
 	};
 	struct conversion c;
-	const char *format = "raw";
+	const char *format = NULL;
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
 
 	prepare(&c);
 	while ((option = img_option(argc, argv,
-				    ":hf:O:B:F:cCo:l:S:pr:t:T:qnm:WU",
-				    names)) >= 0) {
+				    ":hf:O:B:F:cCo:l:S:pr:t:T:qnm:WU", names,
+				    &c.common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'O')
@@ -361,9 +396,8 @@ int img_convert(int argc, char **argv)
 	}
 	c.paths = argv + optind;
 	c.nr_paths = argc - optind - 1;
-	c.to.path = argv[argc - 1];
 	c.progress = c.progress && !c.quiet;
-	if (img_format(c.to.path, format, &c.to.format))
+	if (name_target(&c, argv[argc - 1], format))
 		return IMG_ERROR;
 	for (int i = 0; i < nr_lists && !err; i++)
 		err = img_set_fields(&c.to, lists[i]);

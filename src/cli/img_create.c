@@ -275,16 +275,16 @@ static int run(struct img_creation *c)
 
 int img_create(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "quiet", 0, 0, 'q' },
-					       { "object", 1, 0, 'O' },
-					       { 0 } };
-	struct img_creation c = { .shape = qcow2_shape_default };
+	static const struct option names[] = { { 0 } };
+	struct img_common common = { 0 };
+	struct img_creation c = { .shape = qcow2_shape_default,
+				  .common = &common };
 	const char *format = "raw", *backing = NULL, *backing_fmt = NULL;
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
 
-	while ((option = img_option(argc, argv, ":F:b:f:ho:qu", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":F:b:f:ho:qu", names,
+				    &common)) >= 0) {
 		if (option == '?')
 			return IMG_ERROR;
 		else if (option == 'h')
@@ -299,15 +299,13 @@ int img_create(int argc, char **argv)
 			c.quiet = true;
 		else if (option == 'u')
 			c.unchecked = true;
-		else if (option == 'O' && c.nr_secrets == IMG_SECRETS)
-			return img_usage("too many options --object");
-		else if (option == 'O')
-			c.secrets[c.nr_secrets++] = optarg;
 		else if (nr_lists == (int)ARRAY_SIZE(lists))
 			return img_usage("too many options -o");
 		else
 			lists[nr_lists++] = optarg;
 	}
+	if (common.image_opts)
+		return img_usage("unrecognized option '--image-opts'");
 	c.path = optind < argc ? argv[optind++] : NULL;
 	if (img_format(c.path ? c.path : "create", format, &c.format))
 		return IMG_ERROR;
@@ -319,6 +317,11 @@ int img_create(int argc, char **argv)
 	}
 	if (!c.path)
 		return img_usage("Expecting image file name");
+	if (!err && backing && !*backing) {
+		log_err("%s: Expected backing file name, got empty string",
+			c.path);
+		err = -EINVAL;
+	}
 	if (!err && backing)
 		err = img_set_field(&c, "backing_file", backing);
 	if (!err && backing_fmt)

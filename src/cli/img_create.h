@@ -8,8 +8,6 @@
 #include "cli/img.h"
 #include "devices/block/qcow2_create.h"
 
-#define IMG_SECRETS 8
-
 struct img_creation {
 	const char *path;
 	enum block_format format;
@@ -21,14 +19,12 @@ struct img_creation {
 	const char *preallocation;
 	struct qcow2_shape shape;
 
-	/* Of --object secret,...: their lists. */
-	char *secrets[IMG_SECRETS];
-	int nr_secrets;
-	const char *encryption; /* encrypt.format=, or NULL */
-	const char *key_secret; /* the id of one of them */
-	const char *key_file;   /* or the file itself */
-	uint64_t iter_ms;       /* 0: as is usual */
-	uint8_t *luks;          /* shape.luks, while img_make() runs */
+	const struct img_common *common; /* for its secrets */
+	const char *encryption;          /* encrypt.format=, or NULL */
+	const char *key_secret;          /* the id of one of them */
+	const char *key_file;            /* or the file itself */
+	uint64_t iter_ms;                /* 0: as is usual */
+	uint8_t *luks;                   /* shape.luks, while img_make() runs */
 };
 
 /* img_encrypt.c: takes encrypt.* or key-file. 0 or -EINVAL, logged. */

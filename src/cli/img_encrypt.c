@@ -62,62 +62,18 @@ void img_print_encryption(const struct img_creation *c)
 		       (unsigned long long)c->iter_ms);
 }
 
-/* One --object secret,id=ID,file=FILE or data=TEXT, if it has the @id wanted;
- * -ENOENT when it has another. */
-static int read_secret(const struct img_creation *c, char *list,
-		       const char *wanted, const char **file, const char **data)
-{
-	const char *id = "";
-	char *name, *value;
-
-	*file = *data = NULL;
-	while ((name = list_next(&list, &value))) {
-		if (!strcmp(name, "secret") && !value)
-			continue;
-		if (value && !strcmp(name, "qom-type") &&
-		    !strcmp(value, "secret"))
-			continue;
-		if (value && !strcmp(name, "id")) {
-			id = value;
-		} else if (value && !strcmp(name, "file")) {
-			*file = value;
-		} else if (value && !strcmp(name, "data")) {
-			*data = value;
-		} else if (!value || strcmp(name, "format") ||
-			   strcmp(value, "raw")) {
-			log_err("%s: --object: %s%s%s is not known; say "
-				"secret,id=ID,file=FILE",
-				c->path, name, value ? "=" : "",
-				value ? value : "");
-			return -EINVAL;
-		}
-	}
-	return strcmp(id, wanted) ? -ENOENT : 0;
-}
-
 /* Where the passphrase is. */
-static int find_secret(struct img_creation *c, const char **data)
+static int find_secret(struct img_creation *c)
 {
-	int err = -ENOENT;
-
-	*data = NULL;
 	if (c->key_file)
 		return 0;
-	if (!c->key_secret) {
+	if (!c->key_secret)
 		log_err("%s: Parameter 'encrypt.key-secret' is required for "
 			"cipher",
 			c->path);
-		return -EINVAL;
-	}
-	for (int i = 0; i < c->nr_secrets && err == -ENOENT; i++)
-		err = read_secret(c, c->secrets[i], c->key_secret, &c->key_file,
-				  data);
-	if (err == -ENOENT)
-		log_err("%s: No secret with id '%s'", c->path, c->key_secret);
-	else if (!err && !c->key_file == !*data)
-		log_err("%s: --object: a secret has one of file= and data=",
-			c->path);
-	return err || !c->key_file != !*data ? err : -EINVAL;
+	else
+		c->key_file = img_secret(c->common, c->path, c->key_secret);
+	return c->key_file ? 0 : -EINVAL;
 }
 
 static int check_encryption(const struct img_creation *c)
@@ -156,13 +112,12 @@ static int make_area(struct img_creation *c, const uint8_t *passphrase,
 int img_make_key(struct img_creation *c)
 {
 	uint8_t *passphrase;
-	const char *data;
 	long len;
 	int err = check_encryption(c);
 
 	if (err || !(c->encryption || c->key_file))
 		return err;
-	err = find_secret(c, &data);
+	err = find_secret(c);
 	if (err)
 		return err;
 	passphrase = secret_alloc(SECRET_FILE_MAX);
@@ -170,21 +125,13 @@ int img_make_key(struct img_creation *c)
 		log_err("%s: out of memory", c->path);
 		return -ENOMEM;
 	}
-	if (data) {
-		len = strlen(data) < SECRET_FILE_MAX ? (long)strlen(data)
-						     : -EFBIG;
-		if (len > 0)
-			memcpy(passphrase, data, len);
-	} else {
-		len = secret_read_file(c->key_file, passphrase);
-	}
+	len = secret_read_file(c->key_file, passphrase);
 	if (len > 0) {
 		err = make_area(c, passphrase, len);
 	} else {
 		err = len ? (int)len : -EINVAL;
-		log_err("%s: cannot read the passphrase%s%s: %s", c->path,
-			data ? "" : " from ", data ? "" : c->key_file,
-			len ? strerror(-err) : "it is empty");
+		log_err("%s: cannot read the passphrase from %s: %s", c->path,
+			c->key_file, len ? strerror(-err) : "it is empty");
 	}
 	secret_free(passphrase, SECRET_FILE_MAX);
 	return err;

@@ -77,9 +77,14 @@ static int set_refcount(struct img_creation *c, const char *name,
 static int set_bool(const struct img_creation *c, const char *name,
 		    const char *value, bool *on)
 {
-	*on = !strcmp(value, "on");
-	if (*on || !strcmp(value, "off"))
-		return 0;
+	static const char *const words[] = { "off", "on", "no",    "yes",
+					     "n",   "y",  "false", "true" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		*on = i % 2;
+		if (!strcmp(value, words[i]))
+			return 0;
+	}
 	log_err("%s: Parameter '%s' expects 'on' or 'off'", c->path, name);
 	return -EINVAL;
 }
@@ -253,7 +258,12 @@ int img_set_fields(struct img_creation *c, char *list)
 {
 	char *name, *value;
 
-	if (!*list || *list == ',') {
+	size_t end = strlen(list);
+
+	/* Two commas at the end are one, of a name. */
+	while (end && list[end - 1] == ',')
+		end--;
+	if (!end || *list == ',' || strlen(list + end) % 2) {
 		log_err("Invalid option list: %s", list);
 		return -EINVAL;
 	}
@@ -262,6 +272,8 @@ int img_set_fields(struct img_creation *c, char *list)
 
 		if (!value && (!strcmp(name, "help") || !strcmp(name, "?")))
 			c->help = true;
+		else if (!value && !strncmp(name, "no", 2))
+			err = img_set_field(c, name + 2, "off");
 		else if (*name)
 			err = img_set_field(c, name, value);
 		if (err)

@@ -362,17 +362,20 @@ static void print_all(const struct layer *layers, int count, bool json,
 
 int img_info(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
+	static const struct option names[] = { { "format", 1, 0, 'f' },
 					       { "output", 1, 0, 'O' },
 					       { "backing-chain", 0, 0, 'B' },
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
+	struct img_common common = { 0 };
+	struct block_options options;
 	const char *format = NULL;
 	bool json = false, chain = false, share = false;
 	struct layer *layers;
 	int option, count, err;
 
-	while ((option = img_option(argc, argv, ":hf:U", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:U", names, &common)) >=
+	       0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -386,12 +389,14 @@ int img_info(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
+	if (img_source(&common, argv[optind], &options, &format))
+		return IMG_ERROR;
 	layers = calloc(CHAIN_MAX, sizeof(*layers));
 	if (!layers) {
-		log_err("%s: out of memory", argv[optind]);
+		log_err("%s: out of memory", options.path);
 		return IMG_ERROR;
 	}
-	err = read_chain(layers, &count, argv[optind], format, chain, share);
+	err = read_chain(layers, &count, options.path, format, chain, share);
 	if (!err)
 		print_all(layers, count, json, chain);
 	free_layers(layers, count);

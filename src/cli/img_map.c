@@ -139,16 +139,19 @@ static int parse(const char *what, const char *text, uint64_t *size)
 
 int img_map(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "help", 0, 0, 'h' },         { "format", 1, 0, 'f' },
-		{ "output", 1, 0, 'O' },       { "force-share", 0, 0, 'U' },
-		{ "start-offset", 1, 0, 's' }, { "max-length", 1, 0, 'l' },
-		{ "backing-dir", 1, 0, 'D' },  { 0 }
-	};
+	static const struct option names[] = { { "format", 1, 0, 'f' },
+					       { "output", 1, 0, 'O' },
+					       { "force-share", 0, 0, 'U' },
+					       { "start-offset", 1, 0, 's' },
+					       { "max-length", 1, 0, 'l' },
+					       { "backing-dir", 1, 0, 'D' },
+					       { 0 } };
 	struct map map = { .options.read_only = true, .length = UINT64_MAX };
+	struct img_common common = { 0 };
 	int option, err = 0;
 
-	while ((option = img_option(argc, argv, ":hf:s:l:U", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:s:l:U", names, &common)) >=
+	       0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -168,6 +171,7 @@ int img_map(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
-	map.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &map.options, &map.format))
+		return IMG_ERROR;
 	return run(&map);
 }

@@ -131,18 +131,20 @@ static int take(struct measuring *m, int option, char *value)
 
 int img_measure(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "help", 0, 0, 'h' },        { "output", 1, 0, 'J' },
-		{ "size", 1, 0, 's' },        { "force-share", 0, 0, 'U' },
-		{ "backing-dir", 1, 0, 'D' }, { 0 }
-	};
+	static const struct option names[] = { { "output", 1, 0, 'J' },
+					       { "size", 1, 0, 's' },
+					       { "force-share", 0, 0, 'U' },
+					       { "backing-dir", 1, 0, 'D' },
+					       { 0 } };
 	struct measuring m = { .options.read_only = true,
 			       .to = { .path = "measure",
 				       .format = BLOCK_RAW,
 				       .shape = qcow2_shape_default } };
+	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:O:o:l:U", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:O:o:l:U", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'O' ? img_format("measure", optarg, &m.to.format)
@@ -151,7 +153,9 @@ int img_measure(int argc, char **argv)
 	}
 	if (optind < argc - 1)
 		return img_usage("At most one filename argument is allowed.");
-	m.options.path = optind < argc ? argv[optind] : NULL;
+	if (optind < argc &&
+	    img_source(&common, argv[optind], &m.options, &m.format))
+		return IMG_ERROR;
 	if (!m.options.path == !m.sized) {
 		log_err("%s", m.sized ? "--size N cannot be used together with "
 					"a filename."
@@ -159,8 +163,8 @@ int img_measure(int argc, char **argv)
 					"be specified.");
 		return IMG_ERROR;
 	}
-	if (m.sized && (m.format || m.snapshot)) {
-		log_err("-f and -l require a filename argument.");
+	if (m.sized && (m.format || m.snapshot || common.image_opts)) {
+		log_err("-f, -l and --image-opts require a filename argument.");
 		return IMG_ERROR;
 	}
 	if (m.to.help) {

@@ -125,16 +125,16 @@ static int run(struct rebase *r)
 
 int img_rebase(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "backing-dir", 1, 0, 'D' },
+	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct rebase r = { 0 };
+	struct img_common common = { 0 };
 	bool quiet = false;
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:F:b:upt:T:qU", names)) >=
-	       0) {
+	while ((option = img_option(argc, argv, ":hf:F:b:upt:T:qU", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -164,6 +164,7 @@ int img_rebase(int argc, char **argv)
 	if (!r.backing)
 		r.backing = "";
 	r.progress = r.progress && !quiet;
-	r.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &r.options, &r.format))
+		return IMG_ERROR;
 	return run(&r);
 }

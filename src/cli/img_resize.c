@@ -132,14 +132,14 @@ static int run(struct resizing *r)
 
 int img_resize(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "help", 0, 0, 'h' },   { "preallocation", 1, 0, 'P' },
-		{ "shrink", 0, 0, 'S' }, { "backing-dir", 1, 0, 'D' },
-		{ "quiet", 0, 0, 'q' },  { 0 }
-	};
+	static const struct option names[] = { { "preallocation", 1, 0, 'P' },
+					       { "shrink", 0, 0, 'S' },
+					       { "backing-dir", 1, 0, 'D' },
+					       { 0 } };
 	struct resizing r = { .options.if_busy =
 				      "have the guest's kvist do it: "
 				      "block_resize on its --control socket" };
+	struct img_common common = { 0 };
 	int option;
 
 	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))
@@ -149,7 +149,8 @@ int img_resize(int argc, char **argv)
 	/* The size comes last: one below zero is no option. */
 	r.size = argv[--argc];
 	argv[argc] = NULL;
-	while ((option = img_option(argc, argv, ":hf:q", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":hf:q", names, &common)) >=
+	       0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'f')
@@ -165,6 +166,7 @@ int img_resize(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting image file name and size");
-	r.options.path = argv[optind];
+	if (img_source(&common, argv[optind], &r.options, &r.format))
+		return IMG_ERROR;
 	return run(&r);
 }

@@ -116,14 +116,16 @@ static int act(const struct action *action)
 
 int img_snapshot(int argc, char **argv)
 {
-	static const struct option names[] = { { "help", 0, 0, 'h' },
-					       { "quiet", 0, 0, 'q' },
-					       { "force-share", 0, 0, 'U' },
+	static const struct option names[] = { { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct action action = { 0 };
+	struct block_options options;
+	const char *format = NULL;
+	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":la:c:d:hqU", names)) >= 0) {
+	while ((option = img_option(argc, argv, ":la:c:d:hqU", names,
+				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
 		if (option == 'U') {
@@ -138,7 +140,9 @@ int img_snapshot(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
-	action.path = argv[optind];
+	if (img_source(&common, argv[optind], &options, &format))
+		return IMG_ERROR;
+	action.path = options.path;
 	if (action.share && action.name) {
 		log_err("%s: -U is for reading, and so for -l only",
 			action.path);

@@ -1,0 +1,136 @@
+/*
+ * How a command line names an image other than by its path: --image-opts, and
+ * the passphrases that --object secret,... tells of.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cli/img.h"
+#include "util/args.h"
+#include "util/log.h"
+
+/* A passphrase of the command line becomes a file, in memory, like any other. */
+static int keep(struct img_secret *secret, const char *data)
+{
+	int fd = memfd_create("secret", MFD_CLOEXEC);
+	ssize_t len = strlen(data);
+
+	if (fd < 0 || write(fd, data, len) != len) {
+		log_err("--object: cannot keep the secret: %s",
+			strerror(errno));
+		return -EINVAL;
+	}
+	snprintf(secret->path, sizeof(secret->path), "/proc/self/fd/%d", fd);
+	secret->file = secret->path;
+	return 0;
+}
+
+/* Takes one field of --object secret,id=ID,file=FILE or data=TEXT. */
+static bool take(struct img_secret *secret, const char *name, const char *value,
+		 const char **data)
+{
+	if (!value)
+		return !strcmp(name, "secret");
+	if (!strcmp(name, "id"))
+		secret->id = value;
+	else if (!strcmp(name, "file"))
+		secret->file = value;
+	else if (!strcmp(name, "data"))
+		*data = value;
+	else
+		return (!strcmp(name, "qom-type") &&
+			!strcmp(value, "secret")) ||
+		       (!strcmp(name, "format") && !strcmp(value, "raw"));
+	return true;
+}
+
+int img_add_secret(struct img_common *common, char *list)
+{
+	struct img_secret *secret = &common->secrets[common->nr_secrets];
+	const char *data = NULL;
+	char *name, *value;
+
+	if (common->nr_secrets == IMG_SECRETS) {
+		log_err("too many options --object");
+		return -EINVAL;
+	}
+	secret->id = "";
+	while ((name = list_next(&list, &value))) {
+		if (take(secret, name, value, &data))
+			continue;
+		log_err("--object: %s%s%s is not known; say "
+			"secret,id=ID,file=FILE",
+			name, value ? "=" : "", value ? value : "");
+		return -EINVAL;
+	}
+	if (!secret->file == !data) {
+		log_err("--object: a secret has one of file= and data=");
+		return -EINVAL;
+	}
+	common->nr_secrets++;
+	return data ? keep(secret, data) : 0;
+}
+
+const char *img_secret(const struct img_common *common, const char *image,
+		       const char *id)
+{
+	for (int i = 0; i < common->nr_secrets; i++) {
+		if (!strcmp(common->secrets[i].id, id))
+			return common->secrets[i].file;
+	}
+	log_err("%s: No secret with id '%s'; say --object "
+		"secret,id=%s,file=FILE",
+		image, id, id);
+	return NULL;
+}
+
+int img_list(const struct img_common *common, char *list,
+	     struct block_options *options, const char **format)
+{
+	char *name, *after;
+
+	options->path = NULL;
+	while ((name = list_next(&list, &after))) {
+		const char *value = after ? after : "";
+
+		if (!strcmp(name, "driver"))
+			*format = value;
+		else if (!strcmp(name, "file.filename"))
+			options->path = value;
+		else if (!strcmp(name, "encrypt.key-secret")) {
+			options->key_file =
+				img_secret(common, "--image-opts", value);
+			if (!options->key_file)
+				return -EINVAL;
+		} else if ((strcmp(name, "file.driver") ||
+			    strcmp(value, "file")) &&
+			   (strcmp(name, "encrypt.format") ||
+			    strcmp(value, "luks"))) {
+			log_err("'%s=%s' is not known; an image is "
+				"driver=FMT,file.driver=file,"
+				"file.filename=FILE,encrypt.format=luks,"
+				"encrypt.key-secret=ID",
+				name, value);
+			return -EINVAL;
+		}
+	}
+	if (options->path)
+		return 0;
+	log_err("no image is named: file.filename=FILE");
+	return -EINVAL;
+}
+
+int img_source(const struct img_common *common, char *text,
+	       struct block_options *options, const char **format)
+{
+	options->path = text;
+	if (!common->image_opts)
+		return 0;
+	if (!*format)
+		return img_list(common, text, options, format);
+	log_err("--image-opts and --format are mutually exclusive");
+	return -EINVAL;
+}
