@@ -290,8 +290,8 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 static int not_encrypted(const char *path)
 {
 	log_err("disk %s: is not an encrypted qcow2 image, but key-file= was "
-		"given; leave that out, or encrypt the image with qemu-img "
-		"convert",
+		"given; leave that out, or encrypt the image: kvist img "
+		"convert -O qcow2 -o key-file=FILE",
 		path);
 	return -EINVAL;
 }

@@ -215,7 +215,8 @@ static int run_option(struct run_options *options, int option, char *value)
 	case OPT_TIMEOUT:
 		if (!parse_number(value, 1, 1000000000, &config->timeout))
 			return 0;
-		return wrong(option, value, "is not a number of seconds");
+		return wrong(option, value,
+			     "is not a number of seconds, 1 or more");
 	case OPT_NO_REBOOT:
 		config->no_reboot = true;
 		return 0;

@@ -103,7 +103,7 @@ static const char *set_on_error(struct disk_config *disk, const char *value)
 static const char *set_rate(const char *value, uint64_t *rate)
 {
 	if (parse_number(value, 1, LIMIT_RATE_MAX, rate))
-		return "is not a number of requests";
+		return "is not a number of requests, 1 or more";
 	return NULL;
 }
 
