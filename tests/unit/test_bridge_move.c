@@ -3,28 +3,12 @@
  * namespace of this process's own, with ip(8) as the witness.
  */
 #include "devices/net/bridge_move.h"
-#include "util/checked.h"
+#include "net_world.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#define NOBODY    65534
 #define STEPS_MAX 64
-
-static const char *why_not; /* no namespace of our own: the reason */
 
 static bool shell(const char *commands)
 {
@@ -60,7 +44,7 @@ static const char settled[] =
 	" [ $(ip -6 address show scope link | grep -c fe80) = 4 ] && break;"
 	" sleep 0.02; done";
 
-static int namespace_enter(void **state)
+static int card_enter(void **state)
 {
 	(void)state;
 	if (unshare(CLONE_NEWNET))
@@ -70,14 +54,6 @@ static int namespace_enter(void **state)
 	else if (!shell(settled))
 		why_not = "no shell";
 	return 0;
-}
-
-static void need_namespace(void)
-{
-	if (!why_not)
-		return;
-	print_message("SKIPPED: %s\n", why_not);
-	skip();
 }
 
 /* What @command prints; the caller frees it. */
@@ -342,21 +318,12 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 	free(before);
 }
 
-int main(int argc, char **argv)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			what_is_on_a_card_moves_to_the_bridge_and_back),
-		cmocka_unit_test(
-			a_fault_at_any_step_leaves_the_network_as_it_was),
-		cmocka_unit_test(a_card_that_was_down_is_down_again),
-		cmocka_unit_test(a_bridge_may_have_no_port_at_all),
-		cmocka_unit_test(a_refusal_is_one_line_and_changes_nothing),
-	};
-	int failed;
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(what_is_on_a_card_moves_to_the_bridge_and_back),
+	cmocka_unit_test(a_fault_at_any_step_leaves_the_network_as_it_was),
+	cmocka_unit_test(a_card_that_was_down_is_down_again),
+	cmocka_unit_test(a_bridge_may_have_no_port_at_all),
+	cmocka_unit_test(a_refusal_is_one_line_and_changes_nothing),
+};
 
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
-	failed = cmocka_run_group_tests(tests, namespace_enter, NULL);
-	return failed || !why_not ? failed : 77; /* not all could run */
-}
+NAMESPACE_MAIN(tests, card_enter)
