@@ -1,0 +1,163 @@
+/* Images that are damaged: what fails of them, and what must not. */
+#include "image_file.h"
+
+#include <errno.h>
+
+static void a_damaged_entry_fails_its_request_and_marks_the_image(void **state)
+{
+	static const uint64_t entries[] = {
+		1ull << 63 | 0x12200, /* not on a cluster boundary */
+		1ull << 63 | 0x10002, /* a reserved bit */
+		1ull << 63 | 0x10000, /* the refcount table */
+		1ull << 61 | 0x50000, /* a reserved bit, high */
+	};
+	uint8_t buf[512];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
+		struct block *block;
+		uint64_t l2;
+
+		must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M && "
+		     "qemu-io -c 'write -P 1 0 128k' e.qcow2");
+		l2 = peek64("e.qcow2", peek64("e.qcow2", 40)) & ~(1ull << 63);
+		poke64("e.qcow2", entries[i], l2);
+		block = open_disk("e.qcow2");
+		assert_int_equal(disk_read(block, buf, 65536, 512), 0);
+		assert_int_equal(buf[0], 1);
+		assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+		assert_int_equal(disk_write(block, buf, 0, 512), -EIO);
+		assert_int_equal(disk_write(block, buf, 65536, 512), -EIO);
+		assert_int_equal(disk_read(block, buf, 65536, 512), 0);
+		block_close(block);
+		assert_int_equal(peek64("e.qcow2", 72), 2);
+	}
+}
+
+/* An L1 entry, or one of the refcount table, that leads to a table which is
+ * whole in memory: what is written there would be written over. */
+static void tables_that_lead_to_each_other_are_refused(void **state)
+{
+	static const struct {
+		unsigned at; /* in the header: whose first entry */
+		unsigned to; /* in the header: leads there */
+	} cases[] = { { 40, 40 }, { 40, 48 }, { 48, 40 }, { 48, 48 } };
+	uint8_t buf[512];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t copied = cases[i].at == 40 ? 1ull << 63 : 0;
+		struct block *block;
+
+		must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M");
+		poke64("e.qcow2", copied | peek64("e.qcow2", cases[i].to),
+		       peek64("e.qcow2", cases[i].at));
+		block = open_disk("e.qcow2");
+		assert_int_equal(fill(block, 1, 0, 512), -EIO);
+		if (copied)
+			assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+		block_close(block);
+		assert_int_equal(peek64("e.qcow2", 72), 2);
+	}
+}
+
+/* Refcounts that call all clusters used: 4 times 32768, in @blocks blocks. */
+static void call_all_used(const char *name, unsigned blocks)
+{
+	uint64_t reftable, block_at;
+	uint8_t ones[65536];
+
+	memset(ones, 1, sizeof(ones));
+	must("rm -f %s; qemu-img create -q -f qcow2 %s 1M", name, name);
+	reftable = peek64(name, 48);
+	block_at = peek64(name, reftable);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t at = i % blocks ? (i + 64) << 16 : block_at;
+
+		poke(name, ones, sizeof(ones), at);
+		poke64(name, at, reftable + 8 * i);
+	}
+}
+
+static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
+{
+	struct block *block;
+
+	(void)state;
+	/* The file does not have so many clusters. */
+	call_all_used("o.qcow2", 4);
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), -EIO);
+	block_close(block);
+	assert_int_equal(peek64("o.qcow2", 72), 2);
+	/* It has, and takes no space for them, nor for their refcounts. */
+	call_all_used("o.qcow2", 1);
+	must("truncate -s 8G o.qcow2");
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), -EIO);
+	block_close(block);
+	assert_int_equal(peek64("o.qcow2", 72), 2);
+	/* And when it is full of what it has, it grows. */
+	call_all_used("o.qcow2", 4);
+	must("truncate -s 8G o.qcow2");
+	block = open_disk("o.qcow2");
+	assert_int_equal(fill(block, 1, 0, 512), 0);
+	assert_int_equal(block_close(block), 0);
+	must("test $(stat -c %%s o.qcow2) -gt 8589934592");
+}
+
+static void damaged_compressed_data_fail_their_request_only(void **state)
+{
+	struct block *block;
+	uint8_t buf[512];
+	uint64_t l2;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 128k' e.qcow2");
+	l2 = peek64("e.qcow2", peek64("e.qcow2", 40)) & ~(1ull << 63);
+	poke64("e.qcow2", 1ull << 62 | 0x1000, l2);
+	block = open_disk("e.qcow2");
+	assert_int_equal(disk_read(block, buf, 0, 512), -EIO);
+	assert_int_equal(disk_write(block, buf, 0, 512), -EIO);
+	assert_int_equal(fill(block, 7, 65536, 512), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(peek64("e.qcow2", 72), 0);
+}
+
+static void free_metadata_are_not_given_to_the_guest(void **state)
+{
+	uint8_t zeros[65536] = { 0 };
+	struct block *block;
+	uint64_t refblock;
+
+	(void)state;
+	/* Refcounts that call everything free, the L2 table too. */
+	must("qemu-img create -q -f qcow2 f.qcow2 1M && "
+	     "qemu-io -c 'write -P 1 0 64k' f.qcow2");
+	refblock = peek64("f.qcow2", peek64("f.qcow2", 48));
+	poke("f.qcow2", zeros, sizeof(zeros), refblock);
+	block = open_disk("f.qcow2");
+	assert_int_equal(fill(block, 2, 128 << 10, 512), -EIO);
+	assert_filled(block, 1, 0, 65536);
+	block_close(block);
+	assert_int_equal(peek64("f.qcow2", 72), 2);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_damaged_entry_fails_its_request_and_marks_the_image),
+		cmocka_unit_test(tables_that_lead_to_each_other_are_refused),
+		cmocka_unit_test(refcounts_of_nothing_do_not_hold_up_a_write),
+		cmocka_unit_test(
+			damaged_compressed_data_fail_their_request_only),
+		cmocka_unit_test(free_metadata_are_not_given_to_the_guest),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}
