@@ -6,6 +6,7 @@
 
 #include "unit.h"
 
+#include "bus_io.h"
 #include "devices/pci.h"
 #include "util/checked.h"
 
@@ -155,25 +156,6 @@ static inline void bench_destroy(struct bench *bench)
 	pci_host_fini(&bench->host);
 	free(bench->irqs.routing);
 	test_free(bench);
-}
-
-static inline uint32_t bus_read(struct bus *bus, uint64_t addr, unsigned len)
-{
-	uint8_t data[8] = { 0 };
-	uint32_t value;
-
-	bus_access(bus, addr, data, len, false);
-	memcpy(&value, data, sizeof(value));
-	return value;
-}
-
-static inline void bus_write(struct bus *bus, uint64_t addr, unsigned len,
-			     uint32_t value)
-{
-	uint8_t data[8] = { 0 };
-
-	memcpy(data, &value, sizeof(value));
-	bus_access(bus, addr, data, len, true);
 }
 
 /* By ECAM. */

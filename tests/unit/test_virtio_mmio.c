@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "bus_io.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_mmio.h"
 #include "ring_driver.h"
@@ -53,19 +54,13 @@ static void bench_destroy(struct bench *bench)
 
 static uint64_t reg_read(struct bench *bench, unsigned reg, unsigned len)
 {
-	uint8_t data[8] = { 0 };
-
-	bus_access(&bench->mmio, BASE + reg, data, len, false);
-	return get_le64(data);
+	return bus_read(&bench->mmio, BASE + reg, len);
 }
 
 static void reg_write(struct bench *bench, unsigned reg, unsigned len,
 		      uint64_t value)
 {
-	uint8_t data[8];
-
-	put_le64(data, value);
-	bus_access(&bench->mmio, BASE + reg, data, len, true);
+	bus_write(&bench->mmio, BASE + reg, len, value);
 }
 
 static uint32_t get(struct bench *bench, unsigned reg)
@@ -119,12 +114,7 @@ static void ask(struct bench *bench)
 
 static bool line_is_high(struct bench *bench)
 {
-	bool high;
-
-	pthread_mutex_lock(&bench->irqs.lock);
-	high = bench->irqs.asserted[GSI];
-	pthread_mutex_unlock(&bench->irqs.lock);
-	return high;
+	return line_is_raised(&bench->irqs, GSI);
 }
 
 /* The worker raises the interrupt just after the element shows. */

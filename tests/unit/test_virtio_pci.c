@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "bus_io.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_pci.h"
 #include "kvm/kvm.h"
@@ -38,23 +39,6 @@ struct bench {
 	uint32_t step;
 	unsigned window; /* offset of the PCI_CFG capability */
 };
-
-static uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned len)
-{
-	uint8_t data[8] = { 0 };
-
-	bus_access(bus, addr, data, len, false);
-	return get_le64(data);
-}
-
-static void bus_write(struct bus *bus, uint64_t addr, unsigned len,
-		      uint64_t value)
-{
-	uint8_t data[8];
-
-	put_le64(data, value);
-	bus_access(bus, addr, data, len, true);
-}
 
 static uint32_t config_read(struct bench *bench, unsigned reg, unsigned len)
 {
@@ -202,12 +186,7 @@ static bool becomes(bool (*is)(struct bench *bench), struct bench *bench)
 
 static bool line_is_high(struct bench *bench)
 {
-	bool high;
-
-	pthread_mutex_lock(&bench->irqs.lock);
-	high = bench->irqs.asserted[GSI];
-	pthread_mutex_unlock(&bench->irqs.lock);
-	return high;
+	return line_is_raised(&bench->irqs, GSI);
 }
 
 static void a_driver_finds_all_structures(void **state)
