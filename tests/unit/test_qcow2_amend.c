@@ -147,7 +147,8 @@ static void check(struct memory_bytes *memory,
 static void make(const struct change *c, struct memory_bytes *base)
 {
 	must("rm -f top.*; qemu-img create -q -f qcow2 %s top.qcow2 1M && "
-	     "qemu-io -c 'write 0 1M' -c 'write -z 0 64k' top.qcow2 || true; %s",
+	     "qemu-io -c 'write 0 1M' -c 'write -z 0 64k' top.qcow2 || true; "
+	     "%s",
 	     c->create, c->then);
 	memory_load(base, "top.qcow2");
 }

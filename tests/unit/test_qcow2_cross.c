@@ -1,9 +1,8 @@
 /*
  * Random streams over the cross product of what an image can be, made, changed
- * and judged in memory: after each stream every refcount is right, and the
- * disk and each snapshot hold what a flat model says, byte for byte. Of the
- * images that QEMU knows, some are handed to its tools: as judges of all that
- * the streams so far made, and as another writer in between.
+ * and judged in memory: after each stream every refcount is right, and the disk
+ * and each snapshot hold what a flat model says. Of the images that QEMU knows,
+ * some go to its tools: as judges, and as another writer in between.
  *
  * KVIST_STREAMS=n runs n streams, KVIST_SEED=n only the stream with that seed.
  */
