@@ -12,7 +12,7 @@
 #include "util/args.h"
 #include "util/log.h"
 
-/* A passphrase of the command line becomes a file, in memory, like any other. */
+/* A passphrase of the command line becomes a file in memory, like any other. */
 static int keep(struct img_secret *secret, const char *data)
 {
 	int fd = memfd_create("secret", MFD_CLOEXEC);
