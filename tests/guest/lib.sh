@@ -95,6 +95,21 @@ said() {
 	grep -qaF -e "$1" "$TMP/out" || die "$what: prints \"$1\""
 }
 
+# answers TEXT MESSAGE: the control socket "socket" answers with TEXT in it
+answers() {
+	local got
+	[ -x talk ] ||
+		${CC:-cc} -D_GNU_SOURCE -o talk "$top/tests/guest/talk.c" ||
+		die "talk is built"
+	got=$(timeout 20 ./talk socket "$2")
+	[[ $got == *"$1"* ]] || die "$what: $2 is answered with $1, not $got"
+}
+
+resize() { # DEVICE SIZE: the message; both are JSON
+	echo "{\"execute\": \"block_resize\", \"arguments\":
+		{\"device\": $1, \"size\": $2}}"
+}
+
 # The last run complained of nothing.
 quiet() {
 	[ ! -s "$TMP/err" ] || die "$what: without a word on standard error"
