@@ -1,9 +1,9 @@
 /*
  * What the files of a network card share with each other, and with no one else:
  * net.c makes it, net_config.c says what it offers, net_rx.c and net_tx.c carry
- * frames, net_control.c says what commands mean and net_filter.c which frames
- * are received, net_limit.c slows them down, and net_vhost.c leaves them to the
- * kernel. The worker's, from start() to its end.
+ * frames, net_window.c keeps the buffers of those to come, net_control.c says
+ * what commands mean and net_filter.c which frames are received, net_limit.c
+ * slows them down, and net_vhost.c leaves them to the kernel. The worker's, from start() to its end.
  */
 #ifndef KVIST_VIRTIO_NET_PARTS_H
 #define KVIST_VIRTIO_NET_PARTS_H
@@ -169,6 +169,22 @@ bool net_tx_resume(struct virtio_net *net, unsigned pair);
  * left to do. */
 void net_rx_drain(struct virtio_net *net, unsigned pair);
 void net_tx_drain(struct virtio_net *net, unsigned pair);
+
+/*
+ * net_window.c: the receive window of a pair. fill() pops buffers until the
+ * longest frame would fit; holds() says how many bytes the next one may have;
+ * wanted() whether the driver wants the one that lies there, and push() gives
+ * its @n bytes to the driver. For one that is too long waits() says whether
+ * the driver will give more buffers; else misfit() drops it.
+ */
+void net_window_fill(struct virtio_net *net, unsigned pair);
+uint64_t net_window_holds(const struct virtio_net *net,
+			  const struct rx_window *rx);
+bool net_window_wanted(const struct virtio_net *net,
+		       const struct rx_window *rx);
+void net_window_push(struct virtio_net *net, unsigned pair, uint32_t n);
+bool net_window_waits(struct virtio_net *net, unsigned pair);
+void net_window_misfit(struct virtio_net *net, unsigned pair, ssize_t n);
 
 /*
  * net_limit.c: no more than so many bytes a second, in each direction, over all
