@@ -34,16 +34,16 @@ static bool is_zero(const uint8_t *bytes, size_t len)
 	return !bytes[0] && !memcmp(bytes, bytes + 1, len - 1);
 }
 
-static int transfer(struct block *block, enum block_op op, uint8_t *bytes,
-		    uint64_t length, uint64_t offset)
+int image_transfer(struct block *block, enum block_op op, uint8_t *bytes,
+		   uint64_t length, uint64_t offset)
 {
 	struct iovec iov = { .iov_base = bytes, .iov_len = length };
 
 	return block_transfer(block, op, &iov, 1, 0, length, offset);
 }
 
-static int failed(const struct block *block, const char *what, uint64_t at,
-		  int err)
+int image_failed(const struct block *block, const char *what, uint64_t at,
+		 int err)
 {
 	log_err("%s: error while %s at byte %llu: %s", block->name, what,
 		(unsigned long long)at, strerror(-err));
@@ -123,13 +123,13 @@ static void salvage(const struct image_copy *copy, uint8_t *bytes,
 		    uint64_t length, uint64_t offset)
 {
 	for (uint64_t at = 0; at < length; at += BLOCK_SECTOR) {
-		int err = transfer(copy->from, BLOCK_READ, bytes + at,
-				   BLOCK_SECTOR, offset + at);
+		int err = image_transfer(copy->from, BLOCK_READ, bytes + at,
+					 BLOCK_SECTOR, offset + at);
 
 		if (!err)
 			continue;
-		failed(copy->from, "reading; zeros take the place", offset + at,
-		       err);
+		image_failed(copy->from, "reading; zeros take the place",
+			     offset + at, err);
 		memset(bytes + at, 0, BLOCK_SECTOR);
 	}
 }
@@ -154,15 +154,15 @@ static int read_piece(void *opaque, struct copy_piece *piece)
 	if (!err && deed == COPY) {
 		if (length > job->room)
 			length = job->room;
-		err = transfer(copy->from, BLOCK_READ, piece->bytes, length,
-			       job->at);
+		err = image_transfer(copy->from, BLOCK_READ, piece->bytes,
+				     length, job->at);
 		if (err && copy->salvage) {
 			salvage(copy, piece->bytes, length, job->at);
 			err = 0;
 		}
 	}
 	if (err)
-		return failed(copy->from, "reading", job->at, err);
+		return image_failed(copy->from, "reading", job->at, err);
 	piece->offset = job->at;
 	piece->length = length;
 	piece->empty = deed != COPY;
@@ -186,19 +186,21 @@ static int write_data(const struct image_copy *copy,
 
 		if (copy->sparse && is_zero(piece->bytes + at, n)) {
 			if (begin < at)
-				err = transfer(copy->to, BLOCK_WRITE,
-					       piece->bytes + begin, at - begin,
-					       piece->offset + begin);
+				err = image_transfer(copy->to, BLOCK_WRITE,
+						     piece->bytes + begin,
+						     at - begin,
+						     piece->offset + begin);
 			if (!err && (!copy->zeroed || copy->backed))
-				err = transfer(copy->to, BLOCK_ZERO, NULL, n,
-					       piece->offset + at);
+				err = image_transfer(copy->to, BLOCK_ZERO, NULL,
+						     n, piece->offset + at);
 			begin = at + n;
 		}
 		at += n;
 	}
 	if (!err && begin < piece->length)
-		err = transfer(copy->to, BLOCK_WRITE, piece->bytes + begin,
-			       piece->length - begin, piece->offset + begin);
+		err = image_transfer(
+			copy->to, BLOCK_WRITE, piece->bytes + begin,
+			piece->length - begin, piece->offset + begin);
 	return err;
 }
 
@@ -249,13 +251,13 @@ static int write_cluster(const struct job *job, const struct copy_piece *piece,
 	size_t len = piece->packed_len[at / job->cluster];
 
 	if (len == IS_ZERO && (!copy->zeroed || copy->backed))
-		return transfer(copy->to, BLOCK_ZERO, NULL, n,
-				piece->offset + at);
+		return image_transfer(copy->to, BLOCK_ZERO, NULL, n,
+				      piece->offset + at);
 	if (len == IS_ZERO)
 		return 0;
 	if (!len)
-		return transfer(copy->to, BLOCK_WRITE, piece->bytes + at, n,
-				piece->offset + at);
+		return image_transfer(copy->to, BLOCK_WRITE, piece->bytes + at,
+				      n, piece->offset + at);
 	return qcow2_write_compressed(copy->to, piece->offset + at,
 				      piece->packed + at, len);
 }
@@ -266,9 +268,10 @@ static int write_piece(const struct job *job, const struct copy_piece *piece)
 	int err = 0;
 
 	if (piece->empty)
-		return piece->clear ? transfer(copy->to, BLOCK_ZERO, NULL,
-					       piece->length, piece->offset)
-				    : 0;
+		return piece->clear
+			       ? image_transfer(copy->to, BLOCK_ZERO, NULL,
+						piece->length, piece->offset)
+			       : 0;
 	if (!job->cluster)
 		return write_data(copy, piece);
 	for (uint64_t at = 0; at < piece->length && !err; at += job->cluster)
@@ -308,7 +311,8 @@ static int write_all(const struct job *job, struct copy_pipe *pipe)
 		int err = write_piece(job, piece);
 
 		if (err)
-			return failed(copy->to, "writing", piece->offset, err);
+			return image_failed(copy->to, "writing", piece->offset,
+					    err);
 		written += piece->empty ? 0 : piece->length;
 		if (copy->rate)
 			hold_back(copy, &begin, written);

@@ -36,4 +36,12 @@ struct image_copy {
 /* Copies all of @from. 0 or -errno, logged; durable after a flush. */
 int image_copy(const struct image_copy *copy);
 
+/* For those who copy: bytes of a disk in one piece, and what is logged when
+ * that fails, at byte @at, while @what was done. Each 0 or -errno; the latter
+ * is @err. */
+int image_transfer(struct block *block, enum block_op op, uint8_t *bytes,
+		   uint64_t length, uint64_t offset);
+int image_failed(const struct block *block, const char *what, uint64_t at,
+		 int err);
+
 #endif

@@ -4,27 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/image_copy.h"
 #include "devices/block/image_map.h"
 #include "devices/block/layers.h"
 #include "util/log.h"
 
 #define PIECE (1u << 20)
-
-static int transfer(struct block *block, enum block_op op, uint8_t *bytes,
-		    uint64_t length, uint64_t offset)
-{
-	struct iovec iov = { .iov_base = bytes, .iov_len = length };
-
-	return block_transfer(block, op, &iov, 1, 0, length, offset);
-}
-
-static int failed(const struct block *block, const char *what, uint64_t at,
-		  int err)
-{
-	log_err("%s: error while %s at byte %llu: %s", block->name, what,
-		(unsigned long long)at, strerror(-err));
-	return err;
-}
 
 /* The disk's bytes as @below has them; zeros where it ends or is not. */
 static int read_below(struct block *below, uint8_t *bytes, uint64_t length,
@@ -37,8 +22,8 @@ static int read_below(struct block *below, uint8_t *bytes, uint64_t length,
 		there = below->size - offset < length ? below->size - offset
 						      : length;
 	memset(bytes + there, 0, length - there);
-	err = transfer(below, BLOCK_READ, bytes, there, offset);
-	return err ? failed(below, "reading", offset, err) : 0;
+	err = image_transfer(below, BLOCK_READ, bytes, there, offset);
+	return err ? image_failed(below, "reading", offset, err) : 0;
 }
 
 /* Writes those sectors of the disk that differ, as few times as can be. */
@@ -52,14 +37,14 @@ static int keep_differences(struct block *disk, uint8_t *old,
 	for (; at < length && !err; at += BLOCK_SECTOR) {
 		if (memcmp(old + at, new + at, BLOCK_SECTOR))
 			continue;
-		err = transfer(disk, BLOCK_WRITE, old + begin, at - begin,
-			       offset + begin);
+		err = image_transfer(disk, BLOCK_WRITE, old + begin, at - begin,
+				     offset + begin);
 		begin = at + BLOCK_SECTOR;
 	}
 	if (!err)
-		err = transfer(disk, BLOCK_WRITE, old + begin, at - begin,
-			       offset + begin);
-	return err ? failed(disk, "writing", offset, err) : 0;
+		err = image_transfer(disk, BLOCK_WRITE, old + begin, at - begin,
+				     offset + begin);
+	return err ? image_failed(disk, "writing", offset, err) : 0;
 }
 
 static bool reads_as_zeros(struct block *below, uint64_t offset,
@@ -115,7 +100,7 @@ int image_rebase(const struct image_rebase *r)
 
 		err = image_map_layer(r->disk, at, length, &e);
 		if (err) {
-			failed(r->disk, "looking", at, err);
+			image_failed(r->disk, "looking", at, err);
 			break;
 		}
 		if (!e.allocated)
@@ -164,14 +149,15 @@ static int commit_piece(const struct image_commit *c,
 	int err;
 
 	if (e->zero) {
-		err = transfer(c->base, BLOCK_ZERO, NULL, e->length, offset);
-		return err ? failed(c->base, "writing", offset, err) : 0;
+		err = image_transfer(c->base, BLOCK_ZERO, NULL, e->length,
+				     offset);
+		return err ? image_failed(c->base, "writing", offset, err) : 0;
 	}
-	err = transfer(c->disk, BLOCK_READ, bytes, e->length, offset);
+	err = image_transfer(c->disk, BLOCK_READ, bytes, e->length, offset);
 	if (err)
-		return failed(c->disk, "reading", offset, err);
-	err = transfer(c->base, BLOCK_WRITE, bytes, e->length, offset);
-	return err ? failed(c->base, "writing", offset, err) : 0;
+		return image_failed(c->disk, "reading", offset, err);
+	err = image_transfer(c->base, BLOCK_WRITE, bytes, e->length, offset);
+	return err ? image_failed(c->base, "writing", offset, err) : 0;
 }
 
 /* The base is at least as large as the disk. */
@@ -204,7 +190,7 @@ int image_commit(const struct image_commit *c)
 
 		err = map_above(c, at, length, &above, &e);
 		if (err)
-			failed(c->disk, "looking", at, err);
+			image_failed(c->disk, "looking", at, err);
 		else if (above)
 			err = commit_piece(c, &e, bytes, at);
 		at += e.length;

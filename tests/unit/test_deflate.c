@@ -1,42 +1,9 @@
 /* Deflate: what it makes is read by our inflate and by zlib. */
 #include "devices/block/deflate.h"
-#include "disk_test.h"
+#include "kinds.h"
 #include "util/inflate.h"
 
 static struct deflate scratch;
-
-/* Data of many kinds, chosen by the bits of @kinds: noise, text, zeros, steps,
- * repeated pieces, rare bytes that make for long codes. */
-static void make_data(uint64_t *seed, uint8_t *data, size_t len, unsigned kinds)
-{
-	for (size_t at = 0; at < len;) {
-		size_t n = 1 + rnd_below(seed, 9000);
-		size_t back = 1 + rnd_below(seed, 6000);
-		unsigned kind = rnd_below(seed, 6);
-
-		if (!(kinds >> kind & 1))
-			continue;
-		if (n > len - at)
-			n = len - at;
-		for (size_t i = 0; i < n; i++) {
-			uint8_t *to = &data[at + i];
-
-			if (kind == 0)
-				*to = rnd(seed);
-			else if (kind == 1)
-				*to = "etaoin shrdlu, "[rnd_below(seed, 15)];
-			else if (kind == 2)
-				*to = 0;
-			else if (kind == 3)
-				*to = (at + i) / 7;
-			else if (kind == 4)
-				*to = at + i >= back ? *(to - back) : 1;
-			else
-				*to = __builtin_ctzll(rnd(seed) | 1ull << 40);
-		}
-		at += n;
-	}
-}
 
 /* Compresses into a buffer of exactly what it takes, and inflates that. */
 static void round_trip(const uint8_t *data, size_t len)

@@ -112,12 +112,10 @@ static void make_data(uint64_t *seed, uint8_t *data, size_t len)
 static size_t gzip(const uint8_t *data, size_t len, unsigned level,
 		   uint8_t *out, size_t space)
 {
-	FILE *file = fopen("plain", "w");
+	FILE *file;
 	size_t n;
 
-	assert_non_null(file);
-	assert_int_equal(fwrite(data, 1, len, file), len);
-	assert_int_equal(fclose(file), 0);
+	disk_save("plain", data, len);
 	must("gzip -n -c -%u plain > packed", level);
 	file = fopen("packed", "r");
 	assert_non_null(file);

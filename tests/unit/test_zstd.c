@@ -1,7 +1,7 @@
 /* Zstd frames, made by hand and by zstd and qemu-img. */
 #include <errno.h>
 
-#include "disk_test.h"
+#include "kinds.h"
 #include "util/zstd.h"
 
 #define MAGIC 0x28, 0xb5, 0x2f, 0xfd
@@ -162,43 +162,6 @@ static void frames_made_by_hand_give_what_the_standard_says(void **state)
 	}
 }
 
-/* Data of many kinds: text, runs, noise, repeated pieces near and far. */
-static void make_data(uint64_t *seed, uint8_t *data, size_t len)
-{
-	for (size_t at = 0; at < len;) {
-		size_t n = 1 + rnd_below(seed, 5000);
-		size_t back = 1 + rnd_below(seed, 100) * rnd_below(seed, 9000);
-		unsigned kind = rnd_below(seed, 5);
-
-		if (n > len - at)
-			n = len - at;
-		for (size_t i = 0; i < n; i++) {
-			uint8_t *to = &data[at + i];
-
-			if (kind == 0)
-				*to = rnd(seed);
-			else if (kind == 1)
-				*to = "etaoin shrdlu, "[rnd_below(seed, 15)];
-			else if (kind == 2)
-				*to = 0;
-			else if (kind == 3)
-				*to = (at + i) / 7;
-			else
-				*to = at + i >= back ? *(to - back) : 1;
-		}
-		at += n;
-	}
-}
-
-static void write_file(const char *path, const uint8_t *data, size_t len)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(data, 1, len, file), len);
-	assert_int_equal(fclose(file), 0);
-}
-
 static size_t read_file(const char *path, uint8_t *data, size_t space)
 {
 	FILE *file = fopen(path, "r");
@@ -231,8 +194,8 @@ static void what_zstd_makes_is_decoded(void **state)
 		uint8_t *out = malloc(wanted);
 
 		assert_non_null(out);
-		make_data(&seed, data, wanted);
-		write_file("plain", data, wanted);
+		make_data(&seed, data, wanted, 0x1f);
+		disk_save("plain", data, wanted);
 		/* From a pipe the frame does not say its size. */
 		must(i % 2 ? "zstd -q -f %s plain -o packed"
 			   : "zstd -q -c %s <plain >packed",
@@ -262,8 +225,8 @@ static void images_of_zstd_clusters_read_as_their_source(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct block *block;
 
-		make_data(&seed, data, len);
-		write_file("plain", data, len);
+		make_data(&seed, data, len, 0x1f);
+		disk_save("plain", data, len);
 		must("qemu-img convert -c -f raw -O qcow2 -o "
 		     "compression_type=zstd,cluster_size=%s plain z.qcow2",
 		     sizes[i]);
@@ -275,7 +238,7 @@ static void images_of_zstd_clusters_read_as_their_source(void **state)
 			disk_write(block, data + 512 * 137, 512 * 137, 512), 0);
 		assert_disk(block, data);
 		assert_int_equal(block_close(block), 0);
-		write_file("plain", data, len);
+		disk_save("plain", data, len);
 		must("qemu-img compare -f raw -F qcow2 plain z.qcow2");
 		must("qemu-img check z.qcow2");
 	}
@@ -294,8 +257,8 @@ static void spoiled_frames_stay_inside_their_buffers(void **state)
 	assert_non_null(packed);
 	if (sh("zstd --version"))
 		skip();
-	make_data(&seed, data, len);
-	write_file("plain", data, len);
+	make_data(&seed, data, len, 0x1f);
+	disk_save("plain", data, len);
 	must("zstd -q -f -19 plain -o packed");
 	n = read_file("packed", packed, space);
 	for (unsigned round = 0; round < 2000; round++) {

@@ -1,45 +1,9 @@
 /* Frames of zstd that we make: read by our decoder and by zstd. */
 #include "devices/block/zstd_encode.h"
-#include "disk_test.h"
+#include "kinds.h"
 
 static struct zstd_encoder scratch;
 static struct zstd decoder;
-
-/* Data of many kinds, chosen by the bits of @kinds: noise, text, zeros, steps,
- * repeated pieces near and far, rare bytes that make for long codes, bytes of
- * all values but not alike often. */
-static void make_data(uint64_t *seed, uint8_t *data, size_t len, unsigned kinds)
-{
-	for (size_t at = 0; at < len;) {
-		size_t n = 1 + rnd_below(seed, 9000);
-		size_t back = 1 + rnd_below(seed, 100) * rnd_below(seed, 9000);
-		unsigned kind = rnd_below(seed, 7);
-
-		if (!(kinds >> kind & 1))
-			continue;
-		if (n > len - at)
-			n = len - at;
-		for (size_t i = 0; i < n; i++) {
-			uint8_t *to = &data[at + i];
-
-			if (kind == 0)
-				*to = rnd(seed);
-			else if (kind == 1)
-				*to = "etaoin shrdlu, "[rnd_below(seed, 15)];
-			else if (kind == 2)
-				*to = 0;
-			else if (kind == 3)
-				*to = (at + i) / 7;
-			else if (kind == 4)
-				*to = at + i >= back ? *(to - back) : 1;
-			else if (kind == 5)
-				*to = __builtin_ctzll(rnd(seed) | 1ull << 40);
-			else
-				*to = rnd_below(seed, 1 + rnd_below(seed, 256));
-		}
-		at += n;
-	}
-}
 
 /* Compresses into a buffer of exactly what it takes, and decodes that. */
 static size_t round_trip(const uint8_t *data, size_t len)
