@@ -88,12 +88,12 @@ static int write_new(struct qcow2 *q, const uint32_t *count, uint64_t clusters,
 
 	set_width(q, order);
 	area = qcow2_counts_area(q, clusters, &table);
+	if (!err && qcow2_is_metadata(q, offset, area * q->cluster_size))
+		err = qcow2_corrupt(q, "the refcounts call metadata free");
 	if (!err)
 		err = qcow2_counts_write(q, count, clusters, block);
 	set_width(q, old);
 	free(block);
-	if (!err && qcow2_is_metadata(q, offset, area * q->cluster_size))
-		err = qcow2_corrupt(q, "the refcounts call metadata free");
 	if (!err)
 		err = free_old(q);
 	if (!err)
