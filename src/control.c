@@ -241,6 +241,11 @@ static int client_answer(struct control *control)
 		length = -E2BIG;
 	if (!length)
 		return 0;
+	/* An end of a line between its parts would end the answer's. */
+	for (ssize_t i = 0; i < length; i++) {
+		if (strchr("\t\r\n", control->in[i]))
+			control->in[i] = ' ';
+	}
 	if (answer(control, length))
 		return -ENOMEM;
 	control->skipping = length < 0;

@@ -246,10 +246,11 @@ static void a_client_is_greeted_and_answered(void **state)
 static void messages_come_in_any_pieces(void **state)
 {
 	static const char two[] = "{\"execute\":\"say\",\"arguments\":{\"text\""
-				  ":\"}{\"},\"id\":\"a b\"}\r\n \r\n"
+				  ":\"}{\"},\"id\":[\"a b\",\r\n1]}\r\n \r\n"
 				  "{\"execute\":\"say\",\"arguments\":"
 				  "{\"text\":2}}";
-	static const char answer[] = "{\"return\": \"}{\", \"id\": \"a b\"}\n"
+	static const char answer[] = "{\"return\": \"}{\", "
+				     "\"id\": [\"a b\",  1]}\n"
 				     "{\"return\": 2}\n";
 	pid_t pid = start();
 	int fd = begin();
