@@ -89,14 +89,15 @@ static int forget_entries(struct qcow2 *q, uint64_t at, uint64_t end)
 }
 
 /* Drops an L2 table and what it refers to; no copy is made of a shared one. The
- * L1 entry goes first, so that a commit half way can only leak the rest. */
+ * file has all that is in the cache of it. The L1 entry goes first, so that a
+ * commit half way can only leak the rest. */
 static int forget_table(struct qcow2 *q, uint64_t index)
 {
 	uint64_t offset = q->l1.entry[index] & QCOW2_OFFSET_MASK;
 	uint8_t *table = malloc(q->cluster_size);
 	struct qcow2_slice *slice;
 	unsigned first;
-	int err = table ? qcow2_commit(q) : -ENOMEM;
+	int err = table ? 0 : -ENOMEM;
 
 	/* Looks at the L1 entry, too. */
 	if (!err)
@@ -128,7 +129,7 @@ int qcow2_forget(struct qcow2 *q, uint64_t from)
 {
 	uint64_t step = (q->cluster_size << q->slice_bits) / q->entry_bytes;
 	uint64_t at = align_up(from, q->cluster_size);
-	int err = 0;
+	int err = qcow2_commit(q);
 
 	while (!err && at / table_bytes(q) < q->l1.entries) {
 		uint64_t index = at / table_bytes(q);

@@ -163,6 +163,37 @@ static void a_crash_leaves_the_old_size_or_the_new_then_zeros(void **state)
 	}
 }
 
+static size_t count_syncs(const struct recording *recording)
+{
+	size_t syncs = 0;
+
+	for (size_t i = 0; i < recording->count; i++)
+		syncs += recording->records[i].kind == RECORD_SYNC;
+	return syncs;
+}
+
+static void all_tables_behind_the_end_go_in_one_commit(void **state)
+{
+	/* 32 tables, of 64 clusters each. */
+	const struct change c = { "", "-o cluster_size=512", "true", 512 };
+	struct recording recording = { 0 };
+	struct memory_bytes disk;
+	struct block *block;
+
+	(void)state;
+	make(&c, &disk);
+	block = open_over(
+		record_file_create(memory_file_create(&disk), &recording, 0),
+		false);
+	assert_int_equal(block->ops->resize(block, c.size), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_false(recording.failed);
+	assert_in_range(count_syncs(&recording), 1, 16);
+	check_sound(&disk, false);
+	recording_fini(&recording);
+	free(disk.bytes);
+}
+
 static void a_host_that_fails_leaves_the_old_size_or_the_new(void **state)
 {
 	(void)state;
@@ -227,6 +258,7 @@ int main(int argc, char **argv)
 			a_crash_leaves_the_old_size_or_the_new_then_zeros),
 		cmocka_unit_test(
 			a_host_that_fails_leaves_the_old_size_or_the_new),
+		cmocka_unit_test(all_tables_behind_the_end_go_in_one_commit),
 		cmocka_unit_test(a_disk_that_cannot_change_says_why),
 	};
 
