@@ -307,8 +307,10 @@ static int net_start(struct virtio_device *virtio)
 	__atomic_store_n(&net->announces,
 			 has_feature(net, VIRTIO_NET_F_GUEST_ANNOUNCE),
 			 __ATOMIC_SEQ_CST);
-	if (!err)
+	if (!err) {
+		host_pause(net);
 		err = net_offloads_set(net);
+	}
 	if (!err)
 		err = pairs_set(net);
 	if (err)

@@ -341,6 +341,23 @@ static void changes_of_the_host_come_a_millisecond_apart(void **state)
 	bench_end(&bench);
 }
 
+static void drivers_that_come_and_go_do_so_a_millisecond_apart(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+	uint64_t from;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	from = now_ns();
+	for (int i = 0; i < 6; i++) {
+		bench_up(&bench, CONTROLS, SIZE);
+		virtio_status_write(bench.virtio, 0);
+	}
+	assert_true(now_ns() - from >= 5000000);
+	bench_end(&bench);
+}
+
 static void without_multiqueue_the_third_queue_is_for_control(void **state)
 {
 	const struct segment segments[] = { { REQUEST, 3, false },
@@ -390,6 +407,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(more_pairs_are_used_when_the_driver_says_so),
 	cmocka_unit_test(a_command_that_the_host_refuses_changes_nothing),
 	cmocka_unit_test(changes_of_the_host_come_a_millisecond_apart),
+	cmocka_unit_test(drivers_that_come_and_go_do_so_a_millisecond_apart),
 	cmocka_unit_test(without_multiqueue_the_third_queue_is_for_control),
 	cmocka_unit_test(a_cable_that_is_out_at_the_start_is_shown),
 };
