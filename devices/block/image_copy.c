@@ -279,15 +279,23 @@ static int write_piece(const struct job *job, const struct copy_piece *piece)
 	return err;
 }
 
-/* Waits until @written bytes since @begin are no more than the rate allows. */
-static void hold_back(const struct image_copy *copy,
-		      const struct timespec *begin, uint64_t written)
+void image_rate_begin(struct image_rate *rate, uint64_t bytes)
 {
-	uint64_t part = written % copy->rate;
-	struct timespec until = *begin;
+	*rate = (struct image_rate){ .bytes = bytes };
+	clock_gettime(CLOCK_MONOTONIC, &rate->begin);
+}
 
-	until.tv_sec += written / copy->rate;
-	until.tv_nsec += (long)((double)part / (double)copy->rate * 1e9);
+void image_rate_hold(struct image_rate *rate, uint64_t written)
+{
+	struct timespec until = rate->begin;
+	uint64_t part;
+
+	if (!rate->bytes)
+		return;
+	rate->written += written;
+	part = rate->written % rate->bytes;
+	until.tv_sec += rate->written / rate->bytes;
+	until.tv_nsec += (long)((double)part / (double)rate->bytes * 1e9);
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
@@ -301,21 +309,17 @@ static int write_all(const struct job *job, struct copy_pipe *pipe)
 {
 	const struct image_copy *copy = job->copy;
 	struct copy_piece *piece;
-	struct timespec begin;
-	uint64_t written = 0;
+	struct image_rate rate;
 	int ret;
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-
+	image_rate_begin(&rate, copy->rate);
 	while ((ret = copy_pipe_get(pipe, &piece)) > 0) {
 		int err = write_piece(job, piece);
 
 		if (err)
 			return image_failed(copy->to, "writing", piece->offset,
 					    err);
-		written += piece->empty ? 0 : piece->length;
-		if (copy->rate)
-			hold_back(copy, &begin, written);
+		image_rate_hold(&rate, piece->empty ? 0 : piece->length);
 		if (copy->progress)
 			copy->progress(copy->opaque,
 				       piece->offset + piece->length);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "devices/block/block.h"
 
@@ -36,7 +37,17 @@ struct image_copy {
 /* Copies all of @from. 0 or -errno, logged; durable after a flush. */
 int image_copy(const struct image_copy *copy);
 
-/* For those who copy: bytes of a disk in one piece, and what is logged when
+/* For those who copy: how fast, in bytes written in a second; 0: at any speed.
+ * The wait is for as long as there have been more of them than that. */
+struct image_rate {
+	uint64_t bytes, written;
+	struct timespec begin;
+};
+
+void image_rate_begin(struct image_rate *rate, uint64_t bytes);
+void image_rate_hold(struct image_rate *rate, uint64_t written);
+
+/* Likewise: bytes of a disk in one piece, and what is logged when
  * that fails, at byte @at, while @what was done. Each 0 or -errno; the latter
  * is @err. */
 int image_transfer(struct block *block, enum block_op op, uint8_t *bytes,

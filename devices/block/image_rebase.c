@@ -180,9 +180,11 @@ int image_commit(const struct image_commit *c)
 	uint8_t *bytes = malloc(PIECE);
 	uint64_t size = c->disk->size, at = 0;
 	int err = bytes ? make_room(c) : -ENOMEM;
+	struct image_rate rate;
 
 	if (!bytes)
 		log_err("%s: out of memory", c->disk->name);
+	image_rate_begin(&rate, c->rate);
 	while (!err && at < size) {
 		uint64_t length = size - at < PIECE ? size - at : PIECE;
 		struct block_extent e;
@@ -194,6 +196,7 @@ int image_commit(const struct image_commit *c)
 		else if (above)
 			err = commit_piece(c, &e, bytes, at);
 		at += e.length;
+		image_rate_hold(&rate, err || !above ? 0 : e.length);
 		if (c->progress && !err)
 			c->progress(c->opaque, at);
 	}

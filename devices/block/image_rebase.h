@@ -25,6 +25,7 @@ int image_rebase(const struct image_rebase *rebase);
 struct image_commit {
 	struct block *disk;
 	struct block *base; /* a layer below, which can be written to */
+	uint64_t rate;      /* bytes written in a second, at most; 0: any */
 	void (*progress)(void *opaque, uint64_t done);
 	void *opaque;
 };

@@ -37,7 +37,8 @@ static const struct img_command {
 	  "[-q] [-f FMT] [--output=human|json] [-r leaks|all] [-T CACHE]\n"
 	  "           [-U|--force-share] FILE" },
 	{ "commit", img_commit,
-	  "[-dpq] [-f FMT] [-t CACHE] [-b BASE] [--backing-dir DIR] FILE" },
+	  "[-dpq] [-f FMT] [-t CACHE] [-b BASE] [-r RATE]\n"
+	  "           [--backing-dir DIR] FILE" },
 	{ "compare", img_compare,
 	  "[-pqs] [-f FMT] [-F FMT] [-T CACHE] [--backing-dir DIR]\n"
 	  "           [-U|--force-share] FILE1 FILE2" },
@@ -181,6 +182,16 @@ int img_parse_size(const char *text, uint64_t *size)
 	    !checked_add(*size, part, size) || *size > INT64_MAX)
 		return -ERANGE;
 	return 0;
+}
+
+int img_parse_rate(const char *text, uint64_t *rate)
+{
+	if (!img_parse_size(text, rate))
+		return 0;
+	log_err("Invalid rate limit specified. You may use k, M, G, T, P or E "
+		"suffixes for kilobytes, megabytes, gigabytes, terabytes, "
+		"petabytes and exabytes.");
+	return -EINVAL;
 }
 
 int img_format(const char *path, const char *name, enum block_format *format)

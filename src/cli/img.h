@@ -78,6 +78,9 @@ int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * -EINVAL, or -ERANGE above INT64_MAX; nothing is logged. */
 int img_parse_size(const char *text, uint64_t *size);
 
+/* The same of bytes in a second. 0 or -EINVAL, logged. */
+int img_parse_rate(const char *text, uint64_t *rate);
+
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
 

@@ -16,6 +16,7 @@
 struct committing {
 	struct block_options options;
 	const char *format, *base; /* base NULL: the backing file */
+	uint64_t rate;             /* bytes a second, or 0 */
 	bool keep;                 /* -d: the disk is not emptied */
 	bool progress, quiet;
 	struct block *disk;
@@ -67,7 +68,9 @@ static void tell(void *opaque, uint64_t done)
 
 static int commit(struct committing *c)
 {
-	struct image_commit job = { .disk = c->disk, .base = c->disk };
+	struct image_commit job = { .disk = c->disk,
+				    .base = c->disk,
+				    .rate = c->rate };
 	int err;
 
 	for (unsigned i = 0; i < c->options.writable_below && job.base; i++)
@@ -120,7 +123,7 @@ int img_commit(int argc, char **argv)
 	struct img_common common = { 0 };
 	int option;
 
-	while ((option = img_option(argc, argv, ":hf:t:b:dpq", names,
+	while ((option = img_option(argc, argv, ":hf:t:b:r:dpq", names,
 				    &common)) >= 0) {
 		if (option == '?' || option == 'h')
 			return option == '?' ? IMG_ERROR : img_help();
@@ -136,7 +139,9 @@ int img_commit(int argc, char **argv)
 			c.quiet = true;
 		else if (option == 'D')
 			c.options.backing_dir = optarg;
-		else if (!img_cache_known(optarg))
+		else if (option == 'r' && img_parse_rate(optarg, &c.rate))
+			return IMG_ERROR;
+		else if (option == 't' && !img_cache_known(optarg))
 			return IMG_ERROR;
 	}
 	if (optind != argc - 1)

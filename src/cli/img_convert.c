@@ -244,16 +244,6 @@ static int parse_sparse(struct conversion *c, const char *text)
 	return -EINVAL;
 }
 
-static int parse_rate(struct conversion *c, const char *text)
-{
-	if (!img_parse_size(text, &c->copy.rate))
-		return 0;
-	log_err("Invalid rate limit specified. You may use k, M, G, T, P or E "
-		"suffixes for kilobytes, megabytes, gigabytes, terabytes, "
-		"petabytes and exabytes.");
-	return -EINVAL;
-}
-
 static int parse_parallel(struct conversion *c, const char *text)
 {
 	uint64_t n;
@@ -294,7 +284,7 @@ static int take(struct conversion *c, int option, char *value)
 		c->sparse_given = true;
 		return parse_sparse(c, value);
 	case 'r':
-		return parse_rate(c, value);
+		return img_parse_rate(value, &c->copy.rate);
 	case 'm':
 		return parse_parallel(c, value);
 	case 't':
