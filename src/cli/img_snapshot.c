@@ -69,8 +69,8 @@ static void say_why(const struct action *action, int err)
 			  "kvist img check -r all"
 		: err == -EINVAL
 			? "the image's refcounts are too narrow for one more "
-			  "reference; convert it with kvist img convert -O "
-			  "qcow2 -o refcount_bits=16"
+			  "reference; widen them with kvist img amend -o "
+			  "refcount_bits=16"
 			: strerror(-err));
 }
 
