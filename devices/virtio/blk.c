@@ -4,6 +4,7 @@
 #include "util/bytes.h"
 #include "util/checked.h"
 #include "util/log.h"
+#include "util/sparse.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,7 +13,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -174,16 +174,6 @@ static void blk_drain(struct virtio_device *virtio)
 		virtio_publish(virtio, i);
 }
 
-/* Else the first touch may take 2 MiB, where the host gives those unasked. */
-static void without_huge_pages(void *bytes, size_t size)
-{
-	uintptr_t first = align_up((uintptr_t)bytes, 4096);
-	uintptr_t last = align_down((uintptr_t)bytes + size, 4096);
-
-	if (first < last)
-		madvise((void *)first, last - first, MADV_NOHUGEPAGE);
-}
-
 static int queue_start(struct virtio_blk *blk, unsigned number)
 {
 	struct blk_queue *queue = &blk->queues[number];
@@ -193,10 +183,9 @@ static int queue_start(struct virtio_blk *blk, unsigned number)
 	/* The iov of all requests together is large, but the kernel backs only
 	 * what is used, and the request freed last is used first. */
 	queue->requests = calloc(size, sizeof(*queue->requests));
-	queue->iov = calloc(size * pieces, sizeof(*queue->iov));
+	queue->iov = sparse_calloc(size * pieces, sizeof(*queue->iov));
 	if (!queue->requests || !queue->iov)
 		return -ENOMEM;
-	without_huge_pages(queue->iov, size * pieces * sizeof(*queue->iov));
 	queue->free = NULL;
 	for (size_t i = size; i--;) {
 		struct blk_request *request = &queue->requests[i];

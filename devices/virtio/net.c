@@ -5,6 +5,7 @@
 #include "util/checked.h"
 #include "util/counter.h"
 #include "util/iov.h"
+#include "util/sparse.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -284,7 +285,7 @@ static int pair_start(const struct virtio_net *net, struct net_pair *pair)
 	/* A limit counts each frame. */
 	if (!pair->backend->ops->receive_many || net->limited)
 		return 0;
-	pair->rx->many = calloc(1, sizeof(*pair->rx->many));
+	pair->rx->many = sparse_calloc(1, sizeof(*pair->rx->many));
 	return pair->rx->many ? 0 : -ENOMEM;
 }
 
