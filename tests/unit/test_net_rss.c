@@ -1,9 +1,14 @@
+/*
+ * Receive-side scaling (devices/virtio/net_rss.h): which queue a frame goes to,
+ * by an interpreter of our own and, where it may be asked, by the kernel.
+ */
 #include "unit.h"
 
 #include "devices/virtio/net_rss.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
@@ -25,54 +30,33 @@ static const uint8_t key[NET_RSS_KEY] = {
 };
 
 static const struct {
-	uint8_t from[16], to[16];
+	const char *from, *to;
 	uint16_t from_port, to_port;
 	uint32_t ip, tcp; /* the hash without the ports, and with them */
 } known[] = {
-	{ { 66, 9, 149, 187 },
-	  { 161, 142, 100, 80 },
-	  2794,
-	  1766,
-	  0x323e8fc2,
+	{ "66.9.149.187", "161.142.100.80", 2794, 1766, 0x323e8fc2,
 	  0x51ccc178 },
-	{ { 199, 92, 111, 2 },
-	  { 65, 69, 140, 83 },
-	  14230,
-	  4739,
-	  0xd718262a,
-	  0xc626b0ea },
-	{ { 24, 19, 198, 95 },
-	  { 12, 22, 207, 184 },
-	  12898,
-	  38024,
-	  0xd2d0a5de,
+	{ "199.92.111.2", "65.69.140.83", 14230, 4739, 0xd718262a, 0xc626b0ea },
+	{ "24.19.198.95", "12.22.207.184", 12898, 38024, 0xd2d0a5de,
 	  0x5c2b394a },
-	{ { 0x3f, 0xfe, 0x25, 1, 2, 0, 0x1f, 0xff, [15] = 7 },
-	  { 0x3f, 0xfe, 0x25, 1, 2, 0, 0, 3, [15] = 1 },
-	  2794,
-	  1766,
-	  0x2cc18cd5,
+	{ "3ffe:2501:200:1fff::7", "3ffe:2501:200:3::1", 2794, 1766, 0x2cc18cd5,
 	  0x40207d3d },
-	{ { 0x3f, 0xfe, 5, 1, 0, 8, 0, 0, 2, 0x60, 0x97, 0xff, 0xfe, 0x40, 0xef,
-	    0xab },
-	  { 0xff, 2, [15] = 1 },
-	  14230,
-	  4739,
-	  0x0f0c461c,
+	{ "3ffe:501:8::260:97ff:fe40:efab", "ff02::1", 14230, 4739, 0x0f0c461c,
 	  0xdde51bbf },
 };
 
 static size_t make_frame(uint8_t frame[FRAME], size_t i, uint8_t protocol)
 {
-	bool v6 = known[i].from[15];
+	bool v6 = strchr(known[i].from, ':');
+	int family = v6 ? AF_INET6 : AF_INET;
 	size_t size = v6 ? 16 : 4, at = ETH_HLEN + (v6 ? 8 : 12);
 
 	memset(frame, 0, FRAME);
 	put_be16(frame + 12, v6 ? ETH_P_IPV6 : ETH_P_IP);
 	frame[ETH_HLEN] = v6 ? 0x60 : 0x45;
 	frame[ETH_HLEN + (v6 ? 6 : 9)] = protocol;
-	memcpy(frame + at, known[i].from, size);
-	memcpy(frame + at + size, known[i].to, size);
+	inet_pton(family, known[i].from, frame + at);
+	inet_pton(family, known[i].to, frame + at + size);
 	put_be16(frame + at + 2 * size, known[i].from_port);
 	put_be16(frame + at + 2 * size + 2, known[i].to_port);
 	return at + 2 * size + 4;

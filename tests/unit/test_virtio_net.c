@@ -15,8 +15,7 @@ static void frames_leave_in_order_and_whole(void **state)
 	uint8_t got[200];
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	memset(guest(&bench, BENCH_DATA + 0x800), 1, 14);
 	memset(guest(&bench, BENCH_DATA + 0x1000), 2, 86);
 	driver_add(&bench.queues[TX], segments, 3);
@@ -47,8 +46,7 @@ static void malformed_frames_are_dropped_and_given_back(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	for (size_t i = 0; i < ARRAY_SIZE(malformed); i++) {
 		driver_add(&bench.queues[TX], &malformed[i], 1);
 		virtio_notify(bench.virtio, TX);
@@ -68,9 +66,8 @@ static void a_full_backend_drops_nothing(void **state)
 	uint8_t got[200];
 
 	(void)state;
-	wire_create(&bench, &wire);
+	wire_up(&bench, &wire, FEATURES);
 	__atomic_store_n(&wire.send_err, -EAGAIN, __ATOMIC_SEQ_CST);
-	bench_up(&bench, FEATURES, SIZE);
 	for (int i = 0; i < 3; i++)
 		driver_add(&bench.queues[TX], &frame, 1);
 	virtio_notify(bench.virtio, TX);
@@ -128,9 +125,8 @@ static void a_frame_the_host_refuses_is_dropped(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
+	wire_up(&bench, &wire, FEATURES);
 	__atomic_store_n(&wire.send_err, -EINVAL, __ATOMIC_SEQ_CST);
-	bench_up(&bench, FEATURES, SIZE);
 	driver_add(&bench.queues[TX], &frame, 1);
 	virtio_notify(bench.virtio, TX);
 	assert_true(driver_wait(&bench.queues[TX], &elem));
@@ -175,8 +171,7 @@ static void a_reset_gives_unused_buffers_up(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 4, 2048);
 	wire_put(&wire, 100, 1);
 	assert_int_equal(rx_wait(&bench), 100);
@@ -199,8 +194,7 @@ static void taking_one_queue_back_keeps_the_buffers_of_the_other(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 2, 2048);
 	wire_put(&wire, 100, 1);
 	assert_int_equal(rx_wait(&bench), 100);
@@ -216,8 +210,7 @@ static void a_backend_that_dies_is_left_alone(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 2, 2048);
 	shutdown(wire.other, SHUT_RDWR);
 	assert_true(bench_reaches(&wire.deaths, 1));

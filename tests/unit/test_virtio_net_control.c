@@ -39,8 +39,7 @@ static void a_command_is_answered(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
 	assert_int_equal(COMMAND(&bench, 0, 9, 0), VIRTIO_NET_ERR);
 	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
@@ -66,8 +65,7 @@ static void another_mac_shows_until_a_reset(void **state)
 	uint32_t generation;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	generation = bench.virtio->generation;
 	assert_int_equal(COMMAND(&bench, 1, 1, 6, 5, 4, 3, 2, 1),
 			 VIRTIO_NET_OK);
@@ -84,10 +82,7 @@ static void wire_put_to(struct wire *wire, const uint8_t *mac)
 	uint8_t frame[NET_HEADER + 60] = { 0 };
 
 	memcpy(frame + NET_HEADER, mac, NET_MAC);
-	pthread_mutex_lock(&wire->lock);
-	assert_int_equal(write(wire->other, frame, sizeof(frame)),
-			 sizeof(frame));
-	pthread_mutex_unlock(&wire->lock);
+	wire_carry(wire, frame, sizeof(frame));
 }
 
 static void frames_for_others_leave_the_buffers_to_the_next(void **state)
@@ -98,8 +93,7 @@ static void frames_for_others_leave_the_buffers_to_the_next(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	assert_int_equal(COMMAND(&bench, 0, 0, 0), VIRTIO_NET_OK);
 	rx_give(&bench, 1, 2048);
 	wire_put_to(&wire, other);
@@ -135,8 +129,7 @@ static void offloads_change_at_run_time(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	assert_int_equal(wire.offloads, TUN_F_CSUM | TUN_F_TSO4);
 	assert_int_equal(
 		COMMAND(&bench, 5, 0, F(GUEST_CSUM), 0, 0, 0, 0, 0, 0, 0),
@@ -182,8 +175,7 @@ static void a_receive_that_fails_is_not_the_last(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	__atomic_store_n(&wire.receive_err, -EINVAL, __ATOMIC_SEQ_CST);
 	rx_give(&bench, 1, 2048);
 	wire_put(&wire, 100, 1);
@@ -199,8 +191,7 @@ static void a_backend_that_is_gone_is_a_cable_that_is_out(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	rx_give(&bench, 1, 2048);
 	shutdown(wire.other, SHUT_RDWR);
 	assert_true(bench_reaches(&bench.config_interrupts, 1));
@@ -230,8 +221,7 @@ static void what_passes_is_counted(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	rx_give(&bench, 1, 2048);
 	wire_put(&wire, 200, 1);
 	assert_int_equal(rx_wait(&bench), 200);
@@ -330,8 +320,7 @@ static void changes_of_the_host_come_a_millisecond_apart(void **state)
 	uint64_t from;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, CONTROLS, SIZE);
+	wire_up(&bench, &wire, CONTROLS);
 	from = now_ns();
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(COMMAND(&bench, 5, 0, F(GUEST_CSUM), 0, 0, 0,

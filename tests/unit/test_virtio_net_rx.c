@@ -19,8 +19,7 @@ static void a_frame_arrives_with_its_header(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 2, 2048);
 	frame_fill(frame, sizeof(frame), 7);
 	wire_put(&wire, sizeof(frame), 7);
@@ -41,8 +40,7 @@ static void a_long_frame_spans_merged_buffers(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 4, 1000);
 	frame_fill(frame, sizeof(frame), 1);
 	wire_put(&wire, sizeof(frame), 1);
@@ -72,8 +70,7 @@ static void a_frame_too_long_for_all_buffers_is_not_waited_for(void **state)
 
 	(void)state;
 	log_set_level(LOG_ERR);
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 1, 1526);
 	wire_put(&wire, 1530, 1);
 	wire_put(&wire, 100, 2);
@@ -87,8 +84,7 @@ static void without_merging_one_buffer_holds_a_frame(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES & ~(1ull << VIRTIO_NET_F_MRG_RXBUF), SIZE);
+	wire_up(&bench, &wire, FEATURES & ~(1ull << VIRTIO_NET_F_MRG_RXBUF));
 	rx_give(&bench, 2, 1000);
 	memset(guest(&bench, BENCH_DATA + 4096), 0xaa, 1000);
 	wire_put(&wire, 1500, 1); /* dropped: it would need both */
@@ -118,10 +114,7 @@ static void frames_of_64_kib_arrive_whole(void **state)
 		gpa_t at = BENCH_DATA + i * 0x20000;
 
 		for (int k = 0; k < 17; k++)
-			driver_add(
-				&bench.queues[RX],
-				&(struct segment){ at + k * 4096, 4096, true },
-				1);
+			rx_add(&bench, at + k * 4096, 4096);
 		virtio_notify(bench.virtio, RX);
 		frame_fill(frame, len, 3 + i);
 		wire_put(&wire, len, 3 + i);
@@ -134,7 +127,7 @@ static void frames_of_64_kib_arrive_whole(void **state)
 	bench_end(&bench);
 }
 
-/* Processor time of this process, in microseconds. */
+/* In microseconds. */
 static long clock_us(clockid_t clock)
 {
 	struct timespec now;
@@ -150,8 +143,7 @@ static void an_empty_receive_queue_waits_without_work(void **state)
 	long before, start;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	wire_put(&wire, 100, 1);
 	assert_true(rx_none(&bench));
 	/* The wire stays readable: a worker that watched it would spin. */
@@ -181,8 +173,7 @@ static void useless_receive_buffers_do_not_freeze_receive(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, 1, 2048);
 	for (size_t i = 0; i < ARRAY_SIZE(useless); i++)
 		driver_add(&bench.queues[RX], &useless[i], 1);
@@ -221,8 +212,7 @@ static void small_receive_buffers_do_not_freeze_receive(void **state)
 		struct bench bench;
 		struct wire wire;
 
-		wire_create(&bench, &wire);
-		bench_up(&bench, cases[i].features, SIZE);
+		wire_up(&bench, &wire, cases[i].features);
 		rx_give(&bench, cases[i].small, NET_HEADER);
 		if (cases[i].useless)
 			driver_add(&bench.queues[RX], &useless, 1);
@@ -243,8 +233,7 @@ static void a_frame_waits_until_there_are_buffers_enough(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	/* It is known to have more than the two. (After a long frame one is
 	 * asked for at a time.) */
 	rx_give(&bench, 3, 2000);
@@ -256,10 +245,7 @@ static void a_frame_waits_until_there_are_buffers_enough(void **state)
 	wire_put(&wire, 150, 2);
 	assert_true(rx_none(&bench));
 	for (int i = 2; i < 5; i++) {
-		driver_add(
-			&bench.queues[RX],
-			&(struct segment){ BENCH_DATA + i * 4096, 100, true },
-			1);
+		rx_add(&bench, BENCH_DATA + i * 4096, 100);
 		virtio_notify(bench.virtio, RX);
 		if (i > 2)
 			continue;
@@ -284,8 +270,7 @@ static void a_frame_too_long_for_all_buffers_is_dropped(void **state)
 	struct wire wire;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, SIZE);
+	wire_up(&bench, &wire, FEATURES);
 	rx_give(&bench, SIZE, 100);
 	wire_put(&wire, SIZE * 100 + 1, 1);
 	for (int i = 0; i < SIZE; i++)

@@ -186,6 +186,14 @@ static inline void wire_create(struct bench *bench, struct wire *wire)
 	wires_create(bench, wire, 1);
 }
 
+/* A card that a driver has brought up, with queues of SIZE entries. */
+static inline void wire_up(struct bench *bench, struct wire *wire,
+			   uint64_t features)
+{
+	wire_create(bench, wire);
+	bench_up(bench, features, SIZE);
+}
+
 static inline uint8_t *guest(struct bench *bench, gpa_t gpa)
 {
 	return memory_at(&bench->memory, gpa, 1);
@@ -199,15 +207,28 @@ static inline void frame_fill(uint8_t *frame, size_t len, uint8_t seed)
 		frame[i] = seed + i;
 }
 
-/* The wire carries a frame of @len bytes, header included, to the device. */
+/* The wire carries @frame of @len bytes, header included, to the device. */
+static inline void wire_carry(struct wire *wire, const uint8_t *frame,
+			      size_t len)
+{
+	pthread_mutex_lock(&wire->lock);
+	assert_int_equal(write(wire->other, frame, len), len);
+	pthread_mutex_unlock(&wire->lock);
+}
+
+/* The same of one that frame_fill() fills. */
 static inline void wire_put(struct wire *wire, size_t len, uint8_t seed)
 {
 	static uint8_t frame[70000];
 
 	frame_fill(frame, len, seed);
-	pthread_mutex_lock(&wire->lock);
-	assert_int_equal(write(wire->other, frame, len), len);
-	pthread_mutex_unlock(&wire->lock);
+	wire_carry(wire, frame, len);
+}
+
+/* A receive buffer at @gpa, of which the device is not told yet. */
+static inline void rx_add(struct bench *bench, gpa_t gpa, uint32_t len)
+{
+	driver_add(&bench->queues[RX], &(struct segment){ gpa, len, true }, 1);
 }
 
 /* The driver gives @n receive buffers of @len bytes each, at DATA + i * 4096.
@@ -215,10 +236,7 @@ static inline void wire_put(struct wire *wire, size_t len, uint8_t seed)
 static inline void rx_give(struct bench *bench, int n, uint32_t len)
 {
 	for (int i = 0; i < n; i++)
-		driver_add(
-			&bench->queues[RX],
-			&(struct segment){ BENCH_DATA + i * 4096, len, true },
-			1);
+		rx_add(bench, BENCH_DATA + i * 4096, len);
 	virtio_notify(bench->virtio, RX);
 }
 
