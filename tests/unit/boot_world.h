@@ -6,6 +6,7 @@
 #define KVIST_TESTS_BOOT_WORLD_H
 
 #include "boot/boot.h"
+#include "boot/linux.h"
 #include "firmware/e820.h"
 #include "util/bytes.h"
 #include "util/checked.h"
@@ -17,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include <asm/bootparam.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +149,40 @@ static inline void *at(const struct world *w, gpa_t gpa, uint64_t len)
 
 	assert_non_null(p);
 	return p;
+}
+
+static inline struct boot_params *params(const struct world *w)
+{
+	return at(w, w->entry.rsi, sizeof(struct boot_params));
+}
+
+#define BZ_SETUP (5 * 512) /* bytes of a bzImage before its kernel */
+
+static inline struct setup_header *bz_header(uint8_t *bzimage)
+{
+	return (struct setup_header *)(bzimage + 0x1f1);
+}
+
+/* The header of a bzImage of @size bytes, in which each test changes what it is
+ * about. */
+static inline void bz_init(uint8_t *bzimage, uint64_t size)
+{
+	*bz_header(bzimage) = (struct setup_header){
+		.setup_sects = BZ_SETUP / 512 - 1,
+		.syssize = (size - BZ_SETUP) / 16,
+		.boot_flag = 0xaa55,
+		.jump = 0x6aeb,
+		.header = LINUX_HEADER_MAGIC,
+		.version = 0x020f,
+		.loadflags = LOADED_HIGH,
+		.initrd_addr_max = 0x7fffffff,
+		.kernel_alignment = 2 * MIB,
+		.relocatable_kernel = 1,
+		.xloadflags = XLF_KERNEL_64,
+		.cmdline_size = 2047,
+		.pref_address = 16 * MIB,
+		.init_size = 8 * MIB,
+	};
 }
 
 static inline void assert_said(const struct world *w, const char *words)

@@ -5,8 +5,6 @@
 #ifndef KVIST_TESTS_PACKED_KERNEL_H
 #define KVIST_TESTS_PACKED_KERNEL_H
 
-#include "boot/linux.h"
-
 #include "boot_world.h"
 #include "unit.h"
 
@@ -28,12 +26,11 @@
 #define MEMORY  (4 * MIB)
 #define ENTRY   0x40
 
-#define SETUP  (5 * 512)
 #define BEFORE 0x400 /* bytes of code before the payload */
 
 struct kernel {
 	uint8_t image[IMAGE];
-	uint8_t file[SETUP + BEFORE + 2 * IMAGE];
+	uint8_t file[BZ_SETUP + BEFORE + 2 * IMAGE];
 	uint64_t payload; /* bytes of it, so far */
 };
 
@@ -49,12 +46,12 @@ static inline Elf64_Phdr *segment(struct kernel *k, int i)
 
 static inline struct setup_header *header(struct kernel *k)
 {
-	return (struct setup_header *)(k->file + 0x1f1);
+	return bz_header(k->file);
 }
 
 static inline void put(struct kernel *k, const void *bytes, uint64_t len)
 {
-	memcpy(k->file + SETUP + BEFORE + k->payload, bytes, len);
+	memcpy(k->file + BZ_SETUP + BEFORE + k->payload, bytes, len);
 	k->payload += len;
 }
 
@@ -89,7 +86,7 @@ static inline void pack_lz4(struct kernel *k)
 	put(k, "\xf0", 1);
 	put_length(k, IMAGE - TEXT);
 	put(k, k->image + TEXT, IMAGE - TEXT);
-	put_le32(k->file + SETUP + BEFORE + from + 4, k->payload - from - 8);
+	put_le32(k->file + BZ_SETUP + BEFORE + from + 4, k->payload - from - 8);
 	put32(k, IMAGE);
 }
 
@@ -167,26 +164,13 @@ static inline struct input make_file(struct kernel *k,
 	uint64_t size;
 
 	pack(k);
-	size = align_up(SETUP + BEFORE + k->payload, 16);
-	memset(k->file + SETUP, 0xcc, BEFORE);
-	*header(k) = (struct setup_header){
-		.setup_sects = 4,
-		.syssize = (size - SETUP) / 16,
-		.boot_flag = 0xaa55,
-		.jump = 0x6aeb,
-		.header = LINUX_HEADER_MAGIC,
-		.version = 0x020f,
-		.loadflags = LOADED_HIGH,
-		.initrd_addr_max = 0x7fffffff,
-		.kernel_alignment = 2 * MIB,
-		.relocatable_kernel = 1,
-		.xloadflags = XLF_KERNEL_64,
-		.cmdline_size = 2047,
-		.payload_offset = BEFORE,
-		.payload_length = k->payload,
-		.pref_address = LINKED,
-		.init_size = MEMORY,
-	};
+	size = align_up(BZ_SETUP + BEFORE + k->payload, 16);
+	memset(k->file + BZ_SETUP, 0xcc, BEFORE);
+	bz_init(k->file, size);
+	header(k)->payload_offset = BEFORE;
+	header(k)->payload_length = k->payload;
+	header(k)->pref_address = LINKED;
+	header(k)->init_size = MEMORY;
 	return (struct input){ .kernel = k->file,
 			       .kernel_size = size,
 			       .cmdline = "quiet",
@@ -200,11 +184,6 @@ static inline struct kernel *kernel_new(void)
 	assert_non_null(k);
 	make_image(k);
 	return k;
-}
-
-static inline struct boot_params *params(const struct world *w)
-{
-	return at(w, w->entry.rsi, sizeof(struct boot_params));
 }
 
 /* The bzImage's own code would start at this byte of it. */

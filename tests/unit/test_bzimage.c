@@ -6,7 +6,6 @@
 /*
  * A bzImage: 5 sectors of setup, 64 KiB of kernel filled with 0x90.
  */
-#define BZ_SETUP  (5 * 512)
 #define BZ_KERNEL 0x10000
 #define BZ_SIZE   (BZ_SETUP + BZ_KERNEL)
 
@@ -14,39 +13,12 @@ struct bzimage {
 	uint8_t bytes[BZ_SIZE];
 };
 
-static struct setup_header *bz_header(struct bzimage *bz)
-{
-	return (struct setup_header *)(bz->bytes + 0x1f1);
-}
-
 static struct input bz_make(struct bzimage *bz)
 {
-	struct setup_header *hdr = bz_header(bz);
-
 	memset(bz, 0, BZ_SETUP);
 	memset(bz->bytes + BZ_SETUP, 0x90, BZ_KERNEL);
-	*hdr = (struct setup_header){
-		.setup_sects = 4,
-		.syssize = BZ_KERNEL / 16,
-		.boot_flag = 0xaa55,
-		.jump = 0x6aeb,
-		.header = LINUX_HEADER_MAGIC,
-		.version = 0x020f,
-		.loadflags = LOADED_HIGH,
-		.initrd_addr_max = 0x7fffffff,
-		.kernel_alignment = 2 * MIB,
-		.relocatable_kernel = 1,
-		.xloadflags = XLF_KERNEL_64,
-		.cmdline_size = 2047,
-		.pref_address = 16 * MIB,
-		.init_size = 8 * MIB,
-	};
+	bz_init(bz->bytes, BZ_SIZE);
 	return (struct input){ .kernel = bz->bytes, .kernel_size = BZ_SIZE };
-}
-
-static struct boot_params *params(const struct world *w)
-{
-	return at(w, w->entry.rsi, sizeof(struct boot_params));
 }
 
 static void a_bzimage_is_entered_in_long_mode(void **state)
@@ -95,7 +67,7 @@ static void a_bzimage_without_64_bit_entry_is_entered_in_32(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->xloadflags = 0;
+	bz_header(bz.bytes)->xloadflags = 0;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	assert_string_equal(w.protocol, "bzImage, 32-bit entry");
@@ -115,7 +87,7 @@ static void an_old_bzimage_runs_at_one_mebibyte(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->version = 0x0203;
+	bz_header(bz.bytes)->version = 0x0203;
 	in.initrd_size = 1;
 	in.memory = 1024 * MIB;
 	boot_input(&w, &in);
@@ -132,7 +104,7 @@ static void setup_sects_0_means_4(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->setup_sects = 0;
+	bz_header(bz.bytes)->setup_sects = 0;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	assert_filled(&w, 16 * MIB, BZ_KERNEL, 0x90);
@@ -146,7 +118,7 @@ static void a_signature_after_the_kernel_is_not_loaded(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->syssize = BZ_KERNEL / 16 - 16;
+	bz_header(bz.bytes)->syssize = BZ_KERNEL / 16 - 16;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	assert_filled(&w, 16 * MIB, BZ_KERNEL - 256, 0x90);
@@ -162,9 +134,9 @@ static void the_header_ends_where_it_says(void **state)
 
 	(void)state;
 	/* Up to and with cmdline_size; the rest is code. */
-	bz_header(&bz)->jump = 0x3aeb;
-	bz_header(&bz)->version = 0x0206;
-	bz_header(&bz)->setup_data = 0x4141414141414141;
+	bz_header(bz.bytes)->jump = 0x3aeb;
+	bz_header(bz.bytes)->version = 0x0206;
+	bz_header(bz.bytes)->setup_data = 0x4141414141414141;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	assert_int_equal(params(&w)->hdr.setup_data, 0);
@@ -179,13 +151,13 @@ static void a_relocatable_kernel_moves_when_it_must(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->pref_address = 0xe0000; /* the firmware's tables */
+	bz_header(bz.bytes)->pref_address = 0xe0000; /* the firmware's tables */
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	assert_int_equal(w.entry.ip, 2 * MIB + 0x200);
 	world_fini(&w);
 
-	bz_header(&bz)->relocatable_kernel = 0;
+	bz_header(bz.bytes)->relocatable_kernel = 0;
 	assert_refused(&in, -EINVAL, "where no usable RAM is");
 }
 
@@ -200,11 +172,11 @@ static void a_command_line_may_be_as_long_as_the_kernel_says(void **state)
 	memset(cmdline, 'x', 100);
 	cmdline[100] = '\0';
 	in.cmdline = cmdline;
-	bz_header(&bz)->cmdline_size = 100;
+	bz_header(bz.bytes)->cmdline_size = 100;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
 	world_fini(&w);
-	bz_header(&bz)->cmdline_size = 99;
+	bz_header(bz.bytes)->cmdline_size = 99;
 	assert_refused(&in, -EINVAL,
 		       "a command line of at most 99 bytes and was given 100");
 }
@@ -216,7 +188,7 @@ static void the_initrd_stays_below_initrd_addr_max(void **state)
 	struct world w;
 
 	(void)state;
-	bz_header(&bz)->initrd_addr_max = 32 * MIB - 1;
+	bz_header(bz.bytes)->initrd_addr_max = 32 * MIB - 1;
 	in.initrd_size = 1 * MIB;
 	boot_input(&w, &in);
 	assert_int_equal(w.err, 0);
@@ -288,7 +260,7 @@ static void a_hostile_bzimage_is_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct bzimage bz;
 		struct input in = bz_make(&bz);
-		struct setup_header *hdr = bz_header(&bz);
+		struct setup_header *hdr = bz_header(bz.bytes);
 
 		in.memory = 8192 * MIB;
 		if (cases[i].cut)

@@ -5,11 +5,6 @@
 
 #include <elf.h>
 
-static struct boot_params *params(const struct world *w)
-{
-	return at(w, w->entry.rsi, sizeof(struct boot_params));
-}
-
 /*
  * ELF files: headers, notes at NOTES, code at CODE.
  */

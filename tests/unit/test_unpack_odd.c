@@ -138,7 +138,7 @@ static void an_odd_payload_unpacks_itself(void **state)
 		struct world w;
 
 		at_byte = cases[i].at + (cases[i].at < 0 ? k->payload : 0);
-		put_le32(k->file + SETUP + BEFORE + at_byte, cases[i].word);
+		put_le32(k->file + BZ_SETUP + BEFORE + at_byte, cases[i].word);
 		if (cases[i].length)
 			header(k)->payload_length = cases[i].length;
 		if (cases[i].offset)
@@ -172,7 +172,7 @@ static void damaged_headers_of_gzip_are_refused(void **state)
 		struct input in = make_file(k, pack_gzip);
 		struct world w;
 
-		k->file[SETUP + BEFORE + 3] = cases[i].flags;
+		k->file[BZ_SETUP + BEFORE + 3] = cases[i].flags;
 		boot_input(&w, &in);
 		assert_int_equal(w.err, 0);
 		if (unpacks_itself(&w) == cases[i].good)
