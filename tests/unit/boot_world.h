@@ -8,22 +8,15 @@
 #include "boot/boot.h"
 #include "boot/linux.h"
 #include "firmware/e820.h"
+#include "said.h"
 #include "util/bytes.h"
 #include "util/checked.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <asm/bootparam.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <string.h>
 
 #define MIB (1ull << 20)
 
@@ -57,27 +50,6 @@ static inline int temp_file(const void *bytes, size_t size, char path[32])
 	return fd;
 }
 
-/* Sends stderr to a file, and back; what was said is kept. */
-static inline int capture_begin(int *saved)
-{
-	int fd = memfd_create("log", 0);
-
-	assert_true(fd >= 0);
-	*saved = dup(STDERR_FILENO);
-	dup2(fd, STDERR_FILENO);
-	return fd;
-}
-
-static inline void capture_end(int fd, int saved, char *log, size_t size)
-{
-	ssize_t n = pread(fd, log, size - 1, 0);
-
-	log[n < 0 ? 0 : n] = '\0';
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	close(fd);
-}
-
 static inline void world_init(struct world *w, const struct input *in)
 {
 	memset(w, 0, sizeof(*w));
@@ -98,8 +70,8 @@ static inline void boot_paths(struct world *w, const struct input *in,
 					.cmdline = in->cmdline ? in->cmdline
 							       : "",
 					.unpack = in->unpack };
+	struct said said = said_begin();
 	struct boot boot;
-	int saved, fd = capture_begin(&saved);
 
 	w->err = boot_open(&boot, kernel, initrd);
 	if (!w->err) {
@@ -108,7 +80,7 @@ static inline void boot_paths(struct world *w, const struct input *in,
 		w->err = boot_load(&boot, &machine, &w->entry);
 		boot_close(&boot);
 	}
-	capture_end(fd, saved, w->log, sizeof(w->log));
+	said_end(said, w->log, sizeof(w->log));
 	/* One line for an error, silence otherwise. */
 	if (w->err)
 		assert_ptr_equal(strchr(w->log, '\n'),

@@ -129,8 +129,9 @@ static void a_file_that_shrinks_is_noticed(void **state)
 	uint8_t bytes[BOOT_HEAD + 4096] = { 0 };
 	struct input in = make_sector(bytes);
 	char path[32], log[256];
-	int fd = temp_file(bytes, sizeof(bytes), path), saved, log_fd;
+	int fd = temp_file(bytes, sizeof(bytes), path), err;
 	struct boot_machine machine;
+	struct said said;
 	struct boot boot;
 	struct world w;
 
@@ -141,9 +142,10 @@ static void a_file_that_shrinks_is_noticed(void **state)
 					 .cmdline = "" };
 	assert_int_equal(boot_open(&boot, path, NULL), 0);
 	assert_int_equal(ftruncate(fd, sizeof(bytes) - 1), 0);
-	log_fd = capture_begin(&saved);
-	assert_int_equal(boot_load(&boot, &machine, &w.entry), -EINVAL);
-	capture_end(log_fd, saved, log, sizeof(log));
+	said = said_begin();
+	err = boot_load(&boot, &machine, &w.entry);
+	said_end(said, log, sizeof(log));
+	assert_int_equal(err, -EINVAL);
 	assert_non_null(strstr(log, "became shorter while it was read"));
 	boot_close(&boot);
 	world_fini(&w);

@@ -8,25 +8,19 @@
 
 #include "devices/block/lock.h"
 #include "disk_test.h"
+#include "said.h"
 
 /* Opens a disk that has to be refused, and looks for @says in the one line
  * that is logged. */
 static void refused(const char *path, enum block_format format, int err,
 		    const char *says)
 {
-	char line[2048] = "";
+	char line[2048];
 	struct block *block;
-	int saved = dup(STDERR_FILENO);
-	int log = open("log", O_RDWR | O_CREAT | O_TRUNC, 0600), got;
-	ssize_t n;
+	struct said said = said_begin();
+	int got = try_open(path, format, false, &block);
 
-	dup2(log, STDERR_FILENO);
-	got = try_open(path, format, false, &block);
-	dup2(saved, STDERR_FILENO);
-	n = pread(log, line, sizeof(line) - 1, 0);
-	line[n > 0 ? n : 0] = '\0';
-	close(saved);
-	close(log);
+	said_end(said, line, sizeof(line));
 	if (got != err || !strstr(line, says) || !strstr(line, "disk ") ||
 	    !strchr(line, '\n') || strchr(line, '\n')[1])
 		fail_msg("%s: %d instead of %d, and not \"%s\" but: %s", path,

@@ -2,6 +2,8 @@
  * Networks without a tap: a cable between two guests, passt's protocol, and
  * the file that shows what passed.
  */
+#include "said.h"
+
 #include "devices/net/capture.h"
 #include "devices/net/net.h"
 #include "devices/net/pair.h"
@@ -13,22 +15,14 @@
 #include <fcntl.h>
 #include <linux/virtio_net.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 static char folder[] = "/tmp/kvist-net-XXXXXX";
 
@@ -362,37 +356,35 @@ static void a_capture_has_each_frame_that_passed(void **state)
 
 static void a_full_disk_ends_the_capture_and_not_the_network(void **state)
 {
-	int said = memfd_create("stderr", MFD_CLOEXEC), old = dup(2);
 	struct net_backend *ends[2], *net;
-	char path[64], text[512] = "";
+	int err, reader, passed = 0;
+	char path[64], text[512];
+	struct said said;
 	uint8_t fill;
 
 	(void)state;
 	/* The head of the file fits into no full disk, either. */
 	assert_int_equal(net_pair(ends), 0);
 	net = ends[0];
-	dup2(said, 2);
-	assert_int_equal(capture_open("/dev/full", &net), -ENOSPC);
-	assert_ptr_equal(net, ends[0]);
-	in_folder(path, "pipe");
-	/* A pipe whose reader goes: writing fails from then on. */
-	assert_int_equal(mkfifo(path, 0600), 0);
-	{
-		int reader = open(path, O_RDONLY | O_NONBLOCK);
-
-		signal(SIGPIPE, SIG_IGN);
-		assert_int_equal(capture_open(path, &net), 0);
-		close(reader);
-	}
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(frame_send(net, 1, 80), 80);
-		assert_int_equal(frame_take(ends[1], &fill), 80);
-	}
-	dup2(old, 2);
-	close(old);
-	assert_true(pread(said, text, sizeof(text) - 1, 0) > 0);
-	close(said);
+	said = said_begin();
+	err = capture_open("/dev/full", &net);
+	said_end(said, text, sizeof(text));
+	assert_int_equal(err, -ENOSPC);
 	assert_non_null(strstr(text, "/dev/full: cannot write it"));
+	assert_ptr_equal(net, ends[0]);
+	/* A pipe whose reader goes: writing fails from then on. */
+	in_folder(path, "pipe");
+	assert_int_equal(mkfifo(path, 0600), 0);
+	reader = open(path, O_RDONLY | O_NONBLOCK);
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(capture_open(path, &net), 0);
+	close(reader);
+	said = said_begin();
+	for (int i = 0; i < 3; i++)
+		passed += frame_send(net, 1, 80) == 80 &&
+			  frame_take(ends[1], &fill) == 80;
+	said_end(said, text, sizeof(text));
+	assert_int_equal(passed, 3);
 	assert_non_null(strstr(text, "it ends here, the network goes on"));
 	assert_null(strstr(strstr(text, "ends here") + 1, "ends here"));
 	net_close(net);
