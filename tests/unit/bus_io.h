@@ -9,6 +9,8 @@
 #include "kvm/irq.h"
 #include "util/bytes.h"
 
+#include <stdlib.h>
+
 static inline uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned len)
 {
 	uint8_t data[8] = { 0 };
@@ -24,6 +26,17 @@ static inline void bus_write(struct bus *bus, uint64_t addr, unsigned len,
 
 	put_le64(data, value);
 	bus_access(bus, addr, data, len, true);
+}
+
+/* Interrupts of a machine without KVM: eventfds stay unread, and so tell what
+ * was signalled. Its routing is the caller's to free. */
+static inline void irqs_init(struct irqchip *irqs)
+{
+	*irqs = (struct irqchip){ .vm_fd = -1 };
+	pthread_mutex_init(&irqs->lock, NULL);
+	irqs->routing =
+		calloc(1, sizeof(*irqs->routing) +
+				  300 * sizeof(irqs->routing->entries[0]));
 }
 
 static inline bool line_is_raised(struct irqchip *irqs, unsigned gsi)

@@ -100,8 +100,7 @@ static inline void control_write(struct device *dev, unsigned range,
 static const struct device_ops control_ops = { .read = control_read,
 					       .write = control_write };
 
-/* A bus with a card in slots 1 and 2. KVM is not there: eventfds stay unread,
- * and so tell what was signalled. */
+/* A bus with a card in slots 1 and 2. */
 struct bench {
 	struct irqchip irqs;
 	struct bus ports, mmio;
@@ -129,11 +128,7 @@ static inline struct bench *bench_create(void)
 						.msix_pba = PBA };
 	struct bench *bench = test_calloc(1, sizeof(*bench));
 
-	bench->irqs.vm_fd = -1;
-	pthread_mutex_init(&bench->irqs.lock, NULL);
-	bench->irqs.routing = calloc(
-		1, sizeof(*bench->irqs.routing) +
-			   300 * sizeof(bench->irqs.routing->entries[0]));
+	irqs_init(&bench->irqs);
 	bus_init(&bench->ports, "port", -1, true);
 	bus_init(&bench->mmio, "address", -1, false);
 	device_init(&bench->control.dev, "control", &control_ops, 1);

@@ -79,6 +79,16 @@ static void call_all_used(const char *name, unsigned blocks)
 	}
 }
 
+/* A write fails, and the image is marked as corrupt. */
+static void assert_write_marks(const char *name)
+{
+	struct block *block = open_disk(name);
+
+	assert_int_equal(fill(block, 1, 0, 512), -EIO);
+	block_close(block);
+	assert_int_equal(peek64(name, 72), 2);
+}
+
 static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
 {
 	struct block *block;
@@ -86,17 +96,11 @@ static void refcounts_of_nothing_do_not_hold_up_a_write(void **state)
 	(void)state;
 	/* The file does not have so many clusters. */
 	call_all_used("o.qcow2", 4);
-	block = open_disk("o.qcow2");
-	assert_int_equal(fill(block, 1, 0, 512), -EIO);
-	block_close(block);
-	assert_int_equal(peek64("o.qcow2", 72), 2);
+	assert_write_marks("o.qcow2");
 	/* It has, and takes no space for them, nor for their refcounts. */
 	call_all_used("o.qcow2", 1);
 	must("truncate -s 8G o.qcow2");
-	block = open_disk("o.qcow2");
-	assert_int_equal(fill(block, 1, 0, 512), -EIO);
-	block_close(block);
-	assert_int_equal(peek64("o.qcow2", 72), 2);
+	assert_write_marks("o.qcow2");
 	/* And when it is full of what it has, it grows. */
 	call_all_used("o.qcow2", 4);
 	must("truncate -s 8G o.qcow2");

@@ -106,11 +106,7 @@ static struct bench *bench_create(void)
 	struct bench *bench = test_calloc(1, sizeof(*bench));
 
 	assert_int_equal(memory_create(&bench->memory, MEMORY_SIZE), 0);
-	bench->irqs.vm_fd = -1;
-	pthread_mutex_init(&bench->irqs.lock, NULL);
-	bench->irqs.routing = calloc(
-		1, sizeof(*bench->irqs.routing) +
-			   300 * sizeof(bench->irqs.routing->entries[0]));
+	irqs_init(&bench->irqs);
 	bus_init(&bench->ports, "port", -1, true);
 	bus_init(&bench->mmio, "address", -1, false);
 	assert_int_equal(pci_host_init(&bench->host, &bench->ports,
