@@ -118,23 +118,23 @@ static bool same(const struct qcow2_amendment *a,
 /* The version is one step, and the width another. */
 static bool between(const struct qcow2_amendment *is,
 		    const struct qcow2_amendment *old,
-		    const struct qcow2_amendment *new)
+		    const struct qcow2_amendment *next)
 {
-	return old->version != new->version &&new->refcount_bits &&
+	return old->version != next->version && next->refcount_bits &&
 	       is->version == 3 && is->refcount_bits == 16;
 }
 
 static void check(struct memory_bytes *memory,
 		  const struct qcow2_amendment *old,
-		  const struct qcow2_amendment *new)
+		  const struct qcow2_amendment *next)
 {
 	struct block *block = open_alone(memory_file_create(memory), true);
 	struct qcow2_findings found = { 0 };
 	struct qcow2_amendment is;
 
 	assert_int_equal(qcow2_amendment_of(block, &is), 0);
-	assert_true(same(&is, new) ||
-		    (old && (same(&is, old) || between(&is, old, new))));
+	assert_true(same(&is, next) ||
+		    (old && (same(&is, old) || between(&is, old, next))));
 	assert_int_equal(block_close(block), 0);
 	assert_int_equal(qcow2_check(memory_file_create(memory), "top.qcow2", 0,
 				     stderr, &found),
@@ -170,13 +170,13 @@ static void judge(const struct change *c, const struct memory_bytes *memory)
 static void replay(const struct memory_bytes *base,
 		   const struct recording *recording, uint64_t *seed,
 		   const struct qcow2_amendment *old,
-		   const struct qcow2_amendment *new)
+		   const struct qcow2_amendment *next)
 {
 	for (size_t n = 0; n <= recording->count; n++) {
 		struct memory_bytes memory;
 
 		memory_crash(&memory, base, recording, n, seed);
-		check(&memory, old, new);
+		check(&memory, old, next);
 		free(memory.bytes);
 	}
 }
