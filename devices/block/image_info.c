@@ -41,6 +41,8 @@ static int add_bitmap(void *opaque, const struct qcow2_bitmap *b)
 	struct image_info *info = opaque;
 	struct image_bitmap *to = &info->bitmaps[info->nr_bitmaps++];
 
+	if (b->again)
+		return -EINVAL;
 	to->name = strndup(b->name, b->name_len);
 	to->granularity = 1ull << b->granularity_bits;
 	to->flags = b->flags;

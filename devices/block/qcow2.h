@@ -25,6 +25,7 @@
  *   qcow2_resize.c    a disk of another size
  *   qcow2_amend.c     another header
  *   qcow2_width.c     refcounts of another width
+ *   qcow2_bitmap.c    the bitmaps of another image
  *   qcow2_snapshot.c  snapshots: list, create, goto, delete
  *   qcow2.c           open, close, dispatch
  *

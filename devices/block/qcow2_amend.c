@@ -6,7 +6,7 @@
  *
  * The name goes where the old one is not, and is durable before the first
  * sector names it. The table of feature names, which is a courtesy to other
- * programs, is left out where it would not stay in its place.
+ * programs, is left out where it would neither stay in its place nor be in there.
  */
 #include "devices/block/qcow2_amend.h"
 
@@ -23,6 +23,7 @@
 
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
+#define EXT_BITMAPS        0x23852875u
 
 struct header {
 	struct qcow2 *q;
@@ -70,6 +71,9 @@ static void put_fields(struct header *h)
 	}
 	put_be64(h->new + 80, (get_be64(h->new + 80) & ~(uint64_t)LAZY) |
 				      (h->a->lazy_refcounts ? LAZY : 0));
+	if (h->a->bitmaps)
+		put_be64(h->new + QCOW2_AT_AUTOCLEAR,
+			 h->q->header.autoclear | QCOW2_AUTO_BITMAPS);
 }
 
 static int put_extension(struct header *h, uint32_t type, const void *data,
@@ -102,7 +106,8 @@ static int put_others(struct header *h)
 			break;
 		if (type == EXT_FEATURE_NAMES)
 			h->names = at;
-		else if (type != EXT_BACKING_FORMAT)
+		else if (type != EXT_BACKING_FORMAT &&
+			 !(type == EXT_BITMAPS && h->a->bitmaps))
 			err = put_extension(h, type, h->old + at + 8, len);
 		at += 8 + align_up(len, 8);
 	}
@@ -113,6 +118,7 @@ static int put_others(struct header *h)
 static int put_list(struct header *h)
 {
 	const char *format = h->a->backing ? h->a->backing_fmt : NULL;
+	uint32_t names;
 	int err = 0;
 
 	if (format)
@@ -120,10 +126,15 @@ static int put_list(struct header *h)
 				    strlen(format));
 	if (!err)
 		err = put_others(h);
-	/* Where they are already, behind all others. */
-	if (!err && h->names == h->list && h->a->version == 3)
+	if (!err && h->a->bitmaps)
+		err = put_extension(h, EXT_BITMAPS, h->a->bitmaps,
+				    QCOW2_BITMAPS_EXTENSION);
+	/* Where they are already, behind all others, or within the sector. */
+	names = h->names ? get_be32(h->old + h->names + 4) : 0;
+	if (!err && names && h->a->version == 3 &&
+	    (h->names == h->list || h->list + 16 + names <= BLOCK_SECTOR))
 		err = put_extension(h, EXT_FEATURE_NAMES, h->old + h->names + 8,
-				    get_be32(h->old + h->names + 4));
+				    names);
 	if (err)
 		return err;
 	memset(h->new + h->list, 0, 8);

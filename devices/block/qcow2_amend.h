@@ -11,6 +11,7 @@
 #define KVIST_BLOCK_QCOW2_AMEND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "devices/block/block.h"
 
@@ -21,7 +22,11 @@ struct qcow2_amendment {
 	 * be the block's own. */
 	const char *backing, *backing_fmt;
 	unsigned refcount_bits; /* 1 to 64, a power of two; 0: as they are */
+	/* The bitmaps extension, which is then valid; NULL: as it is. */
+	const uint8_t *bitmaps;
 };
+
+#define QCOW2_BITMAPS_EXTENSION 24 /* bytes */
 
 /* What the image says now; the names are the block's. -ENOTSUP. */
 int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a);

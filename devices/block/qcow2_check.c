@@ -31,7 +31,6 @@
 
 /* Bits that the specification keeps at zero. */
 #define REFTABLE_RESERVED 0x00000000000001ffull
-#define BITMAP_RESERVED   0xff000000000001feull
 
 #define LLU(n) ((unsigned long long)(n))
 
@@ -106,6 +105,9 @@ static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 	struct qcow2_table table;
 	int err;
 
+	if (bitmap->again)
+		qcow2_census_damaged(c, "Bitmap already exists: %.*s",
+				     bitmap->name_len, bitmap->name);
 	/* Rounded up at each step there may be one more. One that is in use was
 	 * void before its size changed. */
 	if (!(bitmap->flags & QCOW2_BITMAP_IN_USE) &&
@@ -119,8 +121,8 @@ static int see_bitmap(void *opaque, const struct qcow2_bitmap *bitmap)
 	for (uint32_t i = 0; i < table.entries; i++) {
 		uint64_t host = table.entry[i] & QCOW2_OFFSET_MASK;
 
-		if (table.entry[i] & BITMAP_RESERVED ||
-		    !qcow2_census_aligned(c, host))
+		if (!qcow2_bitmap_entry_ok(table.entry[i],
+					   c->q->header.cluster_bits))
 			qcow2_census_damaged(
 				c, "bitmap table entry %llx is invalid",
 				LLU(table.entry[i]));

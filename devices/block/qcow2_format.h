@@ -200,8 +200,13 @@ size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
 /*
  * One entry of the bitmap directory, likewise.
  */
-#define QCOW2_BITMAP_IN_USE (1u << 0)
-#define QCOW2_BITMAP_AUTO   (1u << 1)
+#define QCOW2_BITMAP_FIXED    24 /* bytes before its name */
+#define QCOW2_BITMAP_NAME_MAX 1023
+#define QCOW2_BITMAP_IN_USE   (1u << 0) /* it may not be true: not to be used */
+#define QCOW2_BITMAP_AUTO     (1u << 1)
+#define QCOW2_BITMAP_EXTRA                                                     \
+	(1u << 2)              /* whoever does not know its extra data
+					 * may use it all the same */
 #define QCOW2_BITMAP_FLAGS  7u /* all that there are */
 #define QCOW2_BITMAP_TRACKS 1  /* the type: what was written to */
 
@@ -212,7 +217,25 @@ struct qcow2_bitmap {
 	uint8_t granularity_bits;
 	const char *name; /* in @bytes, not terminated */
 	uint16_t name_len;
+	bool again; /* by qcow2_each_bitmap(): another has this name, too */
 };
+
+/* The bytes that a bitmap of that disk takes. */
+static inline uint64_t qcow2_bitmap_bytes(uint64_t disk_size,
+					  unsigned granularity_bits)
+{
+	uint64_t bits = (disk_size >> granularity_bits) +
+			!!(disk_size & ((1ull << granularity_bits) - 1));
+
+	return (bits + 7) / 8;
+}
+
+/* What one entry of its table says: all ones, or the host offset of a cluster,
+ * or 0 for all zeros. */
+#define QCOW2_BITMAP_ONES 1
+
+/* False for one that no valid image holds. */
+bool qcow2_bitmap_entry_ok(uint64_t entry, unsigned cluster_bits);
 
 size_t qcow2_bitmap_parse(const uint8_t *bytes, size_t len,
 			  unsigned cluster_bits, struct qcow2_bitmap *bitmap);

@@ -5,13 +5,16 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "devices/block/qcow2.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 
 #define SNAPSHOT_FIXED 40
-#define BITMAP_FIXED   24
+
+/* Bits of a bitmap table's entry that the specification keeps at zero. */
+#define BITMAP_RESERVED 0xff000000000001feull
 
 /* Extra data of a snapshot, each there if there are so many bytes of it. */
 #define EXTRA_VM_STATE  8 /* the VM state's size in 64 bits */
@@ -79,7 +82,7 @@ size_t qcow2_bitmap_parse(const uint8_t *bytes, size_t len,
 	uint64_t total;
 	uint32_t extra;
 
-	if (len < BITMAP_FIXED)
+	if (len < QCOW2_BITMAP_FIXED)
 		return 0;
 	bitmap->table_offset = get_be64(bytes);
 	bitmap->table_entries = get_be32(bytes + 8);
@@ -87,16 +90,67 @@ size_t qcow2_bitmap_parse(const uint8_t *bytes, size_t len,
 	bitmap->granularity_bits = bytes[17];
 	bitmap->name_len = get_be16(bytes + 18);
 	extra = get_be32(bytes + 20);
+	bitmap->again = false;
 	if (bitmap->flags & ~QCOW2_BITMAP_FLAGS ||
 	    bytes[16] != QCOW2_BITMAP_TRACKS || bitmap->granularity_bits > 63 ||
+	    !bitmap->name_len || bitmap->name_len > QCOW2_BITMAP_NAME_MAX ||
 	    !table_ok(bitmap->table_offset, bitmap->table_entries,
 		      cluster_bits))
 		return 0;
-	total = align_up((uint64_t)BITMAP_FIXED + extra + bitmap->name_len, 8);
+	total = align_up(
+		(uint64_t)QCOW2_BITMAP_FIXED + extra + bitmap->name_len, 8);
 	if (total > len)
 		return 0;
-	bitmap->name = (const char *)bytes + BITMAP_FIXED + extra;
+	bitmap->name = (const char *)bytes + QCOW2_BITMAP_FIXED + extra;
+	if (extra && !(bitmap->flags & QCOW2_BITMAP_EXTRA))
+		bitmap->flags |= QCOW2_BITMAP_IN_USE;
 	return total;
+}
+
+bool qcow2_bitmap_entry_ok(uint64_t entry, unsigned cluster_bits)
+{
+	uint64_t host = entry & QCOW2_OFFSET_MASK;
+
+	return !(entry & BITMAP_RESERVED) &&
+	       !(host & ((1ull << cluster_bits) - 1)) &&
+	       !(host && entry & QCOW2_BITMAP_ONES);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct qcow2_bitmap *const *x = a, *const *y = b;
+	int order = (*x)->name_len - (*y)->name_len;
+
+	return order ? order : memcmp((*x)->name, (*y)->name, (*x)->name_len);
+}
+
+/* Marks those whose name another has; @sorted is room for as many. */
+static void compare_names(struct qcow2_bitmap *all,
+			  struct qcow2_bitmap **sorted, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		sorted[i] = &all[i];
+	qsort(sorted, n, sizeof(*sorted), by_name);
+	for (uint32_t i = 1; i < n; i++)
+		sorted[i]->again = !by_name(&sorted[i - 1], &sorted[i]);
+}
+
+/* Takes the directory apart, which must be as long as what is in it. */
+static int parse_bitmaps(const struct qcow2_header *h, const uint8_t *bytes,
+			 struct qcow2_bitmap *all)
+{
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < h->bitmaps; i++) {
+		size_t n = qcow2_bitmap_parse(bytes + at,
+					      h->bitmap_directory_bytes - at,
+					      h->cluster_bits, &all[i]);
+
+		if (!n)
+			return -EINVAL;
+		at += n;
+	}
+	return at == h->bitmap_directory_bytes ? 0 : -EINVAL;
 }
 
 int qcow2_each_bitmap(struct qcow2 *q,
@@ -105,9 +159,10 @@ int qcow2_each_bitmap(struct qcow2 *q,
 		      void *opaque)
 {
 	const struct qcow2_header *h = &q->header;
-	uint64_t len = h->bitmap_directory_bytes, at = 0;
+	uint64_t len = h->bitmap_directory_bytes;
+	struct qcow2_bitmap *all, **sorted;
 	uint8_t *bytes;
-	int err;
+	int err = -ENOMEM;
 
 	if (!h->has_bitmaps)
 		return 0;
@@ -115,20 +170,19 @@ int qcow2_each_bitmap(struct qcow2 *q,
 	    h->bitmap_directory % q->cluster_size ||
 	    !range_within(h->bitmap_directory, len, QCOW2_OFFSET_END))
 		return -EINVAL;
-	bytes = malloc(len ? len : 1);
-	if (!bytes)
-		return -ENOMEM;
-	err = host_read(q->file, bytes, len, h->bitmap_directory);
-	for (uint32_t i = 0; i < h->bitmaps && !err; i++) {
-		struct qcow2_bitmap bitmap;
-		size_t n = qcow2_bitmap_parse(bytes + at, len - at,
-					      h->cluster_bits, &bitmap);
-
-		at += n;
-		err = n ? each(opaque, &bitmap) : -EINVAL;
-	}
-	if (!err && at != len)
-		err = -EINVAL;
+	bytes = malloc(len + 1);
+	all = malloc(h->bitmaps * sizeof(*all));
+	sorted = malloc(h->bitmaps * sizeof(*sorted));
+	if (bytes && all && sorted)
+		err = host_read(q->file, bytes, len, h->bitmap_directory);
+	if (!err)
+		err = parse_bitmaps(h, bytes, all);
+	if (!err)
+		compare_names(all, sorted, h->bitmaps);
+	for (uint32_t i = 0; i < h->bitmaps && !err; i++)
+		err = each(opaque, &all[i]);
+	free(sorted);
+	free(all);
 	free(bytes);
 	return err;
 }

@@ -44,6 +44,7 @@ static const struct img_command {
 	  "           [-U|--force-share] FILE1 FILE2" },
 	{ "convert", img_convert,
 	  "[-cCnpqUW] [-f FMT] [-O OUTPUT_FMT] [-o OPTIONS]\n"
+	  "           [--bitmaps [--skip-broken-bitmaps]]\n"
 	  "           [-B BACKING_FILE -F BACKING_FMT] [-l SNAPSHOT]\n"
 	  "           [-m THREADS] [-r RATE] [-S SPARSE_SIZE] [-t CACHE]\n"
 	  "           [-T CACHE] [--salvage] [--target-is-zero]\n"

@@ -109,6 +109,18 @@ void img_print_snapshots(const struct image_info *info);
 /* What only its format knows: "Format specific information". */
 void img_print_specific(const struct image_info *info);
 
+/* img_bitmaps.c: the bitmaps of a disk, which go with a copy of it. Whether
+ * those of @from can, where ones that are not consistent are passed over or
+ * not; whether @to can have them, which are of a disk of @size bytes; and that
+ * they do. 0 or -errno, logged. */
+int img_check_bitmaps(struct block *from, bool skip_broken);
+int img_take_bitmaps(struct block *to, uint64_t size);
+int img_copy_bitmaps(struct block *from, struct block *to);
+/* How much room they take in clusters of that size, with those that are not
+ * consistent: 0 or -errno, logged. */
+int img_measure_bitmaps(struct block *from, uint64_t cluster_size,
+			uint64_t *bytes);
+
 /* Prints the help; always 0. */
 int img_help(void);
 

@@ -34,6 +34,8 @@ struct conversion {
 	bool listed;   /* --target-image-opts: the path is a list */
 	bool shaped;   /* -o */
 	bool offload, sparse_given; /* -C, -S */
+	bool bitmaps, skip_broken;
+	uint64_t tracked; /* bytes of the disk that those are of */
 	bool progress, quiet;
 	double shown; /* percent, when last told */
 };
@@ -97,22 +99,33 @@ static int open_sources(struct conversion *c)
 	return err;
 }
 
+static int view_snapshot(struct conversion *c)
+{
+	int err = qcow2_snapshot_view(c->copy.from, c->snapshot);
+
+	if (err)
+		log_err("%s: Failed to load snapshot '%s': %s", c->from.path,
+			c->snapshot,
+			err == -ENOENT    ? "there is none of that name"
+			: err == -ENOTSUP ? "the image has no snapshots; "
+					    "snapshot -l lists them"
+					  : strerror(-err));
+	return err;
+}
+
 static int open_source(struct conversion *c)
 {
 	int err = open_sources(c);
 
-	if (err || !c->snapshot)
+	if (err)
 		return err;
-	err = qcow2_snapshot_view(c->copy.from, c->snapshot);
-	if (!err)
-		return 0;
-	log_err("%s: Failed to load snapshot '%s': %s", c->from.path,
-		c->snapshot,
-		err == -ENOENT ? "there is none of that name"
-		: err == -ENOTSUP
-			? "the image has no snapshots; snapshot -l lists them"
-			: strerror(-err));
-	block_close(c->copy.from);
+	c->tracked = c->copy.from->size;
+	if (c->bitmaps)
+		err = img_check_bitmaps(c->copy.from, c->skip_broken);
+	if (!err && c->snapshot)
+		err = view_snapshot(c);
+	if (err)
+		block_close(c->copy.from);
 	return err;
 }
 
@@ -166,7 +179,11 @@ static int convert(struct conversion *c)
 		return err;
 	if (c->copy.backed)
 		c->copy.backing_size = image_backing(c->copy.to)->size;
-	err = image_copy(&c->copy);
+	err = c->bitmaps ? img_take_bitmaps(c->copy.to, c->tracked) : 0;
+	if (!err)
+		err = image_copy(&c->copy);
+	if (!err && c->bitmaps)
+		err = img_copy_bitmaps(c->copy.from, c->copy.to);
 	closed = block_close(c->copy.to); /* writes it out */
 	return err ? err : closed;
 }
@@ -223,6 +240,15 @@ static int check(struct conversion *c)
 	else if (c->nr_paths > 1 && shape->backing)
 		wrong = "Having a backing file for the target makes no sense "
 			"when concatenating multiple input images";
+	else if (c->skip_broken && !c->bitmaps)
+		wrong = "Use of --skip-broken-bitmaps requires --bitmaps";
+	else if (c->nr_paths > 1 && c->bitmaps)
+		wrong = "Copying bitmaps only possible with single source";
+	else if (c->bitmaps && c->to.format == BLOCK_RAW)
+		wrong = "Format driver 'raw' does not support bitmaps";
+	else if (c->bitmaps && !c->in_place && shape->version == 2)
+		wrong = "Format driver 'qcow2' does not support bitmaps in "
+			"version 2: -o compat=1.1";
 	else if (c->nr_paths > 1 && c->snapshot)
 		wrong = "No support for concatenating multiple snapshot";
 	if (wrong)
@@ -258,9 +284,45 @@ static int parse_parallel(struct conversion *c, const char *text)
 	return 0;
 }
 
+/* What an option without a value says; NULL for one that says nothing: -W,
+ * pieces are compressed in any order anyway. */
+static bool *flag_of(struct conversion *c, int option)
+{
+	switch (option) {
+	case 'C': /* the host may do as it likes */
+		return &c->offload;
+	case 'c':
+		return &c->copy.compress;
+	case 'n':
+		return &c->in_place;
+	case 's':
+		return &c->copy.salvage;
+	case 'b':
+		return &c->bitmaps;
+	case 'k':
+		return &c->skip_broken;
+	case 'L':
+		return &c->listed;
+	case 'Z':
+		return &c->copy.zeroed;
+	case 'p':
+		return &c->progress;
+	case 'q':
+		return &c->quiet;
+	case 'U':
+		return &c->from.unlocked;
+	default:
+		return NULL;
+	}
+}
+
 /* Options that say how it is done. 0 or -EINVAL, logged. */
 static int take(struct conversion *c, int option, char *value)
 {
+	bool *flag = flag_of(c, option);
+
+	if (flag)
+		*flag = true;
 	switch (option) {
 	case 'f':
 		c->from_format = value;
@@ -277,9 +339,6 @@ static int take(struct conversion *c, int option, char *value)
 	case 'F':
 		c->to.shape.backing_fmt = value;
 		return 0;
-	case 'C': /* the host may do as it likes */
-		c->offload = true;
-		return 0;
 	case 'S':
 		c->sparse_given = true;
 		return parse_sparse(c, value);
@@ -292,31 +351,7 @@ static int take(struct conversion *c, int option, char *value)
 		return img_cache_known(value) ? 0 : -EINVAL;
 	case 'T':
 		return img_cache_known(value) ? 0 : -EINVAL;
-	case 'c':
-		c->copy.compress = true;
-		return 0;
-	case 'n':
-		c->in_place = true;
-		return 0;
-	case 's':
-		c->copy.salvage = true;
-		return 0;
-	case 'L':
-		c->listed = true;
-		return 0;
-	case 'Z':
-		c->copy.zeroed = true;
-		return 0;
-	case 'p':
-		c->progress = true;
-		return 0;
-	case 'q':
-		c->quiet = true;
-		return 0;
-	case 'U':
-		c->from.unlocked = true;
-		return 0;
-	default: /* -W: pieces are compressed in any order anyway */
+	default:
 		return 0;
 	}
 }
@@ -358,6 +393,8 @@ int img_convert(int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "backing-dir", 1, 0, 'D' },
+		{ "bitmaps", 0, 0, 'b' },
+		{ "skip-broken-bitmaps", 0, 0, 'k' },
 		{ "force-share", 0, 0, 'U' },
 		{ "salvage", 0, 0, 's' },
 		{ "target-is-zero", 0, 0, 'Z' },

@@ -8,7 +8,7 @@
 
 #include "cli/img_create.h"
 #include "devices/block/image_measure.h"
-#include "devices/block/qcow2_amend.h"
+#include "devices/block/qcow2_bitmap.h"
 #include "devices/block/qcow2_snapshot.h"
 #include "util/checked.h"
 #include "util/json.h"
@@ -19,9 +19,9 @@ struct measuring {
 	const char *format, *snapshot;
 	struct img_creation to;
 	bool json, sized;
-	struct block *disk; /* NULL: an empty one */
-	bool bitmaps;       /* the source could have some, but they are not
-			     * copied */
+	struct block *disk;    /* NULL: an empty one */
+	bool bitmaps;          /* the source can have some, ... */
+	uint64_t bitmap_bytes; /* ... which take so much */
 };
 
 static void tell(const struct measuring *m, const struct image_measure *size)
@@ -33,13 +33,13 @@ static void tell(const struct measuring *m, const struct image_measure *size)
 		       "\nfully allocated size: %" PRIu64 "\n",
 		       size->required, size->full);
 		if (m->bitmaps)
-			puts("bitmaps size: 0");
+			printf("bitmaps size: %" PRIu64 "\n", m->bitmap_bytes);
 		return;
 	}
 	json_init(&json, stdout);
 	json_object(&json, NULL);
 	if (m->bitmaps)
-		json_number(&json, "bitmaps", 0);
+		json_number(&json, "bitmaps", m->bitmap_bytes);
 	json_number(&json, "required", size->required);
 	json_number(&json, "fully-allocated", size->full);
 	json_end(&json);
@@ -49,7 +49,6 @@ static int measure(struct measuring *m)
 {
 	uint64_t bytes = m->disk ? m->disk->size : m->to.shape.size;
 	struct image_measure size;
-	struct qcow2_amendment a;
 	const char *wrong;
 	int err;
 
@@ -65,8 +64,11 @@ static int measure(struct measuring *m)
 		return -EINVAL;
 	}
 	m->bitmaps = m->to.shape.version == 3 && m->disk &&
-		     !qcow2_amendment_of(m->disk, &a) && a.version == 3;
+		     !qcow2_has_bitmaps(m->disk);
 	err = image_measure(&m->to.shape, m->disk, &size);
+	if (!err && m->bitmaps)
+		err = img_measure_bitmaps(m->disk, m->to.shape.cluster_size,
+					  &m->bitmap_bytes);
 	if (err)
 		log_err("%s: %s", m->options.path, strerror(-err));
 	else

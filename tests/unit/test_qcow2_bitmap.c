@@ -1,0 +1,273 @@
+/*
+ * Bitmaps as bytes, and given to another image: all of them are there or none,
+ * whatever becomes of the host.
+ */
+#include "disk_memory.h"
+
+#include <errno.h>
+
+#include "devices/block/image_info.h"
+#include "devices/block/qcow2_bitmap.h"
+#include "devices/block/qcow2_check.h"
+#include "util/bytes.h"
+#include "util/checked.h"
+
+#define BITMAPS 2
+#define CLUSTER 65536ull
+
+/* What both tests copy to: with an extension of its own, feature names, a
+ * backing file's name, and bitmaps that are void. */
+static const char *const targets[] = {
+	"",
+	"-o cluster_size=512",
+	"-o lazy_refcounts=on -u -b none -F raw",
+	"-o cluster_size=4k && qemu-img bitmap --add top.qcow2 old",
+};
+
+/* What became void, the last of them, leaks: directory, table, no bits. */
+static uint64_t void_bitmaps(size_t target)
+{
+	return target == ARRAY_SIZE(targets) - 1 ? 2 : 0;
+}
+
+static struct block *open_file(struct host_file *file, const char *path)
+{
+	struct block_options options = { .path = path,
+					 .unlocked = true,
+					 .no_backing = true };
+	struct block *block;
+
+	assert_non_null(file);
+	assert_int_equal(block_open_file(&options, file, &block), 0);
+	return block;
+}
+
+static struct block *make_source(struct memory_bytes *bytes)
+{
+	must("rm -f from.qcow2; qemu-img create -q -f qcow2 from.qcow2 8M && "
+	     "qemu-img bitmap --add -g 512 from.qcow2 one && "
+	     "qemu-img bitmap --add from.qcow2 two && "
+	     "qemu-io -c 'write 1M 64k' -c 'write 7M 512' from.qcow2");
+	memory_load(bytes, "from.qcow2");
+	return open_file(memory_file_create(bytes), "from.qcow2");
+}
+
+static void make_target(const char *how, struct memory_bytes *base)
+{
+	must("rm -f top.qcow2; qemu-img create -q -f qcow2 top.qcow2 8M %s",
+	     how);
+	memory_load(base, "top.qcow2");
+}
+
+/* The image has the bitmaps or, unless they were copied, others; and is sound,
+ * but for so many leaks. */
+static void check_image(struct memory_bytes *memory, bool copied,
+			uint64_t leaks)
+{
+	struct qcow2_findings found;
+	struct image_info info;
+
+	assert_int_equal(image_info_read(memory_file_create(memory), "top",
+					 BLOCK_QCOW2, &info),
+			 0);
+	if (copied ||
+	    (info.nr_bitmaps && strcmp(info.bitmaps[0].name, "old"))) {
+		assert_int_equal(info.nr_bitmaps, BITMAPS);
+		assert_string_equal(info.bitmaps[1].name, "two");
+		assert_int_equal(info.bitmaps[0].granularity, 512);
+		assert_int_equal(info.bitmaps[0].flags, QCOW2_BITMAP_AUTO);
+	}
+	/* Refcounts that may be late are put right when the image is opened. */
+	if (info.header.incompatible & QCOW2_DIRTY)
+		block_close(open_file(memory_file_create(memory), "top.qcow2"));
+	image_info_fini(&info);
+	assert_int_equal(qcow2_check(memory_file_create(memory), "top", 0,
+				     stderr, &found),
+			 0);
+	assert_int_equal(found.corruptions, 0);
+	assert_true(found.leaks <= leaks);
+}
+
+static void a_crash_leaves_all_bitmaps_or_none(void **state)
+{
+	struct memory_bytes source;
+	struct block *from = make_source(&source);
+	uint64_t seed = 7;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+		struct recording recording = { 0 };
+		struct memory_bytes base, disk, crashed;
+		struct block *to;
+
+		make_target(targets[i], &base);
+		memory_copy(&disk, &base);
+		to = open_file(record_file_create(memory_file_create(&disk),
+						  &recording, 0),
+			       "top.qcow2");
+		assert_int_equal(qcow2_copy_bitmaps(from, to), 0);
+		assert_int_equal(block_close(to), 0);
+		check_image(&disk, true, void_bitmaps(i));
+		memory_save(&disk, "after.qcow2");
+		must("qemu-img info -f qcow2 after.qcow2 | "
+		     "grep -q 'name: two'");
+		for (size_t n = 0; n <= 4 * recording.count; n++) {
+			memory_crash(&crashed, &base, &recording,
+				     n % (recording.count + 1), &seed);
+			check_image(&crashed, false, UINT64_MAX);
+			free(crashed.bytes);
+		}
+		recording_fini(&recording);
+		free(disk.bytes);
+		free(base.bytes);
+	}
+	assert_int_equal(block_close(from), 0);
+	free(source.bytes);
+}
+
+/* Every write and sync in turn, by a full or a broken disk. */
+static void a_host_that_fails_leaves_no_leak(void **state)
+{
+	struct memory_bytes source;
+	struct block *from = make_source(&source);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+		struct memory_bytes base, disk;
+		bool done = false;
+
+		make_target(targets[i], &base);
+		for (uint64_t at = 1; !done; at++) {
+			struct fault_plan plan = {
+				.kinds = FAULT_WRITE | FAULT_SYNC,
+				.fail_for = 1,
+				.err = at % 2 ? -EIO : -ENOSPC
+			};
+			struct block *to;
+			int err;
+
+			memory_copy(&disk, &base);
+			to = open_file(
+				fault_file_create(memory_file_create(&disk),
+						  &plan),
+				"top.qcow2");
+			plan.fail_at = plan.done + at;
+			err = qcow2_copy_bitmaps(from, to);
+			done = plan.done < plan.fail_at;
+			assert_true(done == !err);
+			plan.fail_at = 0;
+			/* A sync that failed is the end of all writing. */
+			check_image(&disk, done,
+				    block_close(to) ? UINT64_MAX
+						    : void_bitmaps(i));
+			free(disk.bytes);
+		}
+		free(base.bytes);
+	}
+	assert_int_equal(block_close(from), 0);
+	free(source.bytes);
+}
+
+static void a_table_too_large_for_its_clusters_is_refused(void **state)
+{
+	struct block *from, *to;
+
+	(void)state;
+	must("rm -f *.qcow2; qemu-img create -q -f qcow2 from.qcow2 64G && "
+	     "qemu-img bitmap --add -g 512 from.qcow2 one && "
+	     "qemu-img create -q -f qcow2 -o cluster_size=512 top.qcow2 64G");
+	from = open_disk("from.qcow2");
+	to = open_disk("top.qcow2");
+	assert_int_equal(qcow2_copy_bitmaps(from, to), -EFBIG);
+	assert_int_equal(block_close(to), 0);
+	assert_int_equal(block_close(from), 0);
+	must("qemu-img check -q top.qcow2");
+}
+
+static void a_damaged_bitmap_entry_is_refused(void **state)
+{
+	static const struct {
+		size_t at;
+		uint8_t byte;
+	} faults[] = { { 6, 2 },   { 12, 1 }, { 15, 8 }, { 16, 2 },
+		       { 17, 64 }, { 18, 4 }, { 19, 0 }, { 23, 9 } };
+	uint8_t entry[32] = { 0 };
+	struct qcow2_bitmap bitmap;
+
+	(void)state;
+	put_be64(entry, 5 * CLUSTER);
+	put_be32(entry + 8, 3);
+	entry[15] = 7;
+	entry[16] = 1;
+	entry[17] = 16;
+	entry[19] = 4;
+	assert_int_equal(qcow2_bitmap_parse(entry, 32, 16, &bitmap), 32);
+	assert_int_equal(qcow2_bitmap_parse(entry, 31, 16, &bitmap), 0);
+	assert_int_equal(bitmap.flags, 7);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		uint8_t old = entry[faults[i].at];
+
+		entry[faults[i].at] = faults[i].byte;
+		assert_int_equal(qcow2_bitmap_parse(entry, 32, 16, &bitmap), 0);
+		entry[faults[i].at] = old;
+	}
+}
+
+static void a_bitmap_with_unknown_extra_data_is_not_to_be_used(void **state)
+{
+	uint8_t entry[40] = { 0 };
+	struct qcow2_bitmap bitmap;
+
+	(void)state;
+	put_be64(entry, 5 * CLUSTER);
+	put_be32(entry + 8, 3);
+	entry[16] = 1;
+	entry[19] = 4;
+	entry[23] = 8;
+	memcpy(entry + 32, "name", 4);
+	for (unsigned usable = 0; usable < 2; usable++) {
+		entry[15] = usable ? QCOW2_BITMAP_EXTRA : 0;
+		assert_int_equal(qcow2_bitmap_parse(entry, 40, 16, &bitmap),
+				 40);
+		assert_memory_equal(bitmap.name, "name", 4);
+		assert_int_equal(!(bitmap.flags & QCOW2_BITMAP_IN_USE), usable);
+	}
+}
+
+static void an_entry_of_a_bitmap_names_a_cluster_or_says_all(void **state)
+{
+	static const struct {
+		uint64_t entry;
+		bool ok;
+	} cases[] = { { 0, true },
+		      { 1, true },
+		      { CLUSTER, true },
+		      { CLUSTER | 1, false },
+		      { CLUSTER / 2, false },
+		      { CLUSTER | 2, false },
+		      { CLUSTER | 1ull << 56, false } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(qcow2_bitmap_entry_ok(cases[i].entry, 16),
+				 cases[i].ok);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_damaged_bitmap_entry_is_refused),
+		cmocka_unit_test(
+			a_bitmap_with_unknown_extra_data_is_not_to_be_used),
+		cmocka_unit_test(
+			an_entry_of_a_bitmap_names_a_cluster_or_says_all),
+		cmocka_unit_test(a_crash_leaves_all_bitmaps_or_none),
+		cmocka_unit_test(a_host_that_fails_leaves_no_leak),
+		cmocka_unit_test(a_table_too_large_for_its_clusters_is_refused),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, disk_folder_make,
+				      disk_folder_remove);
+}
