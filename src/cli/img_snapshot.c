@@ -48,30 +48,47 @@ static int change(const struct action *action, struct block *block)
 	}
 }
 
+static const char *verb(const struct action *action)
+{
+	switch (action->letter) {
+	case 'c':
+		return "create";
+	case 'a':
+		return "apply";
+	default:
+		return "delete";
+	}
+}
+
+/* What it was, and what to do about it. */
+static const char *reason(const struct action *action, int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return "snapshot not found; snapshot -l lists them";
+	case -ENOTSUP:
+		return "a raw image has no snapshots; convert it with "
+		       "kvist img convert -O qcow2";
+	case -EXDEV:
+		return "an image with an external data file has no "
+		       "snapshots; convert it with kvist img convert -O "
+		       "qcow2";
+	case -EINVAL:
+		return action->letter == 'd'
+			       ? "its snapshot table is damaged; repair it "
+				 "with kvist img check -r all"
+			       : "the image's refcounts are too narrow for "
+				 "one more reference; widen them with kvist "
+				 "img amend -o refcount_bits=16";
+	default:
+		return strerror(-err);
+	}
+}
+
 static void say_why(const struct action *action, int err)
 {
-	const char *verb = action->letter == 'c'   ? "create"
-			   : action->letter == 'a' ? "apply"
-						   : "delete";
-
-	log_err("%s: Could not %s snapshot '%s': %s", action->path, verb,
-		action->name,
-		err == -ENOENT ? "snapshot not found; snapshot -l lists them"
-		: err == -ENOTSUP
-			? "a raw image has no snapshots; convert it with "
-			  "kvist img convert -O qcow2"
-		: err == -EXDEV
-			? "an image with an external data file has no "
-			  "snapshots; convert it with kvist img convert -O "
-			  "qcow2"
-		: err == -EINVAL && action->letter == 'd'
-			? "its snapshot table is damaged; repair it with "
-			  "kvist img check -r all"
-		: err == -EINVAL
-			? "the image's refcounts are too narrow for one more "
-			  "reference; widen them with kvist img amend -o "
-			  "refcount_bits=16"
-			: strerror(-err));
+	log_err("%s: Could not %s snapshot '%s': %s", action->path,
+		verb(action), action->name, reason(action, err));
 }
 
 static int act(const struct action *action)
