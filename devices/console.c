@@ -323,6 +323,17 @@ void console_disconnect(struct console *console)
 	console->in_paused = false;
 }
 
+static const char *file_advice(int err)
+{
+	switch (err) {
+	case -ENXIO:
+		return ": start the reader of this FIFO first";
+	case -ENOENT:
+		return ": make its folder first";
+	}
+	return "";
+}
+
 static int file_open(struct console *console)
 {
 	/* Without a reader a FIFO would block for ever: refuse it instead. */
@@ -335,8 +346,7 @@ static int file_open(struct console *console)
 		int err = -errno;
 
 		log_err("%s: %s%s", console->name, strerror(-err),
-			err == -ENXIO ? ": start the reader of this FIFO first"
-				      : "");
+			file_advice(err));
 		return err;
 	}
 	console->out.fd = fd;

@@ -109,6 +109,21 @@ static void machine_watch_links(struct machine *m)
 			 strerror(-err));
 }
 
+static const char *vhost_error(int err)
+{
+	switch (err) {
+	case -ENOENT:
+	case -ENXIO:
+	case -ENODEV:
+		return "missing: modprobe vhost_net, or say vhost=auto";
+	case -EACCES:
+		return "no right to open it: run as root, or: chgrp kvm "
+		       "/dev/vhost-net && chmod 0660 /dev/vhost-net";
+	default:
+		return strerror(-err);
+	}
+}
+
 /* "auto" is content without it. */
 static int machine_use_vhost(const struct net_options *options,
 			     struct virtio_device *virtio)
@@ -128,12 +143,7 @@ static int machine_use_vhost(const struct net_options *options,
 	log_err("%s: vhost=on: %s: %s", virtio->name,
 		err == -EOPNOTSUPP ? "its other end is no tap"
 				   : "/dev/vhost-net",
-		err == -ENOENT || err == -ENXIO || err == -ENODEV
-			? "missing: modprobe vhost_net, or say vhost=auto"
-		: err == -EACCES
-			? "no right to open it: run as root, or: chgrp kvm "
-			  "/dev/vhost-net && chmod 0660 /dev/vhost-net"
-			: strerror(-err));
+		vhost_error(err));
 	return err;
 }
 

@@ -389,6 +389,22 @@ static int make_engine(const struct block_options *options,
 	return err;
 }
 
+static const char *advice(int err)
+{
+	switch (err) {
+	case -EISDIR:
+		return "; a disk must be a regular file or a block device";
+	case -EACCES:
+	case -EROFS:
+	case -EPERM:
+		return "; to use it without writing say ,readonly";
+	case -ENOENT:
+		return "; check the path, or make it with: kvist img create "
+		       "-f qcow2 FILE SIZE";
+	}
+	return "";
+}
+
 int block_open(const struct block_options *options, struct block **block)
 {
 	int mode = options->read_only ? O_RDONLY : O_RDWR;
@@ -400,14 +416,7 @@ int block_open(const struct block_options *options, struct block **block)
 	if (fd < 0) {
 		err = -errno;
 		log_err("disk %s: %s%s", options->path, strerror(-err),
-			err == -EISDIR ? "; a disk must be a regular file or a "
-					 "block device"
-			: err == -EACCES || err == -EROFS || err == -EPERM
-				? "; to use it without writing say ,readonly"
-			: err == -ENOENT
-				? "; check the path, or make it with: kvist "
-				  "img create -f qcow2 FILE SIZE"
-				: "");
+			advice(err));
 		return err;
 	}
 	chain = calloc(1, sizeof(*chain));

@@ -99,6 +99,10 @@ bool img_cache_known(const char *mode);
  * snapshot.name=NAME. */
 const char *img_snapshot_name(const char *text);
 
+/* The disk becomes what it was in the snapshot @name of the image at @path. 0
+ * or -errno, logged. */
+int img_snapshot_view(struct block *block, const char *path, const char *name);
+
 /* How far it is, in percent, on a line that the next one replaces. */
 void img_progress(double percent);
 

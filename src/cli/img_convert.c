@@ -13,7 +13,6 @@
 #include "devices/block/image_copy.h"
 #include "devices/block/image_map.h"
 #include "devices/block/layers.h"
-#include "devices/block/qcow2_snapshot.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/log.h"
@@ -99,20 +98,6 @@ static int open_sources(struct conversion *c)
 	return err;
 }
 
-static int view_snapshot(struct conversion *c)
-{
-	int err = qcow2_snapshot_view(c->copy.from, c->snapshot);
-
-	if (err)
-		log_err("%s: Failed to load snapshot '%s': %s", c->from.path,
-			c->snapshot,
-			err == -ENOENT    ? "there is none of that name"
-			: err == -ENOTSUP ? "the image has no snapshots; "
-					    "snapshot -l lists them"
-					  : strerror(-err));
-	return err;
-}
-
 static int open_source(struct conversion *c)
 {
 	int err = open_sources(c);
@@ -123,7 +108,8 @@ static int open_source(struct conversion *c)
 	if (c->bitmaps)
 		err = img_check_bitmaps(c->copy.from, c->skip_broken);
 	if (!err && c->snapshot)
-		err = view_snapshot(c);
+		err = img_snapshot_view(c->copy.from, c->from.path,
+					c->snapshot);
 	if (err)
 		block_close(c->copy.from);
 	return err;

@@ -9,7 +9,6 @@
 #include "cli/img_create.h"
 #include "devices/block/image_measure.h"
 #include "devices/block/qcow2_bitmap.h"
-#include "devices/block/qcow2_snapshot.h"
 #include "util/checked.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -88,12 +87,8 @@ static int run(struct measuring *m)
 		if (err)
 			return IMG_ERROR;
 	}
-	if (m->disk && m->snapshot) {
-		err = qcow2_snapshot_view(m->disk, m->snapshot);
-		if (err)
-			log_err("%s: Failed to load snapshot '%s': %s",
-				m->options.path, m->snapshot, strerror(-err));
-	}
+	if (m->disk && m->snapshot)
+		err = img_snapshot_view(m->disk, m->options.path, m->snapshot);
 	if (!err)
 		err = measure(m);
 	if (m->disk)

@@ -48,9 +48,9 @@ static int change(const struct action *action, struct block *block)
 	}
 }
 
-static const char *verb(const struct action *action)
+static const char *verb(char letter)
 {
-	switch (action->letter) {
+	switch (letter) {
 	case 'c':
 		return "create";
 	case 'a':
@@ -61,7 +61,7 @@ static const char *verb(const struct action *action)
 }
 
 /* What it was, and what to do about it. */
-static const char *reason(const struct action *action, int err)
+static const char *reason(char letter, int err)
 {
 	switch (err) {
 	case -ENOENT:
@@ -74,12 +74,12 @@ static const char *reason(const struct action *action, int err)
 		       "snapshots; convert it with kvist img convert -O "
 		       "qcow2";
 	case -EINVAL:
-		return action->letter == 'd'
-			       ? "its snapshot table is damaged; repair it "
-				 "with kvist img check -r all"
-			       : "the image's refcounts are too narrow for "
+		return letter == 'c' || letter == 'a'
+			       ? "the image's refcounts are too narrow for "
 				 "one more reference; widen them with kvist "
-				 "img amend -o refcount_bits=16";
+				 "img amend -o refcount_bits=16"
+			       : "its snapshot table is damaged; repair it "
+				 "with kvist img check -r all";
 	default:
 		return strerror(-err);
 	}
@@ -88,7 +88,18 @@ static const char *reason(const struct action *action, int err)
 static void say_why(const struct action *action, int err)
 {
 	log_err("%s: Could not %s snapshot '%s': %s", action->path,
-		verb(action), action->name, reason(action, err));
+		verb(action->letter), action->name,
+		reason(action->letter, err));
+}
+
+int img_snapshot_view(struct block *block, const char *path, const char *name)
+{
+	int err = qcow2_snapshot_view(block, name);
+
+	if (err)
+		log_err("%s: Failed to load snapshot '%s': %s", path, name,
+			reason('l', err));
+	return err;
 }
 
 static int act(const struct action *action)

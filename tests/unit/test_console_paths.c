@@ -157,7 +157,8 @@ static void a_path_that_cannot_be_opened_is_refused_in_one_line(void **state)
 		const char *text, *says;
 	} cases[] = {
 		{ "file:/no/such/dir/log",
-		  "serial file:/no/such/dir/log: No such file" },
+		  "serial file:/no/such/dir/log: No such file or directory: "
+		  "make its folder first" },
 		{ "file:/", "serial file:/: Is a directory" },
 		{ "unix:/no/such/dir/s", "unix:/no/such/dir/s: No such file" },
 		{ "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
