@@ -24,6 +24,7 @@ static void a_frame_that_was_overtaken_does_not_wait_to_be_sent(void **state)
 			       { bytes, PAGE } };
 	struct net_frame frames[] = { { iov, 1, 0 },
 				      { iov + 1, 1, 0 },
+				      { iov + 2, 1, 0 },
 				      { iov + 2, 1, 0 } };
 	struct batch *batch;
 	int fds[2];
@@ -32,10 +33,11 @@ static void a_frame_that_was_overtaken_does_not_wait_to_be_sent(void **state)
 	open_pipe(fds);
 	batch = batch_create(fds[1]);
 	assert_non_null(batch);
-	batch_write(batch, frames, 3);
+	batch_write(batch, frames, 4);
 	assert_int_equal(frames[0].result, -ENOBUFS);
 	assert_int_equal(frames[1].result, 10);
 	assert_int_equal(frames[2].result, -EAGAIN);
+	assert_int_equal(frames[3].result, -EAGAIN);
 	batch_destroy(batch);
 	close(fds[0]);
 	close(fds[1]);

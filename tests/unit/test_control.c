@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HELLO                                                                  \
@@ -331,14 +332,16 @@ static void one_client_is_served_after_the_other(void **state)
 
 	(void)state;
 	/* While the first is there, the second waits, whatever it says. */
-	type(second, BEGIN);
+	type(second, "{\"execute\":\"say\"}" BEGIN);
 	type(first, "{\"execute\":\"say\",\"arguments\":{\"text\":5}}");
 	expect(first, "{\"return\": 5}\n");
 	assert_int_equal(poll(&ready, 1, 0), 0);
 	/* Half a message is nobody else's. */
 	type(first, "{\"execute\":");
 	close(first);
+	/* Nor is what the first had asked for. */
 	expect(second, HELLO);
+	expect_error(second, "'qmp_capabilities' comes first");
 	expect(second, NOTHING);
 	end(pid, second);
 }
@@ -360,6 +363,21 @@ static void take_floods(int fd)
 		usleep(100);
 	}
 	assert_memory_equal(got + len - 14, "{\"return\": 6}\n", 14);
+}
+
+/* Nothing is said, and so nothing is done. */
+static void assert_rests(pid_t pid)
+{
+	struct timespec before, after;
+	clockid_t clock;
+
+	assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+	clock_gettime(clock, &before);
+	usleep(20000);
+	clock_gettime(clock, &after);
+	assert_in_range((after.tv_sec - before.tv_sec) * 1000000000 +
+				after.tv_nsec - before.tv_nsec,
+			0, 5000000);
 }
 
 static void who_reads_slowly_holds_up_nobody(void **state)
@@ -391,6 +409,7 @@ static void who_reads_slowly_holds_up_nobody(void **state)
 	type(fd, text);
 	usleep(20000); /* it is blocked now, or comes through anyway */
 	take_floods(fd);
+	assert_rests(pid);
 	end(pid, fd);
 	/* Who leaves without his answer leaves nothing behind. */
 	pid = start();

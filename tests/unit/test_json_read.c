@@ -127,7 +127,7 @@ static void members_come_one_after_the_other(void **state)
 	assert_false(json_next(&at, &key, &value));
 	at = "{ }";
 	assert_false(json_next(&at, &key, &value));
-	at = "[1]";
+	at = "[\"a\",1]";
 	assert_false(json_next(&at, &key, &value));
 }
 
