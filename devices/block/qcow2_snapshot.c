@@ -400,7 +400,7 @@ int qcow2_snapshot_view(struct block *block, const char *which)
 	return err;
 }
 
-int qcow2_snapshot_delete(struct block *block, const char *which)
+int qcow2_snapshot_delete(struct block *block, const char *name)
 {
 	struct qcow2_switch s;
 	struct qcow2_table l1 = { 0 };
@@ -410,9 +410,7 @@ int qcow2_snapshot_delete(struct block *block, const char *which)
 
 	if (err)
 		return err;
-	entry = by_name(&list, which);
-	if (!entry)
-		entry = by_id(&list, which);
+	entry = by_name(&list, name);
 	err = entry ? qcow2_table_load(s.q, &l1, entry->at.l1_offset,
 				       entry->at.l1_entries)
 		    : -ENOENT;

@@ -43,7 +43,8 @@ int qcow2_snapshot_create(struct block *block, const char *name,
  * oldest snapshot's of that name. What the disk holds now is lost. */
 int qcow2_snapshot_goto(struct block *block, const char *which);
 
-/* @which is the oldest of that name, or else an id. */
-int qcow2_snapshot_delete(struct block *block, const char *which);
+/* Deletes the oldest snapshot of that name. An id is none, as for QEMU: what
+ * is deleted is meant. */
+int qcow2_snapshot_delete(struct block *block, const char *name);
 
 #endif

@@ -79,7 +79,7 @@ static const struct img_command {
 static void usage(FILE *to)
 {
 	fputs("usage: kvist img COMMAND [OPTION]...\n"
-	      "       kvist img --help\n\n",
+	      "       kvist img --help|--version\n\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name,
@@ -332,6 +332,8 @@ int cmd_img(int argc, char **argv)
 		return img_usage("Not enough arguments");
 	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))
 		return img_help();
+	if (!strcmp(argv[0], "--version") || !strcmp(argv[0], "-V"))
+		return cmd_version(argc - 1, argv + 1);
 	opterr = 0; /* img_option() speaks for getopt */
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(argv[0], commands[i].name)) {

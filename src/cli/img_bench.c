@@ -172,14 +172,17 @@ static int measure(struct bench *b)
 
 static int set_cache(struct block_options *options, const char *text)
 {
-	if (!strcmp(text, "none"))
+	if (!strcmp(text, "none") || !strcmp(text, "off"))
 		options->cache = BLOCK_CACHE_NONE;
 	else if (!strcmp(text, "writeback"))
 		options->cache = BLOCK_CACHE_WRITEBACK;
 	else if (!strcmp(text, "unsafe"))
 		options->cache = BLOCK_CACHE_UNSAFE;
 	else {
-		log_err("Invalid cache mode");
+		log_err("Invalid cache mode '%s': bench knows none, writeback "
+			"and unsafe, and --flush-interval=N for writes that "
+			"are durable",
+			text);
 		return -EINVAL;
 	}
 	return 0;

@@ -3,9 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli/img_create.h"
@@ -70,27 +72,25 @@ static void print_text(const char *name, const char *text)
 	}
 }
 
-static void announce(const struct img_creation *c)
+static void print_bool(const char *name, bool on)
 {
-	const struct qcow2_shape *s = &c->shape;
-	bool raw = c->format == BLOCK_RAW;
+	printf(" %s=%s", name, on ? "on" : "off");
+}
 
-	if (c->quiet)
-		return;
-	printf("Formatting '%s', fmt=%s", c->path, raw ? "raw" : "qcow2");
-	if (raw) {
-		printf(" size=%llu", (unsigned long long)s->size);
-		if (c->preallocation)
-			print_text("preallocation", c->preallocation);
-		putchar('\n');
-		return;
-	}
-	img_print_encryption(c);
-	printf(" cluster_size=%llu extended_l2=%s",
-	       (unsigned long long)s->cluster_size,
-	       s->extended_l2 ? "on" : "off");
+static void print_preallocation(const struct img_creation *c)
+{
 	if (c->preallocation)
 		print_text("preallocation", c->preallocation);
+}
+
+static void announce_qcow2(const struct img_creation *c)
+{
+	const struct qcow2_shape *s = &c->shape;
+
+	img_print_encryption(c);
+	printf(" cluster_size=%llu", (unsigned long long)s->cluster_size);
+	print_bool("extended_l2", s->extended_l2);
+	print_preallocation(c);
 	printf(" compression_type=%s size=%llu",
 	       img_compressions[s->compression], (unsigned long long)s->size);
 	if (c->compat)
@@ -102,10 +102,32 @@ static void announce(const struct img_creation *c)
 	if (s->data_name)
 		print_text("data_file", s->data_name);
 	if (s->data_raw)
-		printf(" data_file_raw=on");
-	printf(" lazy_refcounts=%s refcount_bits=%llu\n",
-	       s->lazy_refcounts ? "on" : "off",
-	       (unsigned long long)s->refcount_bits);
+		print_bool("data_file_raw", true);
+	print_bool("lazy_refcounts", s->lazy_refcounts);
+	printf(" refcount_bits=%llu", (unsigned long long)s->refcount_bits);
+	if (c->nocow_given)
+		print_bool("nocow", c->nocow);
+}
+
+static void announce(const struct img_creation *c)
+{
+	bool raw = c->format == BLOCK_RAW;
+
+	if (c->quiet)
+		return;
+	printf("Formatting '%s', fmt=%s", c->path, raw ? "raw" : "qcow2");
+	if (raw) {
+		printf(" size=%llu", (unsigned long long)c->shape.size);
+		if (c->nocow_given)
+			print_bool("nocow", c->nocow);
+		print_preallocation(c);
+	} else {
+		announce_qcow2(c);
+	}
+	if (c->extent_hint_given)
+		printf(" extent_size_hint=%llu",
+		       (unsigned long long)c->extent_hint);
+	putchar('\n');
 }
 
 static int create_raw(struct host_file *file, const struct qcow2_shape *shape)
@@ -147,16 +169,42 @@ static int open_target(const char *path, bool *ours)
 	return fd;
 }
 
-/* Opens the file of the name, to be written anew. */
-static int make_file(const char *path, bool unsafe, struct host_file **file,
-		     bool *ours)
+/* Tells the host's file system of what was wished: of an empty file only. It
+ * may know none of it. */
+static void set_hints(const struct img_creation *c, int fd)
 {
-	struct host_file_how how = { .unsafe = unsafe };
+	struct fsxattr attr;
+	int flags;
+
+	if ((!c->nocow && !c->extent_hint) || ftruncate(fd, 0))
+		return;
+	if (c->nocow && !ioctl(fd, FS_IOC_GETFLAGS, &flags)) {
+		flags |= FS_NOCOW_FL;
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	if (!c->extent_hint)
+		return;
+	if (!ioctl(fd, FS_IOC_FSGETXATTR, &attr)) {
+		attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+		attr.fsx_extsize = c->extent_hint;
+		if (!ioctl(fd, FS_IOC_FSSETXATTR, &attr))
+			return;
+	}
+	log_warn("%s: Failed to set extent size hint: %s", c->path,
+		 strerror(errno));
+}
+
+/* Opens the file of the name, to be written anew. */
+static int make_file(const struct img_creation *c, const char *path,
+		     struct host_file **file, bool *ours)
+{
+	struct host_file_how how = { .unsafe = c->unsafe };
 	int fd = open_target(path, ours);
 	bool direct;
 
 	if (fd < 0)
 		return fd;
+	set_hints(c, fd);
 	*file = host_file_create_how(fd, &how, &direct);
 	if (*file)
 		return 0;
@@ -175,7 +223,7 @@ static int make_image(struct img_creation *c, struct host_file *file)
 		return create_raw(file, &c->shape);
 	if (c->shape.data_name) {
 		path = image_beside(c->path, c->shape.data_name);
-		err = path ? make_file(path, c->unsafe, &c->shape.data, &ours)
+		err = path ? make_file(c, path, &c->shape.data, &ours)
 			   : -ENOMEM;
 		if (err) {
 			free(path);
@@ -222,7 +270,7 @@ int img_make(struct img_creation *c, struct host_file **result)
 	c->shape.size = align_up(c->shape.size, BLOCK_SECTOR);
 	err = make_key(c);
 	if (!err)
-		err = make_file(c->path, c->unsafe, &file, &ours);
+		err = make_file(c, c->path, &file, &ours);
 	if (!err) {
 		err = make_image(c, file);
 		if (err)

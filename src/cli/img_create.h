@@ -19,8 +19,13 @@ struct img_creation {
 	const char *preallocation;
 	struct qcow2_shape shape;
 
+	/* Wishes to the file system of the host; extents in bytes, 0: none. */
+	bool nocow, nocow_given, extent_hint_given;
+	uint64_t extent_hint;
+
 	const struct img_common *common; /* for its secrets */
 	const char *encryption;          /* encrypt.format=, or NULL */
+	bool not_encrypted;              /* encryption=off, as was said once */
 	const char *key_secret;          /* the id of one of them */
 	const char *key_file;            /* or the file itself */
 	uint64_t iter_ms;                /* 0: as is usual */

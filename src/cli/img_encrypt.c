@@ -21,6 +21,7 @@ static const struct {
 	{ "encrypt.cipher-mode", "xts" },
 	{ "encrypt.hash-alg", "sha256" },
 	{ "encrypt.ivgen-alg", "plain64" },
+	{ "encrypt.ivgen-hash-alg", "sha256" },
 };
 
 int img_set_encryption(struct img_creation *c, const char *name,
@@ -53,6 +54,8 @@ int img_set_encryption(struct img_creation *c, const char *name,
 
 void img_print_encryption(const struct img_creation *c)
 {
+	if (c->not_encrypted)
+		printf(" encryption=off");
 	if (c->encryption)
 		printf(" encrypt.format=%s", c->encryption);
 	if (c->key_secret)

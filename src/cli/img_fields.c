@@ -19,7 +19,12 @@ const char *const img_compressions[IMG_COMPRESSIONS] = {
 /* One option of -o. */
 struct field {
 	const char *name;
-	bool raw; /* for a raw image too */
+	enum {
+		OF_QCOW2, /* of a qcow2 image only, */
+		OF_BOTH,
+		OF_RAW_FILE, /* of one, or of the file that is a raw one */
+		OF_FILE,     /* of the file that it is in */
+	} of;
 	int (*set)(struct img_creation *c, const char *name, const char *value);
 	const char *help;
 };
@@ -160,6 +165,40 @@ static int set_prealloc(struct img_creation *c, const char *name,
 	return err;
 }
 
+static int set_nocow(struct img_creation *c, const char *name,
+		     const char *value)
+{
+	c->nocow_given = true;
+	return set_bool(c, name, value, &c->nocow);
+}
+
+static int set_extent_hint(struct img_creation *c, const char *name,
+			   const char *value)
+{
+	int err = set_size_of(c, name, value, &c->extent_hint);
+
+	c->extent_hint_given = true;
+	if (err || c->extent_hint <= UINT32_MAX)
+		return err;
+	log_err("%s: Extent size hint is too large", c->path);
+	return -EINVAL;
+}
+
+static int set_old_encryption(struct img_creation *c, const char *name,
+			      const char *value)
+{
+	bool on;
+	int err = set_bool(c, name, value, &on);
+
+	c->not_encrypted = true;
+	if (err || !on)
+		return err;
+	log_err("%s: encryption=on is AES in the old way, which keeps nothing "
+		"secret: say encrypt.format=luks",
+		c->path);
+	return -EINVAL;
+}
+
 static int set_backing(struct img_creation *c, const char *name,
 		       const char *value)
 {
@@ -177,43 +216,59 @@ static int set_backing_fmt(struct img_creation *c, const char *name,
 }
 
 static const struct field fields[] = {
-	{ "backing_file", false, set_backing,
+	{ "backing_file", OF_QCOW2, set_backing,
 	  "<str>     - File name of a base image" },
-	{ "backing_fmt", false, set_backing_fmt,
+	{ "backing_fmt", OF_QCOW2, set_backing_fmt,
 	  "<str>      - Image format of the base image" },
-	{ "cluster_size", false, set_cluster,
+	{ "cluster_size", OF_QCOW2, set_cluster,
 	  "<size>    - qcow2 cluster size" },
-	{ "compat", false, set_compat,
+	{ "compat", OF_QCOW2, set_compat,
 	  "<str>           - Compatibility level (v2 [0.10] or v3 [1.1])" },
-	{ "compression_type", false, set_compression,
+	{ "compression_type", OF_QCOW2, set_compression,
 	  "<str> - How clusters are compressed: zlib or zstd" },
-	{ "data_file", false, set_data,
+	{ "data_file", OF_QCOW2, set_data,
 	  "<str>        - File name of an external data file" },
-	{ "data_file_raw", false, set_data_raw,
+	{ "data_file_raw", OF_QCOW2, set_data_raw,
 	  "<bool (on/off)> - The data file stays valid as a raw disk" },
-	{ "encrypt.cipher-alg", false, img_set_encryption, "<str> - aes-256" },
-	{ "encrypt.cipher-mode", false, img_set_encryption, "<str> - xts" },
-	{ "encrypt.format", false, img_set_encryption,
+	{ "encrypt.cipher-alg", OF_QCOW2, img_set_encryption,
+	  "<str> - aes-256" },
+	{ "encrypt.cipher-mode", OF_QCOW2, img_set_encryption, "<str> - xts" },
+	{ "encrypt.format", OF_QCOW2, img_set_encryption,
 	  "<str>   - Encrypt the image: luks" },
-	{ "encrypt.hash-alg", false, img_set_encryption, "<str> - sha256" },
-	{ "encrypt.iter-time", false, img_set_encryption,
+	{ "encrypt.hash-alg", OF_QCOW2, img_set_encryption, "<str> - sha256" },
+	{ "encrypt.iter-time", OF_QCOW2, img_set_encryption,
 	  "<num> - Time to spend in PBKDF in milliseconds" },
-	{ "encrypt.ivgen-alg", false, img_set_encryption, "<str> - plain64" },
-	{ "encrypt.key-secret", false, img_set_encryption,
+	{ "encrypt.ivgen-alg", OF_QCOW2, img_set_encryption,
+	  "<str> - plain64" },
+	{ "encrypt.ivgen-hash-alg", OF_QCOW2, img_set_encryption,
+	  "<str> - sha256" },
+	{ "encrypt.key-secret", OF_QCOW2, img_set_encryption,
 	  "<str> - ID of the secret that is the passphrase" },
-	{ "extended_l2", false, set_extended,
+	{ "encryption", OF_QCOW2, set_old_encryption,
+	  "<bool (on/off)> - off: the old AES, of the format's beginnings, is "
+	  "not made" },
+	{ "extended_l2", OF_QCOW2, set_extended,
 	  "<bool (on/off)> - Extended L2 tables: 32 subclusters a cluster" },
-	{ "key-file", false, img_set_encryption,
+	{ "extent_size_hint", OF_FILE, set_extent_hint,
+	  "<size> - Extent size hint for the image file, 0 to disable" },
+	{ "key-file", OF_QCOW2, img_set_encryption,
 	  "<str>         - Encrypt with LUKS; the file is the passphrase" },
-	{ "lazy_refcounts", false, set_lazy,
+	{ "lazy_refcounts", OF_QCOW2, set_lazy,
 	  "<bool (on/off)> - Postpone refcount updates" },
-	{ "preallocation", true, set_prealloc,
+	{ "nocow", OF_FILE, set_nocow,
+	  "<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)" },
+	{ "preallocation", OF_RAW_FILE, set_prealloc,
 	  "<str>    - Preallocation mode (allowed values: off, metadata, "
 	  "falloc, full)" },
-	{ "refcount_bits", false, set_refcount,
+	{ "refcount_bits", OF_QCOW2, set_refcount,
 	  "<num>    - Width of a reference count entry in bits" },
-	{ "size", true, set_size, "<size>            - Virtual disk size" },
+	{ "size", OF_BOTH, set_size, "<size>            - Virtual disk size" },
 };
+
+static bool knows(const struct img_creation *c, const struct field *f)
+{
+	return c->format == BLOCK_QCOW2 || f->of != OF_QCOW2;
+}
 
 void img_print_field(const char *name)
 {
@@ -226,12 +281,19 @@ void img_print_field(const char *name)
 void img_print_fields(const struct img_creation *c)
 {
 	bool raw = c->format == BLOCK_RAW;
+	unsigned not_named = raw ? OF_RAW_FILE : OF_FILE;
 
-	printf("Supported %s options:\n", raw ? "raw" : "qcow2");
+	printf("Supported %soptions:\n", c->path ? ""
+					 : raw   ? "raw "
+						 : "qcow2 ");
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-		if (fields[i].raw || !raw)
+		if (knows(c, &fields[i]) &&
+		    (c->path || fields[i].of < not_named))
 			img_print_field(fields[i].name);
 	}
+	if (!c->path)
+		puts("\nThe protocol level may support further options.\n"
+		     "Specify the target filename to include those options.");
 }
 
 int img_set_field(struct img_creation *c, const char *name, const char *value)
@@ -241,7 +303,7 @@ int img_set_field(struct img_creation *c, const char *name, const char *value)
 
 		if (strcmp(f->name, name))
 			continue;
-		if (c->format == BLOCK_RAW && !f->raw)
+		if (!knows(c, f))
 			break;
 		return f->set(c, name, value ? value : "on");
 	}

