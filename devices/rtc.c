@@ -191,7 +191,19 @@ static int64_t period(const struct rtc *rtc)
 	return (int64_t)SECOND * (1 << (rate - 1)) / 32768;
 }
 
-/* Brings the flags up to date: what has happened since they were last. */
+/* IRQF and the line follow the flags that are enabled. */
+static void line_update(struct rtc *rtc)
+{
+	bool level = rtc->cmos[REG_C] & rtc->cmos[REG_B] & C_FLAGS;
+
+	rtc->cmos[REG_C] &= ~C_IRQF;
+	if (level)
+		rtc->cmos[REG_C] |= C_IRQF;
+	irq_line_set(&rtc->line, level);
+}
+
+/* Brings the flags up to date: what has happened since they were last. Who
+ * reads them may come before the timer does. */
 static void flags_check(struct rtc *rtc)
 {
 	int64_t now = guest_now(rtc), was = rtc->checked, alarm;
@@ -203,12 +215,13 @@ static void flags_check(struct rtc *rtc)
 		return; /* the host's clock was set back */
 	if (period(rtc) && now / period(rtc) != was / period(rtc))
 		rtc->cmos[REG_C] |= B_PIE;
-	if (now / SECOND == was / SECOND)
-		return;
-	rtc->cmos[REG_C] |= B_UIE;
-	alarm = alarm_next(rtc, was / SECOND + 1);
-	if (alarm != ALARM_NONE && alarm <= now / SECOND)
-		rtc->cmos[REG_C] |= B_AIE;
+	if (now / SECOND != was / SECOND) {
+		rtc->cmos[REG_C] |= B_UIE;
+		alarm = alarm_next(rtc, was / SECOND + 1);
+		if (alarm != ALARM_NONE && alarm <= now / SECOND)
+			rtc->cmos[REG_C] |= B_AIE;
+	}
+	line_update(rtc);
 }
 
 /* When the next enabled interrupt is due, in the guest's ns; 0 for never. */
@@ -236,13 +249,9 @@ static int64_t next_event(const struct rtc *rtc)
 static void irq_update(struct rtc *rtc)
 {
 	struct itimerspec when = { 0 };
-	bool level = rtc->cmos[REG_C] & rtc->cmos[REG_B] & C_FLAGS;
 	int64_t next;
 
-	rtc->cmos[REG_C] &= ~C_IRQF;
-	if (level)
-		rtc->cmos[REG_C] |= C_IRQF;
-	irq_line_set(&rtc->line, level);
+	line_update(rtc);
 	next = next_event(rtc);
 	if (!next && !rtc->armed)
 		return;

@@ -148,15 +148,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	static struct machine m;
+	static uint8_t cmos[sizeof(m.rtc.cmos)];
 	uint8_t lsr;
 
 	if (!m.console.loop) {
 		log_set_level(LOG_ERR);
 		machine_init(&m);
+		memcpy(cmos, m.rtc.cmos, sizeof(cmos));
 	}
+	/* What the clock's battery keeps over a reset is not the next input's. */
 	now = START;
 	m.rtc.offset = 0;
 	m.rtc.checked = START;
+	m.rtc.index = 0;
+	memcpy(m.rtc.cmos, cmos, sizeof(cmos));
 	for (; len >= sizeof(struct step);
 	     bytes += sizeof(struct step), len -= sizeof(struct step)) {
 		struct step step;

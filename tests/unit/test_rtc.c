@@ -268,6 +268,21 @@ static void the_update_interrupt_comes_every_second(void **state)
 	assert_false(rig->rtc.armed);
 }
 
+static void a_reader_who_comes_before_the_timer_sees_the_interrupt(void **state)
+{
+	struct rig *rig = *state;
+
+	set(rig, 11, 0x12); /* UIE */
+	fake_now += SECOND;
+	get(rig, 10);
+	assert_true(rig->rtc.line.level);
+	assert_int_equal(get(rig, 12) & 0xb0, 0x90);
+	assert_false(rig->rtc.line.level);
+	fake_now += SECOND;
+	assert_int_equal(get(rig, 12) & 0xb0, 0x90);
+	assert_false(rig->rtc.line.level);
+}
+
 static void the_alarm_interrupts_at_its_time(void **state)
 {
 	static const struct {
@@ -388,6 +403,7 @@ int main(int argc, char **argv)
 		TEST(uip_warns_before_each_second_and_only_then),
 		TEST(flags_can_be_polled_and_reading_clears_them),
 		TEST(the_update_interrupt_comes_every_second),
+		TEST(a_reader_who_comes_before_the_timer_sees_the_interrupt),
 		TEST(the_alarm_interrupts_at_its_time),
 		TEST(the_periodic_interrupt_follows_its_rate),
 		TEST(ram_keeps_its_bytes_over_a_reset_and_status_does_not),
