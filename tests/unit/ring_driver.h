@@ -126,6 +126,22 @@ static inline uint16_t driver_add(struct driver *driver,
 	return head;
 }
 
+/* Waits up to a second until the device, by its event index, asks to be
+ * notified of what the driver offers next. */
+static inline bool driver_is_asked(const struct driver *driver)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	for (int i = 0; i < 10000; i++) {
+		if (__atomic_load_n(driver_avail_event(driver),
+				    __ATOMIC_SEQ_CST) ==
+		    driver_avail(driver)->idx)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 /* Takes the next element of the used ring; false if there is none. */
 static inline bool driver_take(struct driver *driver,
 			       struct vring_used_elem *elem)

@@ -157,6 +157,7 @@ static void an_empty_receive_queue_waits_without_work(void **state)
 	/* And again, after it has run dry. */
 	wire_put(&wire, 101, 1);
 	assert_true(rx_none(&bench));
+	assert_true(driver_is_asked(&bench.queues[RX]));
 	rx_give(&bench, 1, 2048);
 	assert_int_equal(rx_wait(&bench), 101);
 	bench_end(&bench);
@@ -354,6 +355,7 @@ static void buffers_are_left_to_the_kernel_that_is_to_have_them(void **state)
 	rx_give(&bench, 2, 2000);
 	wire_put(&wire, 100, 1);
 	net->vhost = true;
+	bench.virtio->queues[RX].again = false;
 	assert_false(ops->ready(bench.virtio, 0, POLLIN));
 	assert_int_equal(net_ring(net, RX)->next_avail, 0);
 	assert_int_equal(*net_events(net, 0), 0);
