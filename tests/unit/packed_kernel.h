@@ -24,6 +24,7 @@
 #define TABLE   (5 * 4)
 #define IMAGE   (ELF_END + TABLE)
 #define MEMORY  (4 * MIB)
+#define LEAD    (2 * MIB) /* taken below it, to unpack */
 #define ENTRY   0x40
 
 #define BEFORE 0x400 /* bytes of code before the payload */
@@ -90,18 +91,39 @@ static inline void pack_lz4(struct kernel *k)
 	put32(k, IMAGE);
 }
 
-/* A frame of which the content size is not known, in raw blocks. */
-static inline void pack_zstd(struct kernel *k)
+#define ZSTD_BLOCK 0x20000u
+enum zstd_block { ZSTD_RAW, ZSTD_RLE };
+
+static inline void put_zstd_block(struct kernel *k, enum zstd_block type,
+				  uint32_t len, bool last)
+{
+	uint32_t block = len << 3 | type << 1 | last;
+
+	put(k, &(uint8_t[3]){ block, block >> 8, block >> 16 }, 3);
+}
+
+/* A frame of which the content size is not known, in raw blocks, with so many
+ * blocks of zeros behind the image. */
+static inline void pack_zstd_and(struct kernel *k, unsigned zeros)
 {
 	put(k, "\x28\xb5\x2f\xfd\x00\x88", 6);
-	for (uint64_t at = 0; at < IMAGE; at += 0x20000) {
-		uint32_t len = IMAGE - at < 0x20000 ? IMAGE - at : 0x20000;
-		uint32_t block = len << 3 | (at + len == IMAGE);
+	for (uint64_t at = 0; at < IMAGE; at += ZSTD_BLOCK) {
+		uint32_t len = IMAGE - at < ZSTD_BLOCK ? IMAGE - at
+						       : ZSTD_BLOCK;
 
-		put(k, &(uint8_t[3]){ block, block >> 8, block >> 16 }, 3);
+		put_zstd_block(k, ZSTD_RAW, len, !zeros && at + len == IMAGE);
 		put(k, k->image + at, len);
 	}
-	put32(k, IMAGE);
+	for (unsigned i = 1; i <= zeros; i++) {
+		put_zstd_block(k, ZSTD_RLE, ZSTD_BLOCK, i == zeros);
+		put(k, "", 1);
+	}
+	put32(k, IMAGE + zeros * ZSTD_BLOCK);
+}
+
+static inline void pack_zstd(struct kernel *k)
+{
+	pack_zstd_and(k, 0);
 }
 
 /* With a name and a comment, in stored blocks. */

@@ -217,7 +217,7 @@ static void a_crash_leaves_the_old_header_or_the_new(void **state)
 	}
 }
 
-/* Every write and sync in turn, by a full or a broken disk. */
+/* Every read, write and sync in turn, by a full or a broken disk. */
 static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 {
 	(void)state;
@@ -233,7 +233,7 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 		qcow2_amendment_of(before, &old);
 		for (uint64_t at = 1; !done; at += 1 + at / 16) {
 			struct fault_plan plan = {
-				.kinds = FAULT_WRITE | FAULT_SYNC,
+				.kinds = FAULT_READ | FAULT_WRITE | FAULT_SYNC,
 				.fail_for = 1,
 				.err = at % 2 ? -EIO : -ENOSPC
 			};

@@ -176,6 +176,8 @@ static void a_ring_that_breaks_a_rule_is_broken_for_good(void **state)
 		ring_push(&bench->ring, &bench->chain, 1);
 		assert_false(ring_publish(&bench->ring));
 		assert_int_equal(driver_ring_used(&bench->driver)->idx, 0);
+		assert_int_equal(driver_ring_used(&bench->driver)->ring[0].len,
+				 0);
 	}
 	bench_destroy(bench);
 }

@@ -70,9 +70,23 @@ static void huge_bytes(struct kernel *k)
 {
 	segment(k, 1)->p_filesz = -1;
 }
+static void past_bytes(struct kernel *k)
+{
+	segment(k, 1)->p_offset = IMAGE - 0x400;
+}
+static void short_memory(struct kernel *k)
+{
+	segment(k, 1)->p_memsz = 0x400;
+}
 static void overlap(struct kernel *k)
 {
-	segment(k, 1)->p_paddr = LINKED + 8;
+	segment(k, 0)->p_filesz = segment(k, 0)->p_memsz = 0x2900;
+}
+static void same_bytes(struct kernel *k)
+{
+	segment(k, 0)->p_offset = TEXT + 0x1000;
+	segment(k, 1)->p_offset = TEXT + 0x1800;
+	segment(k, 1)->p_paddr = LINKED + 0x1000;
 }
 static void odd_table(struct kernel *k)
 {
@@ -85,12 +99,23 @@ static void far_relocation(struct kernel *k)
 
 static void an_odd_kernel_unpacks_itself(void **state)
 {
-	static void (*const oddities[])(struct kernel *) = {
-		odd_type,     odd_machine,   odd_class,    odd_magic,
-		no_segments,  many_segments, far_segments, wrapped_segments,
-		far_sections, no_entry,      low_entry,    low_segment,
-		upwards,      far_bytes,     far_memory,   huge_memory,
-		huge_bytes,   overlap,       odd_table,    far_relocation,
+	static const struct {
+		void (*make)(struct kernel *k);
+		/* Its relocations are looked at, which may find it, too. */
+		bool moves;
+	} oddities[] = {
+		{ odd_type, false },      { odd_machine, false },
+		{ odd_class, false },     { odd_magic, false },
+		{ no_segments, false },   { many_segments, false },
+		{ far_segments, false },  { wrapped_segments, false },
+		{ far_sections, false },  { no_entry, false },
+		{ low_entry, false },     { low_segment, false },
+		{ upwards, false },       { far_bytes, false },
+		{ past_bytes, false },    { far_memory, false },
+		{ huge_memory, false },   { huge_bytes, false },
+		{ short_memory, false },  { overlap, false },
+		{ same_bytes, false },    { odd_table, true },
+		{ far_relocation, true },
 	};
 
 	(void)state;
@@ -99,8 +124,10 @@ static void an_odd_kernel_unpacks_itself(void **state)
 		struct input in;
 		struct world w;
 
-		oddities[i](k);
+		oddities[i].make(k);
 		in = make_file(k, pack_lz4);
+		if (!oddities[i].moves)
+			in.cmdline = "nokaslr";
 		boot_input(&w, &in);
 		assert_int_equal(w.err, 0);
 		if (!unpacks_itself(&w))
@@ -154,6 +181,27 @@ static void an_odd_payload_unpacks_itself(void **state)
 	}
 }
 
+/* All of it is right, and 1 MiB of zeros behind it too much. */
+static void pack_too_much(struct kernel *k)
+{
+	pack_zstd_and(k, (LEAD + MEMORY + MIB - IMAGE) / ZSTD_BLOCK);
+}
+
+static void what_does_not_fit_is_not_unpacked(void **state)
+{
+	struct kernel *k = kernel_new();
+	struct input in = make_file(k, pack_too_much);
+	struct world w;
+
+	(void)state;
+	in.cmdline = "nokaslr";
+	boot_input(&w, &in);
+	assert_int_equal(w.err, 0);
+	assert_true(unpacks_itself(&w));
+	world_fini(&w);
+	free(k);
+}
+
 static void damaged_headers_of_gzip_are_refused(void **state)
 {
 	/* With any flag but that for text, other bytes would be the stream. */
@@ -185,6 +233,7 @@ static void damaged_headers_of_gzip_are_refused(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_odd_kernel_unpacks_itself),
 	cmocka_unit_test(an_odd_payload_unpacks_itself),
+	cmocka_unit_test(what_does_not_fit_is_not_unpacked),
 	cmocka_unit_test(damaged_headers_of_gzip_are_refused),
 };
 
