@@ -8,7 +8,8 @@
  * A line for each case: its name, frames sent a second, nanoseconds that each
  * took if they went one after another, and doorbells rung for a thousand. In
  * "send" cases the host drops the frames, in "echo" cases its kernel answers
- * each, and so many are on their way at a time.
+ * each, and so many are on their way at a time. In "drip" cases the guest does
+ * something else for so many microseconds between one frame and the next.
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"
@@ -48,10 +49,15 @@ static const struct {
 	uint32_t size;  /* of a frame */
 	uint32_t depth; /* on their way at a time */
 	bool echo;
+	uint32_t gap; /* microseconds from one frame to the next */
 } cases[] = {
-	{ "send-64", 64, RING, false },     { "send-1500", 1500, RING, false },
-	{ "echo-64-1", 64, 1, true },       { "echo-64-32", 64, 32, true },
-	{ "echo-1500-32", 1500, 32, true },
+	{ "send-64", 64, RING, false, 0 },
+	{ "send-1500", 1500, RING, false, 0 },
+	{ "drip-64-5", 64, RING, false, 5 },
+	{ "drip-64-40", 64, RING, false, 40 },
+	{ "echo-64-1", 64, 1, true, 0 },
+	{ "echo-64-32", 64, 32, true, 0 },
+	{ "echo-1500-32", 1500, 32, true, 0 },
 };
 
 static struct nic nic;
@@ -166,14 +172,15 @@ static void measure(int which, uint64_t ticks)
 {
 	uint32_t size = cases[which].size, depth = cases[which].depth;
 	uint32_t room = nic.tx.size, waiting = 0;
-	uint64_t start, now, heard;
+	uint64_t gap = cases[which].gap * (tsc_hz / 1000000);
+	uint64_t start, now, heard, due;
 	bool echo = cases[which].echo;
 	struct result result = { .name = cases[which].name };
 	uint16_t next = 0;
 
 	prepare(size);
 	receive(0);
-	start = now = heard = rdtsc();
+	start = now = heard = due = rdtsc();
 	while (now - start < ticks || waiting || room < nic.tx.size) {
 		uint32_t more = 0, head;
 
@@ -196,7 +203,9 @@ static void measure(int which, uint64_t ticks)
 			waiting = 0;
 			heard = now;
 		}
-		while (now - start < ticks && room && waiting < depth) {
+		while (now - start < ticks && room && waiting < depth &&
+		       now >= due) {
+			due = now + gap;
 			vq_publish(&nic.tx, next++ & (nic.tx.size - 1));
 			room--;
 			more++;

@@ -363,6 +363,7 @@ static const struct virtio_device_ops net_ops = {
 	.destroy = net_destroy,
 	.queue = net_queue,
 	.ready = net_ready,
+	.idle = net_idle,
 	.drain = net_drain,
 	.call_changed = net_call_changed,
 	.counters = net_counters,

@@ -3,7 +3,8 @@
  * net.c makes it, net_config.c says what it offers, net_rx.c and net_tx.c carry
  * frames, net_window.c keeps the buffers of those to come, net_control.c says
  * what commands mean and net_filter.c which frames are received, net_limit.c
- * slows them down, and net_vhost.c leaves them to the kernel. The worker's, from start() to its end.
+ * slows them down, net_pause.c waits for more of them, and net_vhost.c leaves
+ * them to the kernel. The worker's, from start() to its end.
  */
 #ifndef KVIST_VIRTIO_NET_PARTS_H
 #define KVIST_VIRTIO_NET_PARTS_H
@@ -79,6 +80,14 @@ struct tx_frame {
 /* So many bytes make a batch, however few the frames. */
 #define TX_LONG 65536
 
+/* The driver sends, and nobody answers (net_pause.c). Times are in ns. */
+struct tx_pause {
+	uint64_t until;  /* or 0: there is none */
+	uint64_t looked; /* for frames, the last time there were none left */
+	uint64_t sent;   /* until then */
+	uint64_t answers, answered; /* received; sent until the last of them */
+};
+
 /* Frames that go by one call of the backend's, and what is left of them when it
  * is full: first .. first + count - 1, which were popped last. */
 struct tx_state {
@@ -88,6 +97,7 @@ struct tx_state {
 	struct net_frame out[NET_BATCH]; /* header, then the guest's bytes */
 	unsigned first, count;
 	uint64_t bytes;
+	struct tx_pause pause;
 };
 
 /* Atomic, of one queue, written by the worker. */
@@ -198,6 +208,15 @@ bool net_limit_waits(struct virtio_net *net, enum net_direction way);
 void net_limit_take(struct virtio_net *net, enum net_direction way,
 		    uint32_t bytes);
 bool net_limit_over(struct virtio_net *net, unsigned backend);
+
+/*
+ * net_pause.c: the queue of @pair is empty; true if the worker shall not ask
+ * for a notification yet, but sleep and look again, because many frames will
+ * have come then. The card's idle() sees to that; the pause ends as well when
+ * a frame comes in.
+ */
+bool net_pause(struct virtio_net *net, unsigned pair);
+bool net_idle(struct virtio_device *virtio);
 
 /*
  * net_vhost.c, for a card with vhost. On the worker: the kernel serves @queue

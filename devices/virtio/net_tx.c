@@ -183,8 +183,8 @@ static bool tx_flush(struct virtio_net *net, unsigned pair)
 /*
  * True if the budget ran out first, or if something was sent: what the driver
  * then adds, perhaps because of an answer, needs no notification; only a look
- * that finds nothing asks for one. Then the driver is shown what it has back,
- * with one interrupt for all of it. While the backend is full the frames wait
+ * that finds nothing asks for one, unless it is worth a pause. Then the driver
+ * is shown what it has back, with one interrupt for all of it. While the backend is full the frames wait
  * in their tx_state and the worker for POLLOUT: nothing is dropped.
  */
 bool net_tx_serve(struct virtio_net *net, unsigned pair)
@@ -195,6 +195,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 
 	if (tx->count)
 		return false;
+	tx->pause.until = 0;
 	ring_notify_off(ring);
 	for (int budget = NET_BUDGET; budget > 0 && more;) {
 		bool last;
@@ -206,7 +207,8 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 		}
 		last = !tx_fill(net, pair);
 		if (last && !tx->count) {
-			more = idle && ring_notify_on(ring);
+			more = idle && !net_pause(net, pair) &&
+			       ring_notify_on(ring);
 			break;
 		}
 		idle = false;
@@ -220,7 +222,9 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 			virtio_publish(&net->virtio, net_tx_queue(pair));
 	}
 	more |= !idle && !tx->count;
-	if (!more)
+	if (!more && tx->pause.until)
+		virtio_publish_quietly(&net->virtio, net_tx_queue(pair));
+	else if (!more)
 		virtio_publish(&net->virtio, net_tx_queue(pair));
 	return more;
 }
@@ -239,5 +243,6 @@ void net_tx_drain(struct virtio_net *net, unsigned pair)
 
 	ring_unpop(net_ring(net, net_tx_queue(pair)), tx->count);
 	tx->count = 0;
+	tx->pause.until = 0;
 	virtio_publish(&net->virtio, net_tx_queue(pair));
 }

@@ -235,12 +235,12 @@ void ring_push(struct ring *ring, const struct ring_chain *chain,
 	ring->next_used++;
 }
 
-bool ring_publish(struct ring *ring)
+bool ring_publish_to(struct ring *ring, uint16_t next_used)
 {
 	uint16_t old = ring->published;
 	uint16_t event, flags;
 
-	if (ring->broken || old == ring->next_used)
+	if (ring->broken || old == next_used)
 		return false;
 	/*
 	 * The release half pairs with the driver's acquire of used.idx (virtio
@@ -249,14 +249,27 @@ bool ring_publish(struct ring *ring)
 	 * asks for an interrupt and then looks at used.idx, we move used.idx
 	 * and then look whether it asked; one of the two sees the other.
 	 */
-	__atomic_store_n(&ring->used->idx, ring->next_used, __ATOMIC_SEQ_CST);
-	ring->published = ring->next_used;
+	__atomic_store_n(&ring->used->idx, next_used, __ATOMIC_SEQ_CST);
+	ring->published = next_used;
 	if (ring->event_idx) {
 		event = __atomic_load_n(used_event(ring), __ATOMIC_SEQ_CST);
 		return vring_need_event(event, ring->published, old);
 	}
 	flags = __atomic_load_n(&ring->avail->flags, __ATOMIC_SEQ_CST);
 	return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+uint16_t ring_quiet(const struct ring *ring)
+{
+	uint16_t event;
+
+	if (ring->broken || !ring->event_idx)
+		return ring->next_used;
+	/* The interrupt is for the element with this index. */
+	event = __atomic_load_n(used_event(ring), __ATOMIC_RELAXED);
+	return vring_need_event(event, ring->next_used, ring->published)
+		       ? event
+		       : ring->next_used;
 }
 
 bool ring_waiting(const struct ring *ring)

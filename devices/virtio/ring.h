@@ -92,8 +92,16 @@ void ring_unpop(struct ring *ring, unsigned count);
 void ring_push(struct ring *ring, const struct ring_chain *chain,
 	       uint32_t written);
 
-/* Shows the driver all that was pushed. True if it wants an interrupt. */
-bool ring_publish(struct ring *ring);
+/* Shows the driver what was pushed, all or up to the used index @next_used.
+ * True if it wants an interrupt. */
+bool ring_publish_to(struct ring *ring, uint16_t next_used);
+static inline bool ring_publish(struct ring *ring)
+{
+	return ring_publish_to(ring, ring->next_used);
+}
+
+/* The used index up to which the driver, with event indexes, wants none. */
+uint16_t ring_quiet(const struct ring *ring);
 
 /* How many were pushed since. */
 static inline uint16_t ring_unpublished(const struct ring *ring)

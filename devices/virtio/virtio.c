@@ -100,6 +100,14 @@ void virtio_publish(struct virtio_device *virtio, unsigned queue)
 		virtio_interrupt(virtio, queue);
 }
 
+void virtio_publish_quietly(struct virtio_device *virtio, unsigned queue)
+{
+	struct ring *ring = &virtio->queues[queue].ring;
+
+	if (ring_publish_to(ring, ring_quiet(ring)))
+		virtio_interrupt(virtio, queue);
+}
+
 void virtio_interrupt(struct virtio_device *virtio, unsigned queue)
 {
 	counter_add(&virtio->queues[queue].interrupts, 1);

@@ -67,7 +67,7 @@ struct virtio_device_ops {
 	 * budget) and return true when more is left: they are called again
 	 * after the worker has looked whether it must stop. idle() comes before
 	 * it sleeps: it may look for a while whether more comes, and returns
-	 * true if the worker is not to sleep. drain() is the worker's last act:
+	 * true if the worker is not to sleep, or sets sleep_ns. drain() is the worker's last act:
 	 * it returns when nothing is in flight any more and the rings hold all
 	 * there is to know. ready(), idle() and drain() may be NULL.
 	 */
@@ -130,6 +130,9 @@ struct virtio_device {
 		short events;
 	} backends[VIRTIO_BACKENDS_MAX];
 	unsigned nr_backends;
+	/* Nanoseconds, less than a second, after which the worker looks again
+	 * even if nothing happens; 0: never. idle() sets it. */
+	uint64_t sleep_ns;
 
 	/* Under the transport's lock. */
 	uint64_t features; /* the driver's; frozen by FEATURES_OK */
@@ -177,6 +180,8 @@ void virtio_unwatch(struct virtio_device *virtio, unsigned from);
 
 /* The worker's: an interrupt if the driver wants one for what was pushed. */
 void virtio_publish(struct virtio_device *virtio, unsigned queue);
+/* Publishes as much as the driver wants no interrupt for. */
+void virtio_publish_quietly(struct virtio_device *virtio, unsigned queue);
 /* The same for what somebody else has pushed: an interrupt in any case. */
 void virtio_interrupt(struct virtio_device *virtio, unsigned queue);
 /* The driver broke the rules: nothing more is done until it resets the device

@@ -84,6 +84,17 @@ static void worker_serve(struct virtio_device *virtio, const struct pollfd *fds)
 	}
 }
 
+/* Until something happens, or for as long as idle() has said. */
+static int worker_sleep(const struct virtio_device *virtio, struct pollfd *fds,
+			bool again)
+{
+	struct timespec limit = { .tv_nsec = again ? 0
+						   : (long)virtio->sleep_ns };
+
+	return ppoll(fds, WAIT_QUEUES + virtio->nr_queues + virtio->nr_backends,
+		     again || virtio->sleep_ns ? &limit : NULL, NULL);
+}
+
 static void *worker_main(void *arg)
 {
 	struct virtio_device *virtio = arg;
@@ -98,9 +109,7 @@ static void *worker_main(void *arg)
 
 		if (!again && virtio->ops->idle)
 			again = virtio->ops->idle(virtio);
-		n = poll(fds,
-			 WAIT_QUEUES + virtio->nr_queues + virtio->nr_backends,
-			 again ? 0 : -1);
+		n = worker_sleep(virtio, fds, again);
 		if (n < 0 && errno != EINTR)
 			virtio_needs_reset(virtio);
 		if (n >= 0 && !worker_stopped(virtio))

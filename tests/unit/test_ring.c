@@ -257,6 +257,37 @@ static void the_driver_may_do_without_interrupts(void **state)
 	bench_destroy(bench);
 }
 
+static void what_needs_no_interrupt_can_be_shown_before_the_rest(void **state)
+{
+	static const struct segment segment = { DATA_AT, 4, true };
+	/* With six elements pushed: how many before the interrupt. */
+	static const struct {
+		uint16_t event, quiet;
+	} cases[] = { { 0, 0 }, { 4, 4 }, { 5, 5 }, { 6, 6 }, { 65535, 6 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct bench *bench = bench_create();
+
+		bench_start(bench, false, true);
+		*driver_used_event(&bench->driver) = cases[i].event;
+		for (int n = 0; n < 6; n++) {
+			driver_add(&bench->driver, &segment, 1);
+			assert_int_equal(pop(bench), 1);
+			ring_push(&bench->ring, &bench->chain, 0);
+		}
+		assert_int_equal(ring_quiet(&bench->ring), cases[i].quiet);
+		assert_false(ring_publish_to(&bench->ring,
+					     ring_quiet(&bench->ring)));
+		assert_int_equal(driver_ring_used(&bench->driver)->idx,
+				 cases[i].quiet);
+		assert_int_equal(ring_publish(&bench->ring),
+				 cases[i].quiet < 6);
+		assert_int_equal(driver_ring_used(&bench->driver)->idx, 6);
+		bench_destroy(bench);
+	}
+}
+
 static void an_event_index_chooses_the_interrupt(void **state)
 {
 	static const struct segment segment = { DATA_AT, 4, true };
@@ -326,6 +357,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(
 		a_ring_that_was_served_elsewhere_goes_on_where_it_stands),
 	cmocka_unit_test(the_driver_may_do_without_interrupts),
+	cmocka_unit_test(what_needs_no_interrupt_can_be_shown_before_the_rest),
 	cmocka_unit_test(an_event_index_chooses_the_interrupt),
 	cmocka_unit_test(the_device_asks_for_notifications_before_it_sleeps),
 };
