@@ -146,7 +146,9 @@ static void a_flood_is_few_notifications_and_interrupts(void **state)
 			;
 	}
 	assert_in_range(notifications, 0, FRAMES / 4);
-	assert_in_range(bench.interrupts[TX], 0, (BEFORE + FRAMES) / 2);
+	assert_in_range(
+		__atomic_load_n(&bench.interrupts[TX], __ATOMIC_SEQ_CST), 0,
+		(BEFORE + FRAMES) / 2);
 	/* Whatever was held back comes in the end. */
 	while (bench.queues[TX].next_used != BEFORE + FRAMES)
 		assert_true(driver_wait(&bench.queues[TX], &elem));
