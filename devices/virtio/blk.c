@@ -32,6 +32,32 @@ static struct virtio_blk *from_virtio(struct virtio_device *virtio)
 	return container_of(virtio, struct virtio_blk, virtio);
 }
 
+/* Shows the driver what is done. The interrupt may be owed: then blk_idle()
+ * looks on before it goes out. */
+static void blk_publish(struct virtio_blk *blk, unsigned queue)
+{
+	if (!ring_publish(&blk->virtio.queues[queue].ring))
+		return;
+	if (!blk->owes && patience_at_once(&blk->patience))
+		virtio_interrupt(&blk->virtio, queue);
+	else
+		blk->queues[queue].owed = blk->owes = true;
+}
+
+/* All interrupts that are owed go out. */
+static void blk_pay(struct virtio_blk *blk)
+{
+	if (!blk->owes)
+		return;
+	for (unsigned i = 0; i < blk->virtio.nr_queues; i++) {
+		if (blk->queues[i].owed)
+			virtio_interrupt(&blk->virtio, i);
+		blk->queues[i].owed = false;
+	}
+	blk->owes = false;
+	patience_end(&blk->patience);
+}
+
 /* After completions: queues that waited for a free request go on, and the
  * driver is told. */
 static void blk_settle(struct virtio_blk *blk)
@@ -41,7 +67,7 @@ static void blk_settle(struct virtio_blk *blk)
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		if (blk->queues[i].stalled)
 			virtio->queues[i].again = true;
-		virtio_publish(virtio, i);
+		blk_publish(blk, i);
 	}
 }
 
@@ -54,10 +80,16 @@ static bool blk_dead(const struct virtio_blk *blk)
  * spin next time. */
 static void blk_awake(struct virtio_blk *blk)
 {
+	uint64_t slept;
+
 	if (!blk->asleep_since)
 		return;
-	blk->spin = blk->may_spin && blk_now() - blk->asleep_since < SPIN_NS;
+	slept = blk_now() - blk->asleep_since;
 	blk->asleep_since = 0;
+	if (!blk->may_spin)
+		return;
+	blk->spin = slept < SPIN_NS;
+	patience_paused(&blk->patience, slept);
 }
 
 static bool blk_queue(struct virtio_device *virtio, unsigned queue)
@@ -72,11 +104,15 @@ static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 	/* All of them in one go; one interrupt for all that is done. */
 	block_kick(blk->block);
 	if (blk->in_flight == in_flight) {
-		virtio_publish(virtio, queue);
-		return more;
+		blk_publish(blk, queue);
+	} else {
+		blk_settle(blk);
+		more |= virtio->queues[queue].again;
 	}
-	blk_settle(blk);
-	return more || virtio->queues[queue].again;
+	/* It may be long before blk_idle() does it. */
+	if (more)
+		blk_pay(blk);
+	return more;
 }
 
 static bool blk_ready(struct virtio_device *virtio, unsigned backend,
@@ -113,39 +149,50 @@ static bool blk_look(struct virtio_blk *blk)
 }
 
 /*
- * Stays awake as long as something comes at least every SPIN_NS. The driver
- * need not notify meanwhile, which costs it more than all the rest. But not
- * while the host is at work for us: who does it may need this CPU.
+ * Stays awake as long as something comes at least every SPIN_NS, or an
+ * interrupt that is owed may wait. The driver need not notify meanwhile, which
+ * costs it more than all the rest. But not while the host is at work for us:
+ * who does it may need this CPU.
  */
 static void blk_spin(struct virtio_blk *blk)
 {
 	uint64_t start = blk_now(), last = start, now = start;
+	uint64_t spin = blk->spin ? SPIN_NS : 0;
 
-	while (now - last < SPIN_NS && now - start < SPIN_MAX_NS &&
+	patience_begin(&blk->patience, now);
+	while ((blk->owes || now - last < spin) && now - start < SPIN_MAX_NS &&
 	       !blk->in_flight && !blk_dead(blk) &&
 	       !__atomic_load_n(&blk->virtio.stop, __ATOMIC_ACQUIRE)) {
-		bool found = blk_look(blk);
+		bool owed = blk->owes, found = blk_look(blk);
+		uint64_t before = now;
 
 		now = blk_now();
 		if (found)
 			last = now;
 		else
 			__builtin_ia32_pause();
+		if (!owed)
+			patience_begin(&blk->patience, now);
+		else if (found)
+			patience_more(&blk->patience, before, now);
+		if (!patience_lasts(&blk->patience, now))
+			blk_pay(blk);
 	}
 }
 
 /*
  * Before the worker sleeps. Until then drivers need not notify; so each pass
  * over the queues must end here, and does: a queue has no more entries than the
- * budget, and the driver can only refill it after virtio_publish().
+ * budget, and the driver can only refill it after blk_publish().
  */
 static bool blk_idle(struct virtio_device *virtio)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
 	bool again = false;
 
-	if (blk->spin)
+	if (blk->spin || blk->owes)
 		blk_spin(blk);
+	blk_pay(blk);
 	if (blk->held || blk_dead(blk))
 		return false;
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
@@ -171,7 +218,8 @@ static void blk_drain(struct virtio_device *virtio)
 	while (blk->in_flight)
 		block_wait(blk->block);
 	for (unsigned i = 0; i < virtio->nr_queues; i++)
-		virtio_publish(virtio, i);
+		blk_publish(blk, i);
+	blk_pay(blk);
 }
 
 static int queue_start(struct virtio_blk *blk, unsigned number)

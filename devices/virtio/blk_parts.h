@@ -8,6 +8,7 @@
 
 #include "devices/virtio/blk.h"
 #include "devices/virtio/limit.h"
+#include "devices/virtio/patience.h"
 
 #include <linux/virtio_blk.h>
 
@@ -34,6 +35,7 @@ struct blk_queue {
 	struct iovec *iov; /* RING_CHAIN_IOV() for each request */
 	struct blk_request *free;
 	bool stalled; /* chains wait for what is in flight, or for the limit */
+	bool owed;    /* an interrupt */
 };
 
 struct virtio_blk {
@@ -61,6 +63,8 @@ struct virtio_blk {
 	 * and since when the worker sleeps (0: it does not). */
 	bool spin, may_spin;
 	uint64_t asleep_since;
+	struct patience patience;
+	bool owes; /* some queue is owed an interrupt */
 	struct limit limit;
 	int limit_fd; /* timerfd: a request may begin again; or -1 */
 	struct blk_queue queues[VIRTIO_BLK_QUEUES_MAX];
