@@ -33,6 +33,22 @@ static void a_frame_arrives_with_its_header(void **state)
 	assert_true(wire.closed);
 }
 
+static void the_last_of_two_frames_is_shown_at_once(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	wire_put(&wire, 100, 1);
+	wire_put(&wire, 101, 2);
+	bench_up(&bench, FEATURES, SIZE);
+	rx_give(&bench, 2, 2048);
+	assert_int_equal(rx_wait(&bench), 100);
+	assert_int_equal(rx_wait(&bench), 101);
+	bench_end(&bench);
+}
+
 static void a_long_frame_spans_merged_buffers(void **state)
 {
 	uint8_t frame[2500];
@@ -370,6 +386,7 @@ static void buffers_are_left_to_the_kernel_that_is_to_have_them(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_frame_arrives_with_its_header),
+	cmocka_unit_test(the_last_of_two_frames_is_shown_at_once),
 	cmocka_unit_test(a_long_frame_spans_merged_buffers),
 	cmocka_unit_test(a_frame_too_long_for_all_buffers_is_not_waited_for),
 	cmocka_unit_test(without_merging_one_buffer_holds_a_frame),
