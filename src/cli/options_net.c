@@ -28,7 +28,8 @@ static int wrong(const char *key, const char *value, const char *why)
 
 static int unknown(const char *key, const char *value)
 {
-	log_err("--net: %s%s%s is not one of bridge=BR[,create][,vlan=N], "
+	log_err("--net: %s%s%s is not one of none (alone), "
+		"bridge=BR[,create][,vlan=N], "
 		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of "
 		"these), mac=MAC, mtu=N, queues=N, rss=on|off, "
 		"vhost=on|off|auto, rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, "
