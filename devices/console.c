@@ -2,6 +2,7 @@
 
 #include "devices/console_kinds.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -26,14 +27,6 @@
  * that ends; what no one takes is dropped. */
 #define STALL_NS 1000000000u
 
-static uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /*
  * The timer. Its watch is edge triggered and each setting clears what had
  * expired, so it never needs to be read. `armed` pairs with timer_ready():
@@ -57,8 +50,9 @@ static void timer_arm(struct console *console)
 	    __atomic_exchange_n(&console->armed, true, __ATOMIC_SEQ_CST))
 		return;
 	last = __atomic_load_n(&console->last_batch, __ATOMIC_RELAXED);
-	timer_set(console,
-		  clock_ns() - last < CONSOLE_BATCH_NS ? CONSOLE_BATCH_NS : 1);
+	timer_set(console, clock_ns(CLOCK_MONOTONIC) - last < CONSOLE_BATCH_NS
+				   ? CONSOLE_BATCH_NS
+				   : 1);
 }
 
 static uint32_t ring_used(const struct console *console)
@@ -225,7 +219,7 @@ static void input_deliver(struct console *console)
 		memmove(console->input, console->input + taken,
 			console->input_len);
 		if (taken)
-			console->input_taken = clock_ns();
+			console->input_taken = clock_ns(CLOCK_MONOTONIC);
 	}
 	full = console->input_len == CONSOLE_INPUT;
 	if (full == console->in_paused)
@@ -266,7 +260,7 @@ static void in_ready(struct watch *watch, uint32_t events)
 	(void)events; /* the end of input shows in the read */
 	if (console->in_paused) {
 		if (!console->terminal ||
-		    clock_ns() - console->input_taken < STALL_NS)
+		    clock_ns(CLOCK_MONOTONIC) - console->input_taken < STALL_NS)
 			return;
 		console->input_len = 0;
 	}
@@ -287,7 +281,8 @@ static void timer_ready(struct watch *watch, uint32_t events)
 	struct console *console = container_of(watch, struct console, timer);
 
 	(void)events;
-	__atomic_store_n(&console->last_batch, clock_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&console->last_batch, clock_ns(CLOCK_MONOTONIC),
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&console->armed, false, __ATOMIC_SEQ_CST);
 	if (!console->out_watched)
 		out_drain(console);
@@ -441,7 +436,7 @@ static int out_queued(const struct console *console)
 
 void console_flush(struct console *console)
 {
-	uint64_t since = clock_ns();
+	uint64_t since = clock_ns(CLOCK_MONOTONIC);
 	uint64_t last = 0;
 
 	while (console->ring) {
@@ -454,9 +449,10 @@ void console_flush(struct console *console)
 			return;
 		waiting += out_queued(console);
 		if (waiting != last)
-			since = clock_ns();
+			since = clock_ns(CLOCK_MONOTONIC);
 		last = waiting;
-		if (clock_ns() - since > console->patience_ms * 1000000ull)
+		if (clock_ns(CLOCK_MONOTONIC) - since >
+		    console->patience_ms * 1000000ull)
 			break;
 		poll(&ready, 1, 50);
 	}

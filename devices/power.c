@@ -2,8 +2,7 @@
 
 #include "firmware/platform.h"
 #include "util/checked.h"
-
-#include <time.h>
+#include "util/clock.h"
 
 /* PM1 status and enable (ACPI 6.4, 4.8.3.1). */
 #define STS_TIMER   0x0001
@@ -22,11 +21,8 @@
 
 static uint64_t power_clock(const struct power *power)
 {
-	struct timespec ts;
-
 	(void)power;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static uint32_t timer_read(const struct power *power)

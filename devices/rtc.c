@@ -1,6 +1,7 @@
 #include "devices/rtc.h"
 
 #include "util/checked.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <string.h>
@@ -53,11 +54,8 @@ enum reg {
 
 static int64_t rtc_clock(const struct rtc *rtc)
 {
-	struct timespec ts;
-
 	(void)rtc;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
+	return (int64_t)clock_ns(CLOCK_REALTIME);
 }
 
 static int64_t guest_now(const struct rtc *rtc)

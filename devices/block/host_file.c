@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/engine.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/iov.h"
 
 /* Aligned for the host when it goes past its page cache: a disk's sector, and
@@ -215,14 +215,6 @@ static void finish_now(struct host_io *io)
 	io->done(io, host_io_now(io));
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 /* Copies a write to the page cache; false where the engine should. */
 static bool write_at_once(struct plain_file *plain, struct host_io *io)
 {
@@ -230,11 +222,11 @@ static bool write_at_once(struct plain_file *plain, struct host_io *io)
 
 	if (io->op != HOST_WRITE || io->direct || io->length > AT_ONCE_MAX)
 		return false;
-	begin = now_ns();
+	begin = clock_ns(CLOCK_MONOTONIC);
 	if (begin < plain->slow_until)
 		return false;
 	io->result = plain_pwritev(io->file, io->iov, io->iovcnt, io->offset);
-	end = now_ns();
+	end = clock_ns(CLOCK_MONOTONIC);
 	if (end - begin > AT_ONCE_NS)
 		plain->slow_until = end + SLOW_NS;
 	return true;

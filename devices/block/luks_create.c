@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "devices/block/luks.h"
 #include "devices/block/secret.h"
 #include "devices/block/sha256.h"
 #include "util/bytes.h"
+#include "util/clock.h"
 
 #define SLOT_ACTIVE 0x00ac71f3u
 #define SLOT_FREE   0x0000deadu
@@ -48,14 +48,6 @@ static int random_bytes(uint8_t *to, size_t len)
 	return 0;
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* The rounds that take @ms of this thread's time, to derive a key. */
 static uint32_t rounds_for(struct making *m, uint64_t ms)
 {
@@ -63,10 +55,10 @@ static uint32_t rounds_for(struct making *m, uint64_t ms)
 	uint64_t rounds = ITERATIONS_MIN, ns, wanted;
 
 	for (;;) {
-		ns = cpu_ns();
+		ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		pbkdf2_sha256(&m->passphrase, salt, sizeof(salt), rounds,
 			      m->derived, sizeof(m->derived));
-		ns = cpu_ns() - ns;
+		ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - ns;
 		/* Long enough to be measured. */
 		if (ns >= 5000000 || rounds >= LUKS_ITERATIONS_MAX)
 			break;

@@ -3,6 +3,7 @@
 #include "devices/net/pcapng.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/iov.h"
 #include "util/log.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The file, which all queues of a network share: one worker serves them. */
@@ -32,14 +32,6 @@ struct capture {
 static struct capture *from_net(struct net_backend *net)
 {
 	return container_of(net, struct capture, net);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
 /* What is not as on a wire, or NULL. */
@@ -68,8 +60,8 @@ static void record(struct capture *capture, enum pcapng_direction direction,
 	if (tape->broken || n <= NET_HEADER)
 		return;
 	iov_copy_out(iov, iovcnt, 0, &header, sizeof(header));
-	err = pcapng_frame(tape->fd, now_ns(), direction, iov, iovcnt,
-			   NET_HEADER, n - NET_HEADER,
+	err = pcapng_frame(tape->fd, clock_ns(CLOCK_REALTIME), direction, iov,
+			   iovcnt, NET_HEADER, n - NET_HEADER,
 			   comment_on(&header, text));
 	if (!err)
 		return;

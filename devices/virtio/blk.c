@@ -3,6 +3,7 @@
 #include "devices/virtio/blk_config.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/sparse.h"
 
@@ -84,7 +85,7 @@ static void blk_awake(struct virtio_blk *blk)
 
 	if (!blk->asleep_since)
 		return;
-	slept = blk_now() - blk->asleep_since;
+	slept = clock_ns(CLOCK_MONOTONIC) - blk->asleep_since;
 	blk->asleep_since = 0;
 	if (!blk->may_spin)
 		return;
@@ -156,7 +157,7 @@ static bool blk_look(struct virtio_blk *blk)
  */
 static void blk_spin(struct virtio_blk *blk)
 {
-	uint64_t start = blk_now(), last = start, now = start;
+	uint64_t start = clock_ns(CLOCK_MONOTONIC), last = start, now = start;
 	uint64_t spin = blk->spin ? SPIN_NS : 0;
 
 	patience_begin(&blk->patience, now);
@@ -166,7 +167,7 @@ static void blk_spin(struct virtio_blk *blk)
 		bool owed = blk->owes, found = blk_look(blk);
 		uint64_t before = now;
 
-		now = blk_now();
+		now = clock_ns(CLOCK_MONOTONIC);
 		if (found)
 			last = now;
 		else
@@ -207,7 +208,7 @@ static bool blk_idle(struct virtio_device *virtio)
 	}
 	/* How long the host takes tells nothing about the driver. */
 	if (!again && !blk->in_flight)
-		blk->asleep_since = blk_now();
+		blk->asleep_since = clock_ns(CLOCK_MONOTONIC);
 	return again;
 }
 

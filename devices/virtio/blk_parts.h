@@ -84,9 +84,6 @@ bool blk_serve(struct virtio_blk *blk, unsigned number);
 void blk_join(struct blk_request *request);
 void blk_join_end(struct virtio_blk *blk);
 
-/* Nanoseconds of CLOCK_MONOTONIC. */
-uint64_t blk_now(void);
-
 /* The timer of the limit has run out. */
 void blk_limit_over(struct virtio_blk *blk);
 

@@ -2,6 +2,7 @@
 
 #include "devices/virtio/blk_request.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/iov.h"
 #include "util/log.h"
 
@@ -121,14 +122,6 @@ static void request_begin(struct blk_request *request)
 	blk_join(request);
 }
 
-uint64_t blk_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 static void request_submit(struct blk_request *request,
 			   const struct blk_command *command, struct iovec *iov,
 			   int iovcnt)
@@ -148,7 +141,8 @@ static void request_submit(struct blk_request *request,
 					      .done = request_done };
 	if (limit_exists(&blk->limit) &&
 	    (command->op == BLOCK_READ || command->op == BLOCK_WRITE))
-		limit_take(&blk->limit, command->length, blk_now());
+		limit_take(&blk->limit, command->length,
+			   clock_ns(CLOCK_MONOTONIC));
 	request_begin(request);
 }
 
@@ -241,7 +235,7 @@ static bool limited(struct virtio_blk *blk)
 
 	if (!limit_exists(&blk->limit))
 		return false;
-	wait = limit_wait(&blk->limit, blk_now());
+	wait = limit_wait(&blk->limit, clock_ns(CLOCK_MONOTONIC));
 	if (!wait)
 		return false;
 	at.it_value.tv_sec = wait / 1000000000;

@@ -3,6 +3,7 @@
 #include "devices/virtio/net_parts.h"
 #include "util/bytes.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/counter.h"
 #include "util/iov.h"
 #include "util/sparse.h"
@@ -88,17 +89,14 @@ static int pairs_set(struct virtio_net *net)
  * nobody else does. */
 static void host_pause(struct virtio_net *net)
 {
-	struct timespec now, pause = { 0 };
-	uint64_t since;
+	uint64_t since = clock_ns(CLOCK_MONOTONIC) - net->host_changed;
+	struct timespec pause = { 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	since = now.tv_sec * 1000000000ull + now.tv_nsec - net->host_changed;
 	if (since < HOST_CHANGE_NS) {
 		pause.tv_nsec = (long)(HOST_CHANGE_NS - since);
 		nanosleep(&pause, NULL);
-		clock_gettime(CLOCK_MONOTONIC, &now);
 	}
-	net->host_changed = now.tv_sec * 1000000000ull + now.tv_nsec;
+	net->host_changed = clock_ns(CLOCK_MONOTONIC);
 }
 
 static void filter_changed(struct virtio_net *net)

@@ -1,5 +1,7 @@
 #include "devices/virtio/net_parts.h"
 
+#include "util/clock.h"
+
 #include <errno.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -7,14 +9,6 @@
 
 /* The timers are behind the backends of the pairs, in the order of enum
  * net_direction. */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
 
 int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst)
 {
@@ -42,7 +36,7 @@ bool net_limit_waits(struct virtio_net *net, enum net_direction way)
 
 	if (!net->limited)
 		return false;
-	wait = limit_wait(&net->limits[way], now_ns());
+	wait = limit_wait(&net->limits[way], clock_ns(CLOCK_MONOTONIC));
 	if (!wait)
 		return false;
 	at.it_value.tv_sec = (time_t)(wait / 1000000000);
@@ -56,7 +50,7 @@ void net_limit_take(struct virtio_net *net, enum net_direction way,
 		    uint32_t bytes)
 {
 	if (net->limited)
-		limit_take(&net->limits[way], bytes, now_ns());
+		limit_take(&net->limits[way], bytes, clock_ns(CLOCK_MONOTONIC));
 }
 
 bool net_limit_over(struct virtio_net *net, unsigned backend)

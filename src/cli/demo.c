@@ -10,6 +10,7 @@
 #include "machine.h"
 #include "util/args.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/exit_code.h"
 #include "util/exit_name.h"
 #include "util/log.h"
@@ -22,7 +23,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEMO_MEMORY (16ull << 20)
@@ -280,19 +280,11 @@ static void demo_summary(const struct demo *demo, double ms)
 	       ms);
 }
 
-static double now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
-}
-
 /* Runs the machine that @config describes, whose console ends in @pipe_fd. */
 static int demo_run(struct demo *demo, const struct machine_config *config,
 		    int pipe_fd)
 {
-	double start = now_ms();
+	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 	int code = machine_create(&demo->machine, config);
 
 	if (code)
@@ -310,7 +302,8 @@ static int demo_run(struct demo *demo, const struct machine_config *config,
 	demo_ready(&demo->lines, EPOLLIN); /* what came with the end */
 	code = machine_exit_code(&demo->machine);
 	if (code == EXIT_CODE_OK)
-		demo_summary(demo, now_ms() - start);
+		demo_summary(demo,
+			     (double)(clock_ns(CLOCK_MONOTONIC) - start) / 1e6);
 	machine_destroy(&demo->machine);
 	return code;
 }

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "cli/img.h"
 #include "devices/block/block.h"
 #include "util/args.h"
 #include "util/checked.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define HUGE_PAGE (2u << 20)
@@ -130,18 +130,10 @@ static int prepare(struct bench *b)
 	return 0;
 }
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 static int measure(struct bench *b)
 {
 	int err = block_open(&b->options, &b->block), closed;
-	double begin;
+	uint64_t begin;
 
 	if (err)
 		return err;
@@ -157,12 +149,13 @@ static int measure(struct bench *b)
 		if (b->flush_interval)
 			printf("Sending flush every %llu requests\n",
 			       (unsigned long long)b->flush_interval);
-		begin = now();
+		begin = clock_ns(CLOCK_MONOTONIC);
 		run(b);
 		err = b->err;
 		if (!err)
 			printf("Run completed in %3.3f seconds.\n",
-			       now() - begin);
+			       (double)(clock_ns(CLOCK_MONOTONIC) - begin) /
+				       1e9);
 	}
 	closed = block_close(b->block);
 	free(b->slots);
