@@ -1,8 +1,7 @@
 #include "devices/virtio/net_parts.h"
 
+#include "util/clock.h"
 #include "util/counter.h"
-
-#include <time.h>
 
 /* So many frames have left and none has come: nobody waits for an answer. */
 #define UNANSWERED 256
@@ -12,14 +11,6 @@
 #define FRAMES_MIN 8
 #define FRAMES_MAX 64
 #define PAUSE_MAX  2000000 /* ns */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
 
 /* A frame came in. */
 static bool answered(const struct net_pair *pair)
@@ -40,7 +31,7 @@ bool net_pause(struct virtio_net *net, unsigned p)
 	}
 	if (sent - pause->answered < UNANSWERED || net->limited)
 		return false;
-	now = now_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	frames = sent - pause->sent;
 	ns = now - pause->looked;
 	pause->sent = sent;
@@ -68,7 +59,7 @@ bool net_idle(struct virtio_device *virtio)
 
 		if (!until)
 			continue;
-		now = now_ns();
+		now = clock_ns(CLOCK_MONOTONIC);
 		if (now >= until || answered(&net->pairs[i])) {
 			net->pairs[i].tx->pause.until = 0;
 			virtio->queues[net_tx_queue(i)].again = true;
