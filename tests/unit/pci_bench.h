@@ -14,6 +14,7 @@
 #include <linux/pci_regs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ECAM   0xe0000000u
 #define WINDOW 0xc0000000u
@@ -26,7 +27,8 @@
 /* A function whose registers read as their offset, and what happened to it. */
 struct card {
 	struct pci_function fn;
-	bool intx; /* atomic */
+	bool intx;       /* atomic */
+	unsigned linger; /* atomic: the next look at it takes so many us */
 	uint64_t written;
 	uint64_t decoded; /* where it was told that it answers, or 0 */
 	unsigned resets;
@@ -59,7 +61,11 @@ static inline void card_decoded(struct pci_function *fn, uint64_t base, bool on)
 
 static inline bool card_intx(struct pci_function *fn)
 {
-	return __atomic_load_n(&from_fn(fn)->intx, __ATOMIC_SEQ_CST);
+	struct card *card = from_fn(fn);
+	bool intx = __atomic_load_n(&card->intx, __ATOMIC_SEQ_CST);
+
+	usleep(__atomic_exchange_n(&card->linger, 0, __ATOMIC_SEQ_CST));
+	return intx;
 }
 
 static inline void card_reset(struct pci_function *fn)

@@ -7,6 +7,7 @@
 
 #include "devices/block/qcow2_snapshot.h"
 #include "disk_memory.h"
+#include "image_file.h"
 #include "util/bytes.h"
 
 static const struct timespec now = { .tv_sec = 1700000000, .tv_nsec = 5 };
@@ -111,10 +112,14 @@ static void a_snapshot_is_found_by_id_and_by_name(void **state)
 	must("qemu-img create -q -f qcow2 x.qcow2 1M");
 	block = open_disk("x.qcow2");
 	assert_int_equal(qcow2_snapshot_create(block, "2", &now), 0);
+	assert_int_equal(fill(block, 7, 0, 512), 0);
 	assert_int_equal(qcow2_snapshot_create(block, "b", &now), 0);
 	assert_int_equal(qcow2_snapshot_goto(block, "c"), -ENOENT);
 	assert_int_equal(qcow2_snapshot_delete(block, "c"), -ENOENT);
 	assert_int_equal(qcow2_snapshot_goto(block, "1"), 0);
+	assert_filled(block, 0, 0, 512);
+	assert_int_equal(qcow2_snapshot_goto(block, "2"), 0);
+	assert_filled(block, 7, 0, 512);
 	/* The name "2" is meant, not the id, which is applied. */
 	assert_int_equal(qcow2_snapshot_delete(block, "2"), 0);
 	assert_int_equal(qcow2_snapshot_goto(block, "2"), 0);
