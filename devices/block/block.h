@@ -173,11 +173,20 @@ enum block_cache {
 	BLOCK_CACHE_UNSAFE,    /* as writeback, and flushes do nothing */
 };
 
+/* Layers below the image of which the user can say more than it does. */
+#define BLOCK_BELOW 4
+
 struct block_options {
 	const char *path;
 	enum block_format format;
 	bool read_only;
 	bool no_backing; /* a disk without what lies below it: for tools */
+	/* From the first below the image on: the backing file that is meant and
+	 * its format, instead of those that the image above names; NULL: those.
+	 * No path at all (""): there is none. */
+	struct block_below {
+		const char *path, *format;
+	} below[BLOCK_BELOW];
 	/* The layer below, counted from 1, that is opened for writing as well;
 	 * 0: none. */
 	unsigned writable_below;

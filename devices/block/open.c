@@ -199,15 +199,26 @@ static int open_backing(struct chain *chain, const char *image,
 			struct block *block, struct block **backing)
 {
 	bool write = chain->disks == chain->options->writable_below;
+	struct block_options options = *chain->options;
+	unsigned level = chain->disks - 1; /* no level where none is counted */
+	struct block_below said = { 0 };
 	const char *name = qcow2_backing_name(block);
 	const char *format_name = qcow2_backing_format(block);
 	enum block_format format = BLOCK_RAW;
 	char *path;
 	int fd, err;
 
-	if (!name || (chain->looking && names_protocol(name)))
+	if (level < BLOCK_BELOW)
+		said = options.below[level];
+	if (said.format)
+		format_name = said.format;
+	if (said.path) {
+		name = said.path;
+		options.backing_dir = "/"; /* it is the user's word */
+	}
+	if (!name || !*name || (chain->looking && names_protocol(name)))
 		return 0;
-	if (names_protocol(name)) {
+	if (!said.path && names_protocol(name)) {
 		log_err("disk %s: its backing file is \"%.60s\": only local "
 			"files can be backing files; put ./ before a name with "
 			"a colon",
@@ -220,13 +231,13 @@ static int open_backing(struct chain *chain, const char *image,
 		if (err)
 			return err;
 	}
-	path = image_beside(image, name);
+	path = said.path ? strdup(name) : image_beside(image, name);
 	if (!path) {
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
 	/* It is written to only when the user commits to it. */
-	fd = image_open_allowed(chain->options, is_on_device(chain), path,
+	fd = image_open_allowed(&options, is_on_device(chain), path,
 				"backing file", write ? O_RDWR : O_RDONLY,
 				true);
 	err = fd < 0 ? fd : open_fd(chain, fd, path, format, !write, backing);
