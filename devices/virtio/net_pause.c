@@ -4,11 +4,11 @@
 #include "util/counter.h"
 
 /* So many frames have left and none has come: nobody waits for an answer. */
-#define UNANSWERED 256
+#define UNANSWERED 128
 
 /* What a pause shall bring, or it is not worth its end, what is enough, and how
  * long it may be. */
-#define FRAMES_MIN 8
+#define FRAMES_MIN 4
 #define FRAMES_MAX 64
 #define PAUSE_MAX  2000000 /* ns */
 
