@@ -1,3 +1,6 @@
+/*
+ * The value of --serial.
+ */
 #include "devices/console.h"
 
 #include "util/checked.h"

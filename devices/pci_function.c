@@ -1,3 +1,7 @@
+/*
+ * A PCI function of one BAR: its configuration space, where the BAR answers,
+ * and the level of INTA.
+ */
 #include "devices/pci.h"
 
 #include "util/bytes.h"

@@ -1,3 +1,6 @@
+/*
+ * MSI-X: the table of vectors, their masks, and what is pending meanwhile.
+ */
 #include "devices/pci.h"
 
 #include "util/bytes.h"

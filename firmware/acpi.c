@@ -1,3 +1,6 @@
+/*
+ * The ACPI tables but for the DSDT's code (dsdt.c), and where they lie.
+ */
 #include "firmware/tables.h"
 
 #include "firmware/platform.h"

@@ -1,3 +1,6 @@
+/*
+ * The DSDT, in AML: the machine's devices as a guest finds them.
+ */
 #include "firmware/tables.h"
 
 #include "firmware/platform.h"

@@ -1,3 +1,6 @@
+/*
+ * The SMBIOS tables.
+ */
 #include "firmware/tables.h"
 
 #include "util/bytes.h"

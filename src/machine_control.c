@@ -1,3 +1,6 @@
+/*
+ * The commands of the control socket; kvist(1) tells what each of them does.
+ */
 #include "machine.h"
 #include "machine_parts.h"
 
@@ -8,10 +11,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-/*
- * The commands of the control socket; kvist(1) tells what each of them does.
- */
 
 static void query_status(struct control_call *call)
 {

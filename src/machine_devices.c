@@ -1,3 +1,7 @@
+/*
+ * The virtio devices of a machine: disks, network cards and the source of
+ * random numbers, made and attached in this order.
+ */
 #include "devices/net/netif.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"

@@ -1,3 +1,7 @@
+/*
+ * Disks of a running machine: one that stops it, and those that go on again or
+ * get another size.
+ */
 #include "machine.h"
 #include "machine_parts.h"
 

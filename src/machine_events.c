@@ -1,3 +1,6 @@
+/*
+ * What the main loop hears while the machine runs: signals, timers, the end.
+ */
 #include "machine.h"
 #include "machine_parts.h"
 

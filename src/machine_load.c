@@ -1,3 +1,7 @@
+/*
+ * What is in memory before the first instruction: kernel, initrd, tables. A
+ * thread of its own reads what is large, while the machine is made.
+ */
 #include "machine.h"
 #include "machine_parts.h"
 

@@ -1,3 +1,7 @@
+/*
+ * What an entry of an L2 table says of its cluster or subclusters; and the
+ * refcounts in a block, of any width. Pure functions.
+ */
 #include <errno.h>
 
 #include "devices/block/qcow2_format.h"

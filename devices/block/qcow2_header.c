@@ -1,3 +1,7 @@
+/*
+ * The header of an image and its extensions: what is read of them, and what is
+ * refused.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,3 +1,6 @@
+/*
+ * Reads: from the image's clusters, the backing file, or nothing but zeros.
+ */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,3 +1,6 @@
+/*
+ * The two tables that are whole in memory: L1 and the refcount table.
+ */
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>

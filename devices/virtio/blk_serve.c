@@ -1,3 +1,7 @@
+/*
+ * From a chain of the queue to the image and back: what a disk's worker does
+ * about each request.
+ */
 #include "devices/virtio/blk_parts.h"
 
 #include "devices/virtio/blk_request.h"

@@ -1,3 +1,7 @@
+/*
+ * What a network card offers, and which of it a driver's choice leaves to the
+ * backend.
+ */
 #include "devices/virtio/net_parts.h"
 
 #include <string.h>

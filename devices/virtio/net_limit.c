@@ -1,3 +1,7 @@
+/*
+ * rate= of a network card: when a direction has used up its bytes, a timer says
+ * when there are more.
+ */
 #include "devices/virtio/net_parts.h"
 
 #include "util/clock.h"

@@ -1,3 +1,7 @@
+/*
+ * Frames on their way to the driver: one at a time or several by one call, into
+ * the buffers of net_window.c.
+ */
 #include "devices/virtio/net_parts.h"
 
 #include "util/counter.h"

@@ -1,3 +1,6 @@
+/*
+ * Frames on their way from the driver: checked, and sent several by one call.
+ */
 #include "devices/virtio/net_parts.h"
 
 #include "util/bytes.h"

@@ -1,3 +1,7 @@
+/*
+ * The receive window: buffers that the driver gave and that frames to come are
+ * read into, before it is known how long they are (struct rx_window).
+ */
 #include "devices/virtio/net_parts.h"
 
 #include "util/bytes.h"

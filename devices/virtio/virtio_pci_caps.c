@@ -1,3 +1,7 @@
+/*
+ * How a virtio function names itself on PCI: its class, and the capabilities
+ * that say where its registers are (virtio 1.2, 4.1.4).
+ */
 #include "devices/virtio/virtio_pci_parts.h"
 
 #include <linux/pci_regs.h>

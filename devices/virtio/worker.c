@@ -1,3 +1,7 @@
+/*
+ * The thread of a running device: waits for the driver, the backends and the
+ * end, and serves whoever has something to do.
+ */
 #include "devices/virtio/virtio.h"
 
 #include "util/counter.h"

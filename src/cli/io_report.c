@@ -1,3 +1,6 @@
+/*
+ * What `kvist io` prints: how much, how fast, and the bytes themselves.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,6 @@
+/*
+ * `kvist run`: a machine from the options to its exit code.
+ */
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/stats.h"
