@@ -42,7 +42,10 @@ static bool pays(const struct patience *p)
 
 bool patience_lasts(const struct patience *p, uint64_t now)
 {
-	return now - p->last < p->pause && p->more < PATIENCE_MORE_MAX &&
+	/* For the first the driver may have to come back from a doorbell. */
+	uint64_t limit = p->more ? p->pause : 2 * p->pause;
+
+	return now - p->last < limit && p->more < PATIENCE_MORE_MAX &&
 	       (p->more < PATIENCE_MORE_MIN || pays(p));
 }
 

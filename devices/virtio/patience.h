@@ -31,7 +31,7 @@
  * vain; so many interrupts at most are between two tries. */
 #define PATIENCE_MORE_MAX 16
 #define PATIENCE_MORE_MIN 4
-#define PATIENCE_SKIP_MAX 127
+#define PATIENCE_SKIP_MAX 255
 
 /* All zero is the beginning. */
 struct patience {
@@ -50,8 +50,8 @@ bool patience_at_once(struct patience *p);
 /* The driver's next request came @ns after the worker had nothing left. */
 void patience_paused(struct patience *p, uint64_t ns);
 
-/* While an interrupt is owed: the worker begins to look on; it saw more at @from
- * and has served it by @to; and whether it may look on at @now. */
+/* While an interrupt is owed: the worker begins to look on; it saw more come
+ * @from then, and has served it by @to; and whether it may look on at @now. */
 void patience_begin(struct patience *p, uint64_t now);
 void patience_more(struct patience *p, uint64_t from, uint64_t to);
 bool patience_lasts(const struct patience *p, uint64_t now);

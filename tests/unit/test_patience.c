@@ -44,7 +44,7 @@ static void look_on(struct world *world)
 		patience_more(p, world->now, world->now);
 	}
 	if (p->more < PATIENCE_MORE_MAX)
-		world->now += p->pause;
+		world->now += 2 * p->pause;
 	patience_end(p);
 }
 
