@@ -23,50 +23,50 @@ static int io_quit(struct io *io, int argc, char **argv);
 static int io_sleep(struct io *io, int argc, char **argv);
 
 static const struct io_command commands[] = {
-	{ "aio_flush", NULL, io_nothing, 0, 0, false, "",
+	{ "aio_flush", NULL, io_nothing, 0, 0, WITH_DISK, "",
 	  "completes all outstanding aio requests" },
-	{ "aio_read", NULL, io_aio_read, 2, -1, false,
+	{ "aio_read", NULL, io_aio_read, 2, -1, WITH_DISK,
 	  "[-Ciqv] [-P pattern] off len [len..]",
 	  "asynchronously reads a number of bytes" },
-	{ "aio_write", NULL, io_aio_write, 2, -1, false,
+	{ "aio_write", NULL, io_aio_write, 2, -1, WITH_WRITABLE,
 	  "[-Cfiquz] [-P pattern] off len [len..]",
 	  "asynchronously writes a number of bytes" },
-	{ "alloc", "a", io_alloc, 1, 2, false, "offset [count]",
+	{ "alloc", "a", io_alloc, 1, 2, WITH_DISK, "offset [count]",
 	  "checks if offset is allocated in the file" },
-	{ "close", "c", io_close, 0, 0, false, "",
+	{ "close", "c", io_close, 0, 0, WITH_DISK, "",
 	  "close the current open file" },
-	{ "discard", "d", io_discard, 2, -1, false, "[-Cq] off len",
+	{ "discard", "d", io_discard, 2, -1, WITH_WRITABLE, "[-Cq] off len",
 	  "discards a number of bytes at a specified offset" },
-	{ "flush", "f", io_flush, 0, 0, false, "",
+	{ "flush", "f", io_flush, 0, 0, WITH_DISK, "",
 	  "flush all in-core file state to disk" },
-	{ "help", "?", io_help, 0, 1, true, "[command]",
+	{ "help", "?", io_help, 0, 1, WITH_NOTHING, "[command]",
 	  "help for one or all commands" },
-	{ "info", "i", io_info, 0, 0, false, "",
+	{ "info", "i", io_info, 0, 0, WITH_DISK, "",
 	  "prints information about the current file" },
-	{ "length", "l", io_length, 0, 0, false, "",
+	{ "length", "l", io_length, 0, 0, WITH_DISK, "",
 	  "gets the length of the current file" },
-	{ "map", NULL, io_map, 0, 0, false, "",
+	{ "map", NULL, io_map, 0, 0, WITH_DISK, "",
 	  "prints the allocated areas of a file" },
-	{ "open", "o", io_open, 0, -1, true,
+	{ "open", "o", io_open, 0, -1, WITH_NOTHING,
 	  "[-rnU] [-t cache] [-o options] [path]",
 	  "open the file specified by path" },
-	{ "quit", "q", io_quit, 0, 0, true, "", "exit the program" },
-	{ "read", "r", io_read, 2, -1, false,
+	{ "quit", "q", io_quit, 0, 0, WITH_NOTHING, "", "exit the program" },
+	{ "read", "r", io_read, 2, -1, WITH_DISK,
 	  "[-bCqv] [-P pattern [-s off] [-l len]] off len",
 	  "reads a number of bytes at a specified offset" },
-	{ "readv", NULL, io_readv, 2, -1, false,
+	{ "readv", NULL, io_readv, 2, -1, WITH_DISK,
 	  "[-Cqv] [-P pattern] off len [len..]",
 	  "reads a number of bytes at a specified offset" },
-	{ "reopen", NULL, io_reopen, 0, -1, false, "[(-r|-w)] [-c cache]",
+	{ "reopen", NULL, io_reopen, 0, -1, WITH_DISK, "[(-r|-w)] [-c cache]",
 	  "reopens an image with new options" },
-	{ "sleep", NULL, io_sleep, 1, 1, true, "",
+	{ "sleep", NULL, io_sleep, 1, 1, WITH_NOTHING, "",
 	  "waits for the given value in milliseconds" },
-	{ "truncate", "t", io_truncate, 1, 1, false, "off",
+	{ "truncate", "t", io_truncate, 1, 1, WITH_WRITABLE, "off",
 	  "truncates the current file at the given offset" },
-	{ "write", "w", io_write, 2, -1, false,
+	{ "write", "w", io_write, 2, -1, WITH_WRITABLE,
 	  "[-bcCfnquz] [-P pattern | -s source_file] off len",
 	  "writes a number of bytes at a specified offset" },
-	{ "writev", NULL, io_writev, 2, -1, false,
+	{ "writev", NULL, io_writev, 2, -1, WITH_WRITABLE,
 	  "[-Cfq] [-P pattern] off len [len..]",
 	  "writes a number of bytes at a specified offset" },
 };
@@ -188,12 +188,16 @@ static int run_line(struct io *io, char *line)
 		fprintf(stderr, "command \"%s\" not found\n", argv[0]);
 		return -1;
 	}
-	if (!io->disk && !c->without) {
+	if (!io->disk && c->with != WITH_NOTHING) {
 		fputs("no file open, try 'help open'\n", stderr);
 		return -1;
 	}
 	if (argc - 1 < c->min || (c->max >= 0 && argc - 1 > c->max))
 		return bad_count(c, argc - 1);
+	if (c->with == WITH_WRITABLE && io->disk->read_only) {
+		log_err("Block node is read-only");
+		return -1;
+	}
 	optind = 0; /* getopt() starts anew */
 	opterr = 1;
 	return c->run(io, argc, argv);

@@ -33,7 +33,11 @@ struct io_command {
 	const char *name, *other; /* other: short for it, or NULL */
 	io_run *run;
 	int min, max; /* arguments; max -1: any number */
-	bool without; /* runs also when no image is open */
+	enum {
+		WITH_DISK,     /* an image is open, */
+		WITH_WRITABLE, /* and can be written to */
+		WITH_NOTHING,  /* or none need be */
+	} with;
 	const char *arguments, *help;
 };
 
@@ -49,9 +53,6 @@ io_run io_read, io_readv, io_write, io_writev, io_aio_read, io_aio_write,
  * looks. */
 int io_open_image(struct io *io, const char *path, const char *format,
 		  bool read_only, bool unlocked);
-
-/* True, with a message, when the disk cannot be written to. */
-bool io_read_only(const struct io *io);
 
 /*
  * Bytes of the disk: 0 or -errno, -EIO behind its end. Sectors that are not

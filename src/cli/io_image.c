@@ -16,13 +16,6 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-bool io_read_only(const struct io *io)
-{
-	if (io->disk->read_only)
-		log_err("Block node is read-only");
-	return io->disk->read_only;
-}
-
 /* Opens what io->options say. */
 static int open_again(struct io *io)
 {
@@ -154,8 +147,6 @@ int io_truncate(struct io *io, int argc, char **argv)
 	(void)argc;
 	if (io_number(argv[1], &size))
 		return -1;
-	if (io_read_only(io))
-		return -1;
 	err = io->disk->ops->resize ? 0 : -ENOTSUP;
 	if (!err && size % BLOCK_SECTOR) {
 		log_err("The new size must be a multiple of 512");
@@ -180,7 +171,8 @@ int io_info(struct io *io, int argc, char **argv)
 	if (image_info_of(io->disk, &info))
 		return -1;
 	if (info.format == BLOCK_QCOW2) {
-		unsigned bits = 2 * info.header.cluster_bits - 3;
+		unsigned bits =
+			info.header.cluster_bits + qcow2_l2_bits(&info.header);
 
 		cluster = 1ull << info.header.cluster_bits;
 		/* Behind all that the L1 entries of the disk can map. */

@@ -27,7 +27,7 @@ struct transfer {
 	bool no_fallback, fua;  /* -n -f */
 	bool compress, invalid; /* -c -i */
 	bool vm_state;          /* -b */
-	bool has_pattern, aio;
+	bool has_pattern, aio, writes;
 	int pattern;
 	const char *source;           /* -s, of a write */
 	const char *check_at, *check; /* -s and -l, of a read */
@@ -162,9 +162,11 @@ static int parse_options(struct transfer *t, int argc, char **argv,
 		case 'b':
 			t->vm_state = true;
 			break;
-		case 'i':
+		case 'i': /* and nothing is */
+			printf("injecting invalid %s request\n",
+			       reads ? "read" : "write");
 			t->invalid = true;
-			break;
+			return 0;
 		case 's':
 			*(reads ? &t->check_at : &t->source) = optarg;
 			break;
@@ -182,8 +184,11 @@ static int parse_options(struct transfer *t, int argc, char **argv,
 	return 0;
 }
 
-static const char *wrong_together(const struct transfer *t)
+/* What goes wrong first, as qemu-io sees it. */
+static const char *wrong_together(const struct transfer *t, int lengths)
 {
+	if (t->zero && lengths > 1)
+		return "-z supports only a single length parameter";
 	if (t->vm_state && t->zero)
 		return "-b and -z cannot be specified at the same time";
 	if (t->fua && (t->vm_state || t->compress))
@@ -192,9 +197,7 @@ static const char *wrong_together(const struct transfer *t)
 		return "-n requires -z to be specified";
 	if (t->unmap && !t->zero)
 		return "-u requires -z to be specified";
-	if (t->aio && t->zero && t->has_pattern)
-		return "-z and -P cannot be specified at the same time";
-	if (t->zero + t->has_pattern + !!t->source > 1)
+	if (!t->aio && t->zero + t->has_pattern + !!t->source > 1)
 		return "Only one of -z, -P, and -s can be specified at the "
 		       "same time";
 	return NULL;
@@ -211,15 +214,23 @@ static int too_long(const struct transfer *t, bool vector, const char *text,
 		       LENGTH_MAX);
 	else
 		printf("length cannot exceed %u%s, given %s\n", LENGTH_MAX,
-		       t->zero ? " without -n" : "", text);
+		       t->writes ? " without -n" : "", text);
 	return -1;
 }
 
-/* One length or, for a vector, several: their sum. 0 or -1. */
+/* An offset and one length or, for a vector, several. 0 or -1. */
+static int check_count(int argc, char **argv, bool vector)
+{
+	if (argc - optind == 2 || (vector && argc - optind > 2))
+		return 0;
+	return io_usage(argv);
+}
+
+/* The sum of the lengths. 0 or -1. */
 static int parse_range(struct transfer *t, int argc, char **argv, bool vector)
 {
-	if (argc - optind < 2 || (!vector && argc - optind != 2))
-		return io_usage(argv);
+	if (check_count(argc, argv, vector))
+		return -1;
 	if (io_number(argv[optind++], &t->offset))
 		return -1;
 	for (; optind < argc; optind++) {
@@ -348,21 +359,21 @@ static int run_write(struct transfer *t, const char *what)
 static int writer(struct io *io, int argc, char **argv, const char *letters,
 		  bool vector, bool aio)
 {
-	struct transfer t = { .io = io, .aio = aio };
+	struct transfer t = { .io = io, .aio = aio, .writes = true };
 	const char *wrong;
 
 	if (parse_options(&t, argc, argv, letters, false))
 		return -1;
 	if (t.invalid)
 		return 0;
-	wrong = wrong_together(&t);
+	if (check_count(argc, argv, vector))
+		return -1;
+	wrong = wrong_together(&t, argc - optind - 1);
 	if (wrong) {
 		puts(wrong);
 		return -1;
 	}
 	if (parse_range(&t, argc, argv, vector) || check_sectors(&t))
-		return -1;
-	if (io_read_only(io))
 		return -1;
 	return run_write(&t, aio      ? "aio_write"
 			     : vector ? "writev"
@@ -394,8 +405,6 @@ int io_discard(struct io *io, int argc, char **argv)
 
 	if (parse_options(&t, argc, argv, "Cq", false) ||
 	    parse_range(&t, argc, argv, false))
-		return -1;
-	if (io_read_only(io))
 		return -1;
 	io_report_start(&t.report, "discard");
 	err = io_clear(io, BLOCK_DISCARD, t.length, t.offset);
