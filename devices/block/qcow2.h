@@ -407,7 +407,8 @@ int qcow2_counts_write(struct qcow2 *q, const uint32_t *count,
 uint64_t qcow2_counts_area(const struct qcow2 *q, uint64_t clusters,
 			   uint64_t *table_clusters);
 /* qcow2_width.c: makes refcounts 1 << @order bits wide, durably. Version 3
- * only. 0; -ERANGE when one does not fit; -EINVAL when there are too many; -ENOMEM, or of the I/O. */
+ * only. 0; -ERANGE when one does not fit; -EINVAL when there are too many;
+ * -ENOMEM, or of the I/O. */
 int qcow2_set_width(struct qcow2 *q, unsigned order);
 /* Reads the snapshot table and hands every snapshot to @each. */
 int qcow2_each_snapshot(struct qcow2 *q,

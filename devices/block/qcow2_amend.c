@@ -6,7 +6,8 @@
  *
  * The name goes where the old one is not, and is durable before the first
  * sector names it. The table of feature names, which is a courtesy to other
- * programs, is left out where it would neither stay in its place nor be in there.
+ * programs, is left out where it would neither stay in its place nor be in
+ * there.
  */
 #include "devices/block/qcow2_amend.h"
 

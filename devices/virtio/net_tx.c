@@ -187,8 +187,9 @@ static bool tx_flush(struct virtio_net *net, unsigned pair)
  * True if the budget ran out first, or if something was sent: what the driver
  * then adds, perhaps because of an answer, needs no notification; only a look
  * that finds nothing asks for one, unless it is worth a pause. Then the driver
- * is shown what it has back, with one interrupt for all of it. While the backend is full the frames wait
- * in their tx_state and the worker for POLLOUT: nothing is dropped.
+ * is shown what it has back, with one interrupt for all of it. While the
+ * backend is full the frames wait in their tx_state and the worker for POLLOUT:
+ * nothing is dropped.
  */
 bool net_tx_serve(struct virtio_net *net, unsigned pair)
 {

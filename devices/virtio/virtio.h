@@ -67,9 +67,10 @@ struct virtio_device_ops {
 	 * budget) and return true when more is left: they are called again
 	 * after the worker has looked whether it must stop. idle() comes before
 	 * it sleeps: it may look for a while whether more comes, and returns
-	 * true if the worker is not to sleep, or sets sleep_ns. drain() is the worker's last act:
-	 * it returns when nothing is in flight any more and the rings hold all
-	 * there is to know. ready(), idle() and drain() may be NULL.
+	 * true if the worker is not to sleep, or sets sleep_ns. drain() is the
+	 * worker's last act: it returns when nothing is in flight any more and
+	 * the rings hold all there is to know. ready(), idle() and drain() may
+	 * be NULL.
 	 */
 	bool (*queue)(struct virtio_device *virtio, unsigned queue);
 	bool (*ready)(struct virtio_device *virtio, unsigned backend,

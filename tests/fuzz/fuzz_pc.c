@@ -156,7 +156,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		machine_init(&m);
 		memcpy(cmos, m.rtc.cmos, sizeof(cmos));
 	}
-	/* What the clock's battery keeps over a reset is not the next input's. */
+	/* What the clock's battery keeps over a reset is not the next
+	 * input's. */
 	now = START;
 	m.rtc.offset = 0;
 	m.rtc.checked = START;

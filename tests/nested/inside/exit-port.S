@@ -1,7 +1,7 @@
 /*
- * exit-port CODE: writes the byte CODE to kvist's exit port, which ends the run. Stock
- * kernels may have no /dev/port, and the guest's shell has no other way. A program without
- * a library: it adds nothing to the initrd.
+ * exit-port CODE: writes the byte CODE to kvist's exit port, which ends the
+ * run. Stock kernels may have no /dev/port, and the guest's shell has no other
+ * way. A program without a library: it adds nothing to the initrd.
  */
 #define SYS_exit   60
 #define SYS_ioperm 173

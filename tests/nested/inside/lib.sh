@@ -1,8 +1,8 @@
 # What a nested test finds. It runs in an empty directory of its own, as root,
 # with /dev/kvm and with network devices and processes of its own; it passes
 # when it exits 0, and is skipped with 77. LIB is where this file is, KVIST the
-# program, GUESTS the folder of tiny guests, GUEST_TESTS that of their tests, TALK
-# what speaks to a control socket, PIECES what follows.
+# program, GUESTS the folder of tiny guests, GUEST_TESTS that of their tests,
+# TALK what speaks to a control socket, PIECES what follows.
 # shellcheck shell=bash disable=SC2034
 
 set -u
