@@ -12,10 +12,15 @@
 #define FRAMES_MAX 64
 #define PAUSE_MAX  2000000 /* ns */
 
-/* A frame came in. */
-static bool answered(const struct net_pair *pair)
+/* Frames that came in: an answer may come by another queue than its question
+ * has left by. */
+static uint64_t answers(const struct virtio_net *net)
 {
-	return counter_read(&pair->received.packets) != pair->tx->pause.answers;
+	uint64_t frames = 0;
+
+	for (unsigned i = 0; i < net->nr_pairs; i++)
+		frames += counter_read(&net->pairs[i].received.packets);
+	return frames;
 }
 
 bool net_pause(struct virtio_net *net, unsigned p)
@@ -25,8 +30,8 @@ bool net_pause(struct virtio_net *net, unsigned p)
 	uint64_t sent = counter_read(&pair->sent.packets);
 	uint64_t now, frames, ns, length;
 
-	if (answered(pair)) {
-		pause->answers = counter_read(&pair->received.packets);
+	if (answers(net) != pause->answers) {
+		pause->answers = answers(net);
 		pause->answered = sent;
 	}
 	if (sent - pause->answered < UNANSWERED || net->limited)
@@ -55,18 +60,19 @@ bool net_idle(struct virtio_device *virtio)
 
 	virtio->sleep_ns = 0;
 	for (unsigned i = 0; i < net->control.pairs; i++) {
-		uint64_t until = net->pairs[i].tx->pause.until, now;
+		struct tx_pause *pause = &net->pairs[i].tx->pause;
+		uint64_t now;
 
-		if (!until)
+		if (!pause->until)
 			continue;
 		now = clock_ns(CLOCK_MONOTONIC);
-		if (now >= until || answered(&net->pairs[i])) {
-			net->pairs[i].tx->pause.until = 0;
+		if (now >= pause->until || answers(net) != pause->answers) {
+			pause->until = 0;
 			virtio->queues[net_tx_queue(i)].again = true;
 			again = true;
 		} else if (!virtio->sleep_ns ||
-			   until - now < virtio->sleep_ns) {
-			virtio->sleep_ns = until - now;
+			   pause->until - now < virtio->sleep_ns) {
+			virtio->sleep_ns = pause->until - now;
 		}
 	}
 	return again;
