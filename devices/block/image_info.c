@@ -49,6 +49,19 @@ static int add_bitmap(void *opaque, const struct qcow2_bitmap *b)
 	return to->name ? 0 : -ENOMEM;
 }
 
+static int read_luks(struct qcow2 *q, struct image_info *info)
+{
+	const struct qcow2_header *h = &info->header;
+	uint8_t bytes[LUKS_HEADER_LEN];
+	char why[96];
+	int err = host_read(q->file, bytes, sizeof(bytes), h->luks_offset);
+
+	info->has_luks = !err &&
+			 !luks_header_parse(bytes, h->luks_bytes, &info->luks,
+					    why, sizeof(why));
+	return err;
+}
+
 static int read_lists(struct qcow2 *q, struct image_info *info)
 {
 	const struct qcow2_header *h = &info->header;
@@ -63,6 +76,8 @@ static int read_lists(struct qcow2 *q, struct image_info *info)
 	/* Bitmaps of an image that was written to without them are void. */
 	if (!err && h->autoclear & QCOW2_AUTO_BITMAPS)
 		err = qcow2_each_bitmap(q, add_bitmap, info);
+	if (!err && h->luks_bytes)
+		err = read_luks(q, info);
 	return err;
 }
 

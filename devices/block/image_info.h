@@ -6,6 +6,7 @@
 
 #include "devices/block/block.h"
 #include "devices/block/host_file.h"
+#include "devices/block/luks.h"
 #include "devices/block/qcow2_format.h"
 
 struct image_snapshot {
@@ -32,6 +33,8 @@ struct image_info {
 	uint32_t nr_snapshots;
 	struct image_bitmap *bitmaps;
 	uint32_t nr_bitmaps;
+	bool has_luks; /* it is encrypted, by what is known here */
+	struct luks_header luks;
 };
 
 /* The format of what begins like @file: qcow2 if it says so, else raw. 0 or

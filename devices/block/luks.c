@@ -18,10 +18,12 @@
 #define AT_CIPHER     8
 #define AT_MODE       40
 #define AT_HASH       72
+#define AT_PAYLOAD    104
 #define AT_KEY_LEN    108
 #define AT_DIGEST     112
 #define AT_SALT       132
 #define AT_ITERATIONS 164
+#define AT_UUID       168
 #define AT_SLOTS      208
 #define SLOT_LEN      48
 
@@ -38,16 +40,21 @@ static int fail(char *why, size_t len, int err, const char *fmt, ...)
 	return err;
 }
 
-/* True when the name in a field of 32 bytes is @wanted; @name gets it in a
- * form that may be shown. */
-static bool is_named(const uint8_t *field, const char *wanted, char name[33])
+/* The text of a field of @len bytes, in a form that may be shown. */
+static void copy_text(char *to, const uint8_t *field, size_t len)
 {
-	memcpy(name, field, 32);
-	name[32] = '\0';
-	for (char *c = name; *c; c++) {
+	memcpy(to, field, len);
+	to[len] = '\0';
+	for (char *c = to; *c; c++) {
 		if (*c < ' ' || *c > '~')
 			*c = '?';
 	}
+}
+
+/* True when the name in a field of 32 bytes is @wanted; @name gets it. */
+static bool is_named(const uint8_t *field, const char *wanted, char name[33])
+{
+	copy_text(name, field, 32);
 	return !strcmp(name, wanted);
 }
 
@@ -101,6 +108,8 @@ int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 			    get_be32(bytes + AT_KEY_LEN));
 	memcpy(header->digest, bytes + AT_DIGEST, LUKS_DIGEST_LEN);
 	memcpy(header->digest_salt, bytes + AT_SALT, LUKS_SALT_LEN);
+	header->payload = get_be32(bytes + AT_PAYLOAD) * (uint64_t)XTS_SECTOR;
+	copy_text(header->uuid, bytes + AT_UUID, LUKS_UUID_LEN);
 	header->digest_iterations = get_be32(bytes + AT_ITERATIONS);
 	if (!header->digest_iterations ||
 	    header->digest_iterations > LUKS_ITERATIONS_MAX)

@@ -20,6 +20,7 @@
 #define LUKS_SLOTS      8
 #define LUKS_SALT_LEN   32
 #define LUKS_DIGEST_LEN 20
+#define LUKS_UUID_LEN   40
 #define LUKS_STRIPES    4000
 #define LUKS_MATERIAL   (LUKS_STRIPES * XTS_KEY_LEN)
 
@@ -37,6 +38,8 @@ struct luks_header {
 	uint8_t digest[LUKS_DIGEST_LEN]; /* of the master key */
 	uint8_t digest_salt[LUKS_SALT_LEN];
 	uint32_t digest_iterations;
+	uint64_t payload;             /* bytes from the LUKS header's start */
+	char uuid[LUKS_UUID_LEN + 1]; /* in a form that may be shown */
 	struct luks_slot slot[LUKS_SLOTS];
 };
 

@@ -113,6 +113,12 @@ void img_print_snapshots(const struct image_info *info);
 /* What only its format knows: "Format specific information". */
 void img_print_specific(const struct image_info *info);
 
+/* img_luks.c: how an image is encrypted. */
+struct luks_header;
+struct json;
+void img_print_luks(const struct luks_header *luks);
+void img_json_luks(struct json *json, const struct luks_header *luks);
+
 /* img_bitmaps.c: the bitmaps of a disk, which go with a copy of it. Whether
  * those of @from can, where ones that are not consistent are passed over or
  * not; whether @to can have them, which are of a disk of @size bytes; and that

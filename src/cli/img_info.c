@@ -110,6 +110,8 @@ static void print_specific(const struct layer *layer)
 	if (layer->info.nr_bitmaps)
 		print_bitmaps(&layer->info);
 	printf("    refcount bits: %u\n", 1u << h->refcount_order);
+	if (layer->info.has_luks)
+		img_print_luks(&layer->info.luks);
 	if (*h->data_file && v3)
 		printf("    data file: %s\n    data file raw: %s\n",
 		       h->data_file,
@@ -216,6 +218,8 @@ static void json_specific(struct json *json, const struct layer *layer)
 	if (layer->info.nr_bitmaps)
 		json_bitmaps(json, &layer->info);
 	json_number(json, "refcount-bits", 1u << h->refcount_order);
+	if (layer->info.has_luks)
+		img_json_luks(json, &layer->info.luks);
 	if (*h->data_file && v3) {
 		json_string(json, "data-file", h->data_file);
 		json_bool(json, "data-file-raw", h->autoclear & QCOW2_AUTO_RAW);
