@@ -61,6 +61,28 @@ compared() { # OURS THEIRS WHAT
 		wrong "$3: no message"
 }
 
+# As same(), but each changes an image of its own, in the folders ours and
+# theirs. How far it is told in between is another matter.
+same_apart() { # ARGS...
+	local ours theirs who
+	seen=$((seen + 1))
+	(cd ours && exec "$KVIST" img "$@") >ours.out 2>ours.err
+	ours=$?
+	(cd theirs && exec qemu-img "$@") >theirs.out 2>theirs.err
+	theirs=$?
+	for who in ours theirs; do
+		tr '\r' '\n' <$who.out | sed '/^  /d' >told && mv told $who.out
+	done
+	sed -i '/^qemu-img: warning/d' theirs.err
+	compared $ours $theirs "$*"
+}
+
+# Runs a command in both of the folders.
+in_both() { # COMMAND...
+	local folder
+	for folder in ours theirs; do (cd $folder && "$@"); done
+}
+
 # The same, of JSON: the order of keys and the layout mean nothing.
 same_json() { # ARGS...
 	local ours theirs
