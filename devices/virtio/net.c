@@ -204,6 +204,8 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 	struct virtio_net *net = from_virtio(virtio);
 	unsigned pair = queue / 2;
 
+	/* The worker does not while a queue is busy; pauses end all the same. */
+	net_idle(virtio);
 	if ((int)queue == net->control_queue)
 		return control_serve(net);
 	/* What the driver does with queues that it has not turned on. */

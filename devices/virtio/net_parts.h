@@ -86,6 +86,7 @@ struct tx_pause {
 	uint64_t looked; /* for frames, the last time there were none left */
 	uint64_t sent;   /* until then */
 	uint64_t answers, answered; /* received; sent until the last of them */
+	uint64_t quiet;             /* since when an interrupt is owed, or 0 */
 };
 
 /* Frames that go by one call of the backend's, and what is left of them when it
@@ -216,6 +217,8 @@ bool net_limit_over(struct virtio_net *net, unsigned backend);
  * a frame comes in.
  */
 bool net_pause(struct virtio_net *net, unsigned pair);
+/* True if the interrupt for frames that are sent may wait until that end. */
+bool net_quiet(struct virtio_net *net, unsigned pair);
 bool net_idle(struct virtio_device *virtio);
 
 /*

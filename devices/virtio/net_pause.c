@@ -12,6 +12,10 @@
 #define FRAMES_MAX 64
 #define PAUSE_MAX  2000000 /* ns */
 
+/* The driver may wait for what it has back, and send from elsewhere meanwhile:
+ * so long at most, and one more pause. */
+#define QUIET_MAX 4000000 /* ns */
+
 /* Frames that came in: an answer may come by another queue than its question
  * has left by. */
 static uint64_t answers(const struct virtio_net *net)
@@ -50,6 +54,17 @@ bool net_pause(struct virtio_net *net, unsigned p)
 		return false;
 	pause->until = now + length;
 	return true;
+}
+
+bool net_quiet(struct virtio_net *net, unsigned p)
+{
+	struct tx_pause *pause = &net->pairs[p].tx->pause;
+
+	if (pause->until && !pause->quiet)
+		pause->quiet = pause->looked;
+	else if (!pause->until || pause->looked - pause->quiet > QUIET_MAX)
+		pause->quiet = 0;
+	return pause->quiet;
 }
 
 bool net_idle(struct virtio_device *virtio)

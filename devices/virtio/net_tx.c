@@ -226,7 +226,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 			virtio_publish(&net->virtio, net_tx_queue(pair));
 	}
 	more |= !idle && !tx->count;
-	if (!more && tx->pause.until)
+	if (!more && net_quiet(net, pair))
 		virtio_publish_quietly(&net->virtio, net_tx_queue(pair));
 	else if (!more)
 		virtio_publish(&net->virtio, net_tx_queue(pair));

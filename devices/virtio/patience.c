@@ -10,8 +10,9 @@ bool patience_at_once(struct patience *p)
 
 void patience_paused(struct patience *p, uint64_t ns)
 {
-	/* After a success it has much to do before it comes again. */
-	if (p->pause && !p->tried)
+	/* After a success it has much to do before it comes again; one that
+	 * comes sooner all the same did not wait to be told. */
+	if (p->pause && !p->tried && ns >= p->pause)
 		return;
 	if (ns > PATIENCE_MAX_NS)
 		p->pause = 0;

@@ -128,6 +128,20 @@ static void a_driver_that_changes_its_ways_is_found_out(void **state)
 	}
 }
 
+/* What they took before says nothing of requests that come by themselves. */
+static void requests_of_their_own_accord_are_told_after_a_busy_driver(void **s)
+{
+	struct world world = { .depth = 32,
+			       .gap = 100 * US,
+			       .interrupt = 400 * US };
+
+	(void)s;
+	requests(&world, 10000);
+	world.gap = 200 * US;
+	world.interrupt = 0;
+	assert_in_range(requests(&world, 10000), 9000, 10000);
+}
+
 static bool used(struct bench *bench, uint16_t index)
 {
 	const struct vring_used *ring = driver_ring_used(&bench->queues[0]);
@@ -204,6 +218,8 @@ static const struct CMUnitTest tests[] = {
 		interrupts_are_saved_where_they_are_what_keeps_the_driver),
 	cmocka_unit_test(a_driver_that_waits_loses_a_hundredth),
 	cmocka_unit_test(a_driver_that_changes_its_ways_is_found_out),
+	cmocka_unit_test(
+		requests_of_their_own_accord_are_told_after_a_busy_driver),
 	cmocka_unit_test(each_request_of_a_driver_that_waits_is_told),
 	cmocka_unit_test(an_interrupt_may_tell_of_several),
 };

@@ -96,6 +96,50 @@ static void it_ends_by_itself_and_by_an_answer(void **state)
 	test_free(card);
 }
 
+/* Pauses that follow each other do not keep from the driver what it waits for
+ * while it sends from elsewhere. */
+static void an_interrupt_waits_for_a_few_pauses_only(void **state)
+{
+	struct card *card = card_create();
+	struct tx_pause *pause = &card->tx.pause;
+
+	(void)state;
+	pause->until = 0;
+	assert_false(net_quiet(&card->net, 0));
+	for (int i = 0; i < 3; i++) {
+		card_sends(card, MANY);
+		assert_true(net_pause(&card->net, 0));
+		assert_true(net_quiet(&card->net, 0));
+		usleep(4000);
+		card_sends(card, MANY);
+		assert_true(net_pause(&card->net, 0));
+		assert_false(net_quiet(&card->net, 0));
+	}
+	test_free(card);
+}
+
+/* The worker asks a card when to wake it only if no queue is busy. */
+static void it_ends_while_another_queue_is_busy(void **state)
+{
+	struct tx_state tx = { .pause.until = 1 };
+	struct virtio_device *virtio;
+	struct virtio_net *net;
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	wire_create(&bench, &wire);
+	virtio = bench.virtio;
+	net = container_of(virtio, struct virtio_net, virtio);
+	net->control.pairs = 1;
+	net->control_queue = 2;
+	net->pairs[0].tx = &tx;
+	virtio->ops->queue(virtio, 2);
+	assert_true(virtio->queues[TX].again);
+	net->pairs[0].tx = NULL;
+	bench_end(&bench);
+}
+
 /* Like Linux, it wants an interrupt when three quarters are done, frees what is
  * done with every frame, and notifies when it must. True if it had to. */
 static bool flood_send(struct bench *bench, unsigned frame)
@@ -158,6 +202,8 @@ static void a_flood_is_few_notifications_and_interrupts(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(it_is_only_for_many_frames_without_an_answer),
 	cmocka_unit_test(it_ends_by_itself_and_by_an_answer),
+	cmocka_unit_test(an_interrupt_waits_for_a_few_pauses_only),
+	cmocka_unit_test(it_ends_while_another_queue_is_busy),
 	cmocka_unit_test(a_flood_is_few_notifications_and_interrupts),
 };
 
