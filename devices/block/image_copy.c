@@ -20,9 +20,18 @@
 #define PIECE      (1u << 20)
 #define PIECE_PACK (256u << 10) /* of clusters that are compressed */
 
+/* How far ahead it is asked what is there: a host may take the longer for it
+ * the more there is, and then not once for each piece. */
+#define AHEAD (64u << 20)
+
+/* What is to be done with a part of the disk. */
+enum deed { COPY, CLEAR, LEAVE };
+
 struct job {
 	const struct image_copy *copy;
-	uint64_t at;   /* what is read next */
+	uint64_t at;    /* what is read next, */
+	uint64_t asked; /* and up to where is known what is to be done */
+	enum deed deed;
 	uint64_t room; /* bytes of a piece */
 	/* Of compressing: */
 	unsigned type;
@@ -49,9 +58,6 @@ int image_failed(const struct block *block, const char *what, uint64_t at,
 		(unsigned long long)at, strerror(-err));
 	return err;
 }
-
-/* What is to be done with a part of the disk. */
-enum deed { COPY, CLEAR, LEAVE };
 
 static enum deed deed_of(const struct image_copy *copy,
 			 const struct block_extent *e, uint64_t offset)
@@ -89,6 +95,13 @@ static int decide(const struct image_copy *copy, uint64_t offset, uint64_t end,
 	return err;
 }
 
+static uint64_t ahead(const struct job *job)
+{
+	uint64_t size = job->copy->from->size;
+
+	return size - job->at > AHEAD ? job->at + AHEAD : size;
+}
+
 /*
  * The same in whole clusters of the target: what is compressed is written as a
  * whole, so that anything to be copied in a cluster is reason to copy it all.
@@ -98,7 +111,7 @@ static int decide_clusters(const struct job *job, enum deed *deed,
 {
 	const struct image_copy *copy = job->copy;
 	uint64_t size = copy->from->size, end, at = job->at, n;
-	int err = decide(copy, at, size, deed, length);
+	int err = decide(copy, at, ahead(job), deed, length);
 
 	end = align_down(at + *length, job->cluster);
 	if (err || at + *length == size || end > at) {
@@ -139,18 +152,20 @@ static int read_piece(void *opaque, struct copy_piece *piece)
 {
 	struct job *job = opaque;
 	const struct image_copy *copy = job->copy;
-	enum deed deed = COPY;
+	enum deed deed;
 	uint64_t length;
-	int err;
+	int err = 0;
 
 	if (job->at == copy->from->size)
 		return 0;
-	err = job->cluster ? decide_clusters(job, &deed, &length)
-			   : decide(copy, job->at,
-				    copy->from->size - job->at > job->room
-					    ? job->at + job->room
-					    : copy->from->size,
-				    &deed, &length);
+	if (job->at == job->asked) {
+		err = job->cluster ? decide_clusters(job, &job->deed, &length)
+				   : decide(copy, job->at, ahead(job),
+					    &job->deed, &length);
+		job->asked += length;
+	}
+	deed = job->deed;
+	length = job->asked - job->at;
 	if (!err && deed == COPY) {
 		if (length > job->room)
 			length = job->room;
