@@ -169,10 +169,8 @@ static int begin_beside(struct qcow2 *q)
 	return qcow2_put_features(q, q->header.incompatible, keep);
 }
 
-/* Common to all changes, of the disk too or of snapshots only; to be ended by
- * end() unless it fails. */
-static int begin(struct block *block, bool of_disk, struct list *list,
-		 struct qcow2_switch *s)
+/* Common to all changes; to be ended by end() unless it fails. */
+static int begin(struct block *block, struct list *list, struct qcow2_switch *s)
 {
 	struct qcow2 *q = qcow2_of(block);
 	int err;
@@ -184,7 +182,7 @@ static int begin(struct block *block, bool of_disk, struct list *list,
 		return -EXDEV;
 	if (block->read_only)
 		return -EROFS;
-	err = of_disk ? qcow2_begin_writing(q) : begin_beside(q);
+	err = begin_beside(q);
 	if (!err)
 		err = list_read(q, list);
 	if (err)
@@ -264,7 +262,7 @@ int qcow2_snapshot_create(struct block *block, const char *name,
 {
 	struct qcow2_switch s;
 	struct list list;
-	int err = begin(block, false, &list, &s);
+	int err = begin(block, &list, &s);
 
 	if (err)
 		return err;
@@ -331,7 +329,7 @@ int qcow2_snapshot_goto(struct block *block, const char *which)
 	struct qcow2_table l1 = { 0 };
 	struct entry *entry;
 	struct list list;
-	int err = begin(block, true, &list, &s);
+	int err = begin(block, &list, &s);
 
 	if (err)
 		return err;
@@ -341,6 +339,9 @@ int qcow2_snapshot_goto(struct block *block, const char *which)
 	err = entry ? qcow2_table_load(s.q, &l1, entry->at.l1_offset,
 				       entry->at.l1_entries)
 		    : -ENOENT;
+	/* Now the disk changes, too. */
+	if (!err)
+		err = qcow2_begin_writing(s.q);
 	if (!err)
 		err = take_l1(&s, entry, &l1);
 	if (!err)
@@ -406,7 +407,7 @@ int qcow2_snapshot_delete(struct block *block, const char *name)
 	struct qcow2_table l1 = { 0 };
 	struct entry *entry;
 	struct list list;
-	int err = begin(block, false, &list, &s);
+	int err = begin(block, &list, &s);
 
 	if (err)
 		return err;

@@ -140,6 +140,7 @@ static void bitmaps_stay_true_until_the_disk_changes(void **state)
 	assert_int_equal(qcow2_snapshot_create(block, "a", &now), 0);
 	assert_int_equal(qcow2_snapshot_create(block, "b", &now), 0);
 	assert_int_equal(qcow2_snapshot_delete(block, "a"), 0);
+	assert_int_equal(qcow2_snapshot_goto(block, "a"), -ENOENT);
 	assert_int_equal(block_close(block), 0);
 	must("qemu-img check x.qcow2");
 	must("qemu-img info x.qcow2 | grep -q 'name: map'");
