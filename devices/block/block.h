@@ -193,6 +193,7 @@ struct block_options {
 	bool unlocked; /* read-only: look at it though somebody writes to it */
 	enum block_io io;
 	enum block_cache cache;
+	size_t l2_cache; /* bytes, 64 KiB or more; 0: as is usual. Of qcow2 */
 	/* A further folder in which backing and data files are allowed, besides
 	 * the image's own folder tree; or NULL. A data file is written to only
 	 * if it lies in this one, ... */

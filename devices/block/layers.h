@@ -40,6 +40,9 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
  * table, a damaged snapshot table). */
 int qcow2_open_damaged(struct host_file *file, const char *name,
 		       struct block **block);
+/* Right after it was opened: the cache of its L2 tables takes so many bytes, 64
+ * KiB or more. 0 or -ENOMEM: then it can only be abandoned. */
+int qcow2_set_l2_cache(struct block *block, size_t bytes);
 const char *qcow2_backing_name(struct block *block);   /* or NULL */
 const char *qcow2_backing_format(struct block *block); /* or "" */
 void qcow2_set_backing(struct block *block, struct block *backing);

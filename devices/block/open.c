@@ -328,6 +328,8 @@ static int open_layer(struct chain *chain, struct host_file *file,
 		err = qcow2_unlock(*block, key_file);
 	else if (top && key_file)
 		err = not_encrypted(path);
+	if (!err && top && chain->options->l2_cache)
+		err = qcow2_set_l2_cache(*block, chain->options->l2_cache);
 	if (!err)
 		err = open_data(chain, path, read_only, *block, &data);
 	qcow2_set_data(*block, data);

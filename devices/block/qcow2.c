@@ -10,7 +10,8 @@
 #include "util/log.h"
 
 /* Memory for cached metadata, allocated as it is used. In clusters of 64 KiB
- * the first maps 4 GiB of disk, the second counts 4 GiB of file. */
+ * the first maps 4 GiB of disk, if nothing else is said, and the second counts
+ * 4 GiB of file. */
 #define L2_CACHE  (512u << 10)
 #define REF_CACHE (256u << 10)
 
@@ -280,6 +281,16 @@ const char *qcow2_backing_name(struct block *block)
 const char *qcow2_backing_format(struct block *block)
 {
 	return to_qcow2(block)->header.backing_format;
+}
+
+int qcow2_set_l2_cache(struct block *block, size_t bytes)
+{
+	struct qcow2 *q = to_qcow2(block);
+	int err = qcow2_cache_init(q, &q->l2_cache, bytes, qcow2_commit);
+
+	if (err)
+		log_err("%s: out of memory", block->name);
+	return err;
 }
 
 void qcow2_set_backing(struct block *block, struct block *backing)

@@ -9,22 +9,24 @@
 
 #include "devices/block/qcow2.h"
 
-int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
-		     int (*clean)(struct qcow2 *q))
-{
-	cache->sets = (budget >> q->slice_bits) / QCOW2_WAYS;
-	cache->clean = clean;
-	cache->slices = calloc((size_t)cache->sets * QCOW2_WAYS,
-			       sizeof(*cache->slices));
-	return cache->slices ? 0 : -ENOMEM;
-}
-
 void qcow2_cache_fini(struct qcow2_cache *cache)
 {
 	for (unsigned i = 0; cache->slices && i < cache->sets * QCOW2_WAYS; i++)
 		free(cache->slices[i].data);
 	free(cache->slices);
 	cache->slices = NULL;
+}
+
+int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
+		     int (*clean)(struct qcow2 *q))
+{
+	qcow2_cache_fini(cache);
+	cache->last = NULL;
+	cache->sets = (budget >> q->slice_bits) / QCOW2_WAYS;
+	cache->clean = clean;
+	cache->slices = calloc((size_t)cache->sets * QCOW2_WAYS,
+			       sizeof(*cache->slices));
+	return cache->slices ? 0 : -ENOMEM;
 }
 
 static struct qcow2_slice *

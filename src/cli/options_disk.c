@@ -67,6 +67,16 @@ static const char *set_cache(struct disk_config *disk, const char *value)
 	return NULL;
 }
 
+static const char *set_l2_cache(struct disk_config *disk, const char *value)
+{
+	uint64_t bytes;
+
+	if (parse_size(value, &bytes) || bytes < 64 << 10 || bytes > 1 << 30)
+		return "is not a size from 64K to 1G";
+	disk->image.l2_cache = bytes;
+	return NULL;
+}
+
 static const char *set_queues(struct disk_config *disk, const char *value)
 {
 	uint64_t queues;
@@ -145,6 +155,7 @@ static const struct key {
 	{ "key-file", false, set_key_file },
 	{ "io", false, set_io },
 	{ "cache", false, set_cache },
+	{ "l2-cache", false, set_l2_cache },
 	{ "queues", false, set_queues },
 	{ "serial", false, set_serial },
 	{ "discard", false, set_discard },
@@ -189,10 +200,12 @@ static int set(struct disk_config *disk, const char *name, const char *value)
 	return unknown(disk, name, value);
 }
 
-static int check_bursts(const struct disk_config *disk)
+static int check_together(const struct disk_config *disk)
 {
 	const struct limit_options *limit = &disk->device.limit;
 
+	if (disk->image.l2_cache && disk->image.format != BLOCK_QCOW2)
+		return wrong(disk, "l2-cache", NULL, "is for qcow2 images");
 	if (limit->iops_burst && !limit->iops)
 		return wrong(disk, "iops-burst", NULL, "needs iops=N as well");
 	if (limit->bps_burst && !limit->bps)
@@ -219,5 +232,5 @@ int disk_option_parse(char *text, struct disk_config *disk)
 	}
 	while (!err && (field = list_next(&rest, &value)))
 		err = set(disk, field, value);
-	return err ? err : check_bursts(disk);
+	return err ? err : check_together(disk);
 }

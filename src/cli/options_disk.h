@@ -17,7 +17,7 @@
 	"key-file=PATH holds the passphrase of a LUKS image;\n"                \
 	"io=uring|threads: who does I/O [uring if allowed];\n"                 \
 	"cache=writeback|none|unsafe: the host's page cache\n"                 \
-	"[writeback];\n"                                                       \
+	"[writeback]; l2-cache=SIZE: of qcow2 tables [512K];\n"                \
 	"queues=N, 1 to 8 [one per vCPU, at most 4];\n"                        \
 	"serial=TEXT as the guest reads it [blk0, blk1, ...];\n"               \
 	"discard=on|off: the guest may give space back [on];\n"                \

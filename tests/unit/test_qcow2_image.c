@@ -8,6 +8,8 @@
 #include <malloc.h>
 #include <sys/stat.h>
 
+#include "devices/block/fault.h"
+#include "devices/block/layers.h"
 #include "devices/block/qcow2_snapshot.h"
 
 static void a_dirty_image_is_repaired_when_opened_for_writing(void **state)
@@ -333,6 +335,50 @@ static void discard_gives_the_space_back(void **state)
 	must("qemu-img check t.qcow2");
 }
 
+/* Reads a sector of each of 256 tables of d.qcow2, twice: how many reads of its
+ * file the second time took, with a cache of @l2_cache bytes. */
+static uint64_t reads_of_tables(size_t l2_cache)
+{
+	struct block_options options = { .path = "d.qcow2",
+					 .l2_cache = l2_cache };
+	struct fault_plan plan = { .kinds = FAULT_READ };
+	struct memory_bytes memory = { .limit = 64 << 20 };
+	struct host_file *file;
+	struct block *block;
+	struct stat st;
+	uint64_t first = 0;
+
+	assert_int_equal(stat("d.qcow2", &st), 0);
+	memory.size = st.st_size;
+	memory.bytes = malloc(memory.size);
+	assert_non_null(memory.bytes);
+	peek("d.qcow2", memory.bytes, memory.size, 0);
+	file = fault_file_create(memory_file_create(&memory), &plan);
+	assert_non_null(file);
+	assert_int_equal(block_open_file(&options, file, &block), 0);
+	for (unsigned i = 0; i < 512; i++) {
+		if (i == 256)
+			first = plan.done;
+		assert_filled(block, 0, i % 256 * 32768, 512);
+	}
+	assert_int_equal(block_close(block), 0);
+	free(memory.bytes);
+	return plan.done - first;
+}
+
+static void the_cache_of_tables_is_as_large_as_it_is_told(void **state)
+{
+	uint64_t data;
+
+	(void)state;
+	/* A table of 512 bytes maps 32 KiB. */
+	must("rm -f d.qcow2; qemu-img create -q -f qcow2 -o cluster_size=512,"
+	     "preallocation=metadata d.qcow2 8M");
+	data = reads_of_tables(0);
+	assert_int_equal(reads_of_tables(1 << 20), data);
+	assert_in_range(reads_of_tables(64 << 10), data + 128, data + 256);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +399,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			the_first_write_clears_autoclear_bits_and_keeps_others),
 		cmocka_unit_test(discard_gives_the_space_back),
+		cmocka_unit_test(the_cache_of_tables_is_as_large_as_it_is_told),
 	};
 
 	if (argc > 1)
