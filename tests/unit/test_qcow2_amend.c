@@ -237,6 +237,7 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 				.fail_for = 1,
 				.err = at % 2 ? -EIO : -ENOSPC
 			};
+			const struct qcow2_amendment *other;
 			struct memory_bytes disk;
 			struct block *block;
 			int err;
@@ -249,10 +250,13 @@ static void a_host_that_fails_leaves_the_old_or_the_new(void **state)
 			plan.fail_at = plan.done + at;
 			err = qcow2_amend(block, &c->to);
 			done = plan.done < plan.fail_at;
-			assert_true(done == !err);
+			assert_true(!done || !err);
 			plan.fail_at = 0;
 			block_close(block);
-			check(&disk, &old, &c->to);
+			/* What fails when all is done but giving back what was
+			 * freed leaves only a leak. */
+			other = err ? &old : &c->to;
+			check(&disk, done ? NULL : other, &c->to);
 			free(disk.bytes);
 		}
 		block_close(before);
