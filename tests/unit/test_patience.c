@@ -3,7 +3,6 @@
 #include "blk_bench.h"
 #include "devices/virtio/patience.h"
 
-#include <sys/sysinfo.h>
 
 #define US 1000ull
 
@@ -176,43 +175,6 @@ static void each_request_of_a_driver_that_waits_is_told(void **state)
 	bench_end(&bench);
 }
 
-/* The first teaches how long the driver takes; of those that come quicker after
- * the second some have one interrupt. */
-static bool some_share_one(void)
-{
-	struct bench bench;
-	struct disk disk;
-	unsigned interrupts;
-
-	begin(&bench, &disk);
-	offer(&bench, flush, 2);
-	assert_true(bench_reaches(&bench.interrupts[0], 1));
-	usleep(400);
-	for (unsigned i = 2; i <= SIZE / 2; i++) {
-		offer(&bench, flush, 2);
-		/* It sees them, told or not. */
-		while (!used(&bench, i))
-			;
-	}
-	virtio_status_write(bench.virtio, 0);
-	interrupts = bench.interrupts[0];
-	bench_end(&bench);
-	return interrupts < SIZE / 2;
-}
-
-static void an_interrupt_may_tell_of_several(void **state)
-{
-	bool shared = false;
-
-	(void)state;
-	if (get_nprocs() == 1)
-		skip();
-	/* A thread that has to wait for a CPU comes too late. */
-	for (int i = 0; i < 200 && !shared; i++)
-		shared = some_share_one();
-	assert_true(shared);
-}
-
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(
 		interrupts_are_saved_where_they_are_what_keeps_the_driver),
@@ -221,7 +183,6 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(
 		requests_of_their_own_accord_are_told_after_a_busy_driver),
 	cmocka_unit_test(each_request_of_a_driver_that_waits_is_told),
-	cmocka_unit_test(an_interrupt_may_tell_of_several),
 };
 
 UNIT_MAIN(tests)
