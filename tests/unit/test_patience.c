@@ -3,7 +3,6 @@
 #include "blk_bench.h"
 #include "devices/virtio/patience.h"
 
-
 #define US 1000ull
 
 /* A driver, and what it made of the worker. */
