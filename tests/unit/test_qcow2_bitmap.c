@@ -184,6 +184,15 @@ static void a_table_too_large_for_its_clusters_is_refused(void **state)
 	must("qemu-img check -q top.qcow2");
 }
 
+/* Of a bitmap with a name of four letters; its table has three entries. */
+static void make_entry(uint8_t *entry)
+{
+	put_be64(entry, 5 * CLUSTER);
+	put_be32(entry + 8, 3);
+	entry[16] = 1;
+	entry[19] = 4;
+}
+
 static void a_damaged_bitmap_entry_is_refused(void **state)
 {
 	static const struct {
@@ -195,12 +204,9 @@ static void a_damaged_bitmap_entry_is_refused(void **state)
 	struct qcow2_bitmap bitmap;
 
 	(void)state;
-	put_be64(entry, 5 * CLUSTER);
-	put_be32(entry + 8, 3);
+	make_entry(entry);
 	entry[15] = 7;
-	entry[16] = 1;
 	entry[17] = 16;
-	entry[19] = 4;
 	assert_int_equal(qcow2_bitmap_parse(entry, 32, 16, &bitmap), 32);
 	assert_int_equal(qcow2_bitmap_parse(entry, 31, 16, &bitmap), 0);
 	assert_int_equal(bitmap.flags, 7);
@@ -219,10 +225,7 @@ static void a_bitmap_with_unknown_extra_data_is_not_to_be_used(void **state)
 	struct qcow2_bitmap bitmap;
 
 	(void)state;
-	put_be64(entry, 5 * CLUSTER);
-	put_be32(entry + 8, 3);
-	entry[16] = 1;
-	entry[19] = 4;
+	make_entry(entry);
 	entry[23] = 8;
 	memcpy(entry + 32, "name", 4);
 	for (unsigned usable = 0; usable < 2; usable++) {
