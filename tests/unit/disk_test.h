@@ -243,6 +243,23 @@ static inline int disk_flush(struct block *block)
 	return request(block, BLOCK_FLUSH, NULL, 0, 0, false);
 }
 
+/* A new raw disk of @size bytes, disk.raw, and how it does its I/O. */
+static inline struct block *new_raw(const char *name, enum block_io io,
+				    enum block_cache cache, uint64_t size)
+{
+	struct block_options options = { .path = "disk.raw",
+					 .format = BLOCK_RAW,
+					 .io = io,
+					 .cache = cache };
+	struct block *block;
+
+	print_message("%s\n", name);
+	must("rm -f disk.raw && truncate -s %llu disk.raw",
+	     (unsigned long long)size);
+	assert_int_equal(block_open(&options, &block), 0);
+	return block;
+}
+
 /* The whole disk is what the model says. */
 static inline void assert_disk(struct block *block, const uint8_t *model)
 {

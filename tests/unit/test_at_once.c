@@ -40,16 +40,7 @@ static const struct way {
 
 static struct block *open_way(const struct way *way)
 {
-	struct block_options options = { .path = "disk.raw",
-					 .format = BLOCK_RAW,
-					 .io = way->io,
-					 .cache = way->cache };
-	struct block *block;
-
-	print_message("%s\n", way->name);
-	must("rm -f disk.raw && truncate -s 1M disk.raw");
-	assert_int_equal(block_open(&options, &block), 0);
-	return block;
+	return new_raw(way->name, way->io, way->cache, 1 << 20);
 }
 
 /* Whether a write of @byte was done when it was submitted. In any case it is

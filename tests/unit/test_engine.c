@@ -31,17 +31,7 @@ static const struct way {
 
 static struct block *open_way(const struct way *way, uint64_t size)
 {
-	struct block_options options = { .path = "disk.raw",
-					 .format = BLOCK_RAW,
-					 .io = way->io,
-					 .cache = way->cache };
-	struct block *block;
-
-	print_message("%s\n", way->name);
-	must("rm -f disk.raw && truncate -s %llu disk.raw",
-	     (unsigned long long)size);
-	assert_int_equal(block_open(&options, &block), 0);
-	return block;
+	return new_raw(way->name, way->io, way->cache, size);
 }
 
 /* Every request moves one sector to or from its place in @buf. */
