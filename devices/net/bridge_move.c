@@ -250,11 +250,12 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 	}
 	for (size_t i = 0; i < first; i++)
 		m->steps[m->nr_steps++].kind = before[i];
-	/* What depends on something else stands behind it. */
-	for (size_t i = items; i-- && m->to;)
-		m->steps[m->nr_steps++] = (struct step){ STEP_TAKE_OFF, i };
+	/* What depends on something else stands behind it. All is on both for
+	 * a moment, so that what cannot be put on has never been taken off. */
 	for (size_t i = 0; i < items && m->to; i++)
 		m->steps[m->nr_steps++] = (struct step){ STEP_PUT_ON, i };
+	for (size_t i = items; i-- && m->to;)
+		m->steps[m->nr_steps++] = (struct step){ STEP_TAKE_OFF, i };
 	for (size_t i = 0; i < last; i++)
 		m->steps[m->nr_steps++].kind = after[i];
 	return 0;

@@ -78,7 +78,8 @@ static char *network(const char *unused)
 		      " [ $(ip -6 -o address show up | wc -l) ="
 		      " $(ip -6 route show table local type local | wc -l) ]"
 		      " && break; sleep 0.02; done;"
-		      " { printf 'link\\naddress\\nroute show table all\\n' |"
+		      " { printf 'link\\naddress\\nroute show table all\\n"
+		      "rule\\nneigh show nud permanent\\n' |"
 		      " ip -d -o -batch -; ip -6 route show table all; } |"
 		      " sed -E 's/(valid|preferred)_lft [0-9]+sec//g;"
 		      " s/[a-z_]+_timer +[0-9.]+//g; s/state [A-Z]+//'");
@@ -198,6 +199,61 @@ static void a_fault_at_any_step_leaves_the_network_as_it_was(void **state)
 	close(fd);
 }
 
+/* As a user who may do nothing, or as root; what was said goes to @text. */
+static int refused_as(uid_t user, const char *bridge, const char *port,
+		      bool dissolves, char *text, size_t size)
+{
+	struct said said = said_begin();
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		if (user && (setgid(user) || setuid(user)))
+			_exit(99);
+		_exit(-(dissolves ? bridge_dissolve(bridge, MOVE_NO_FAULT)
+				  : bridge_adopt(bridge, port, MOVE_NO_FAULT)));
+	}
+	waitpid(pid, &status, 0);
+	said_end(said, text, size);
+	assert_true(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
+/* What is put back onto a card is not all as it was: equal routes change their
+ * order, static neighbours and the temporary are gone for good. */
+static void what_the_bridge_cannot_take_was_never_off_the_card(void **state)
+{
+	static const char more[] =
+		"set -e; echo 2 >/proc/sys/net/ipv6/conf/eth0/use_tempaddr;"
+		"ip address add 2001:db8:7::5/64 dev eth0 mngtmpaddr;"
+		"ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0;"
+		"ip route add 10.0.0.0/8 via 192.0.2.1 dev eth0;"
+		"ip route append 10.0.0.0/8 via 198.51.100.1 dev eth1;"
+		"ip route add default via 192.0.2.1 table 88;"
+		"ip rule add iif eth0 lookup 88;"
+		"echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
+	static const char less[] =
+		"set -e; echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6;"
+		"ip address del 2001:db8:7::5/64 dev eth0;"
+		"ip route del 10.0.0.0/8 dev eth1;"
+		"ip route del 10.0.0.0/8 dev eth0;"
+		"ip route del default table 88; ip rule del iif eth0;"
+		"ip neigh del 192.0.2.77 dev eth0";
+	char text[1024], *before;
+
+	(void)state;
+	need_namespace();
+	assert_true(shell(more));
+	before = network(NULL);
+	assert_int_equal(
+		refused_as(0, "br0", "eth0", false, text, sizeof(text)),
+		-EACCES);
+	assert_non_null(strstr(text, "onto br0: Permission denied; nothing"));
+	assert_same(before, network, NULL, "the kernel refused an address");
+	free(before);
+	assert_true(shell(less));
+}
+
 static void a_card_that_was_down_is_down_again(void **state)
 {
 	char *before;
@@ -236,26 +292,6 @@ static void a_bridge_may_have_no_port_at_all(void **state)
 	assert_int_equal(bridge_dissolve("br3", MOVE_NO_FAULT), 0);
 	assert_same(before, network, NULL, "gone");
 	free(before);
-}
-
-/* As a user who may do nothing, or as root; what was said goes to @text. */
-static int refused_as(uid_t user, const char *bridge, const char *port,
-		      bool dissolves, char *text, size_t size)
-{
-	struct said said = said_begin();
-	pid_t pid = fork();
-	int status = -1;
-
-	if (pid == 0) {
-		if (user && (setgid(user) || setuid(user)))
-			_exit(99);
-		_exit(-(dissolves ? bridge_dissolve(bridge, MOVE_NO_FAULT)
-				  : bridge_adopt(bridge, port, MOVE_NO_FAULT)));
-	}
-	waitpid(pid, &status, 0);
-	said_end(said, text, size);
-	assert_true(WIFEXITED(status));
-	return -WEXITSTATUS(status);
 }
 
 static void a_refusal_is_one_line_and_changes_nothing(void **state)
@@ -317,6 +353,7 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_is_on_a_card_moves_to_the_bridge_and_back),
 	cmocka_unit_test(a_fault_at_any_step_leaves_the_network_as_it_was),
+	cmocka_unit_test(what_the_bridge_cannot_take_was_never_off_the_card),
 	cmocka_unit_test(a_card_that_was_down_is_down_again),
 	cmocka_unit_test(a_bridge_may_have_no_port_at_all),
 	cmocka_unit_test(a_refusal_is_one_line_and_changes_nothing),
