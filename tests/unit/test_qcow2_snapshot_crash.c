@@ -257,6 +257,51 @@ static void a_sync_that_fails_is_never_called_a_success_again(void **state)
 	}
 }
 
+/* How many writes the change takes, of which the last is the switch itself; the
+ * one with the number @fail_at fails, if any does, and nothing after it. */
+static uint64_t count_writes(struct memory_bytes *memory,
+			     const struct memory_bytes *image,
+			     enum change change, uint64_t fail_at)
+{
+	struct fault_plan plan = { .kinds = FAULT_WRITE,
+				   .fail_for = 1,
+				   .err = -EIO };
+	uint8_t sector[512] = { 0 };
+	int err = fail_at ? -EIO : 0;
+	struct block *block;
+	uint64_t opened, writes;
+
+	memory_copy(memory, image);
+	block = open_memory(memory, &plan, NULL);
+	opened = plan.done;
+	plan.fail_at = fail_at ? opened + fail_at : 0;
+	assert_int_equal(do_change(block, change), err);
+	writes = plan.done - opened;
+	assert_int_equal(disk_write(block, sector, 0, sizeof(sector)), err);
+	assert_int_equal(disk_flush(block), err);
+	assert_int_equal(block_close(block), err);
+	return writes;
+}
+
+/* Which of the two images it is, only the next open can tell. */
+static void nothing_is_written_after_a_switch_that_failed(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(blank); i++) {
+		for (enum change change = 0; change < CHANGES; change++) {
+			struct memory_bytes memory;
+			uint64_t writes =
+				count_writes(&memory, &blank[i], change, 0);
+
+			free(memory.bytes);
+			count_writes(&memory, &blank[i], change, writes);
+			check_clean(&memory);
+			assert_false(is_after(&memory, change));
+			free(memory.bytes);
+		}
+	}
+}
+
 static void a_change_can_be_tried_again_after_an_error(void **state)
 {
 	struct fault_plan plan = { .kinds = FAULT_WRITE, .err = -ENOSPC };
@@ -285,6 +330,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_host_that_fails_a_read_keeps_the_old_image),
 		cmocka_unit_test(
 			a_sync_that_fails_is_never_called_a_success_again),
+		cmocka_unit_test(nothing_is_written_after_a_switch_that_failed),
 		cmocka_unit_test(a_change_can_be_tried_again_after_an_error),
 	};
 
