@@ -108,6 +108,7 @@ struct block_ops {
 struct block {
 	const struct block_ops *ops;
 	char *name;            /* for messages; owned */
+	char *data_name;       /* of its data file, likewise; or NULL */
 	uint64_t size;         /* bytes, a multiple of BLOCK_SECTOR */
 	uint32_t block_size;   /* best unit of I/O, in bytes: virtio's physical
 			      * block */
@@ -187,6 +188,7 @@ struct block_options {
 	struct block_below {
 		const char *path, *format;
 	} below[BLOCK_BELOW];
+	const char *data_path; /* likewise the external data file; or NULL */
 	/* The layer below, counted from 1, that is opened for writing as well;
 	 * 0: none. */
 	unsigned writable_below;

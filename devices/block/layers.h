@@ -48,7 +48,7 @@ const char *qcow2_backing_format(struct block *block); /* or "" */
 void qcow2_set_backing(struct block *block, struct block *backing);
 /* Likewise the external data file of an image that has one, to be opened and
  * locked as the image is. */
-const char *qcow2_data_name(struct block *block); /* or NULL */
+const char *qcow2_data_name(struct block *block); /* "" of no name; or NULL */
 void qcow2_set_data(struct block *block, struct host_file *data);
 
 /*

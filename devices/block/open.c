@@ -272,29 +272,38 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 static int open_data(struct chain *chain, const char *image, bool read_only,
 		     struct block *block, struct host_file **file)
 {
+	struct block_options options = *chain->options;
 	const char *name = qcow2_data_name(block);
+	const char *said = chain->disks == 1 ? options.data_path : NULL;
 	char *path;
-	int fd, err;
+	int fd;
 
-	if (!name)
+	if (!name || (chain->looking && !*name))
 		return 0;
-	if (names_protocol(name)) {
+	if (said) {
+		options.backing_dir = "/"; /* it is the user's word */
+	} else if (!*name) {
+		log_err("disk %s: it keeps its data in an external data file "
+			"but does not name it; say data-file.filename=FILE "
+			"with --image-opts",
+			image);
+		return -EINVAL;
+	} else if (names_protocol(name)) {
 		log_err("disk %s: its data file is \"%.60s\": only a local "
 			"file can be one; put ./ before a name with a colon",
 			image, name);
 		return -EINVAL;
 	}
-	path = image_beside(image, name);
+	path = said ? strdup(said) : image_beside(image, name);
 	if (!path) {
 		log_err("disk %s: out of memory", image);
 		return -ENOMEM;
 	}
-	fd = image_open_allowed(chain->options, is_on_device(chain), path,
+	fd = image_open_allowed(&options, is_on_device(chain), path,
 				"data file", read_only ? O_RDONLY : O_RDWR,
-				read_only || chain->options->data_is_ours);
-	err = fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, file);
-	free(path);
-	return err;
+				read_only || options.data_is_ours);
+	block->data_name = path;
+	return fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, file);
 }
 
 /* Whoever names a key believes that the disk is encrypted. */

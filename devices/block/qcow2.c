@@ -88,6 +88,7 @@ static void qcow2_free(struct qcow2 *q)
 	free(q->inflated);
 	free(q->zstd);
 	qcow2_lock_up(q);
+	free(q->block.data_name);
 	free(q->block.name);
 	free(q);
 }

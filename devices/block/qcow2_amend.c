@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/layers.h"
 #include "devices/block/qcow2.h"
 #include "util/bytes.h"
 #include "util/checked.h"
@@ -25,6 +26,7 @@
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_BITMAPS        0x23852875u
+#define EXT_DATA_FILE      0x44415441u
 
 struct header {
 	struct qcow2 *q;
@@ -45,6 +47,8 @@ int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a)
 		.version = q->header.version,
 		.lazy_refcounts = q->header.compatible & LAZY,
 		.refcount_bits = 1u << q->header.refcount_order,
+		.data_file = qcow2_data_name(block),
+		.data_raw = q->header.autoclear & QCOW2_AUTO_RAW,
 		.backing = *q->header.backing ? q->header.backing : NULL,
 		.backing_fmt = *q->header.backing_format
 				       ? q->header.backing_format
@@ -56,6 +60,7 @@ int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a)
 static void put_fields(struct header *h)
 {
 	bool grows = h->a->version == 3 && h->q->header.version == 2;
+	uint64_t autoclear;
 
 	memcpy(h->new, h->old, h->q->cluster_size);
 	put_be32(h->new + 4, h->a->version);
@@ -72,9 +77,12 @@ static void put_fields(struct header *h)
 	}
 	put_be64(h->new + 80, (get_be64(h->new + 80) & ~(uint64_t)LAZY) |
 				      (h->a->lazy_refcounts ? LAZY : 0));
+	autoclear = get_be64(h->new + QCOW2_AT_AUTOCLEAR);
 	if (h->a->bitmaps)
-		put_be64(h->new + QCOW2_AT_AUTOCLEAR,
-			 h->q->header.autoclear | QCOW2_AUTO_BITMAPS);
+		autoclear = h->q->header.autoclear | QCOW2_AUTO_BITMAPS;
+	if (!h->a->data_raw)
+		autoclear &= ~(uint64_t)QCOW2_AUTO_RAW;
+	put_be64(h->new + QCOW2_AT_AUTOCLEAR, autoclear);
 }
 
 static int put_extension(struct header *h, uint32_t type, const void *data,
@@ -108,7 +116,8 @@ static int put_others(struct header *h)
 		if (type == EXT_FEATURE_NAMES)
 			h->names = at;
 		else if (type != EXT_BACKING_FORMAT &&
-			 !(type == EXT_BITMAPS && h->a->bitmaps))
+			 !(type == EXT_BITMAPS && h->a->bitmaps) &&
+			 !(type == EXT_DATA_FILE && h->a->data_file))
 			err = put_extension(h, type, h->old + at + 8, len);
 		at += 8 + align_up(len, 8);
 	}
@@ -119,12 +128,15 @@ static int put_others(struct header *h)
 static int put_list(struct header *h)
 {
 	const char *format = h->a->backing ? h->a->backing_fmt : NULL;
+	const char *data = h->a->data_file;
 	uint32_t names;
 	int err = 0;
 
 	if (format)
 		err = put_extension(h, EXT_BACKING_FORMAT, format,
 				    strlen(format));
+	if (!err && data && *data)
+		err = put_extension(h, EXT_DATA_FILE, data, strlen(data));
 	if (!err)
 		err = put_others(h);
 	if (!err && h->a->bitmaps)

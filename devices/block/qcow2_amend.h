@@ -22,6 +22,10 @@ struct qcow2_amendment {
 	 * be the block's own. */
 	const char *backing, *backing_fmt;
 	unsigned refcount_bits; /* 1 to 64, a power of two; 0: as they are */
+	/* The name of the external data file, of an image that has one; empty:
+	 * the user has to say it; NULL: as it is. */
+	const char *data_file;
+	bool data_raw; /* that file stays valid as a raw disk */
 	/* The bitmaps extension, which is then valid; NULL: as it is. */
 	const uint8_t *bitmaps;
 };

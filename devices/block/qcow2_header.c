@@ -241,10 +241,6 @@ static int check_features(const struct qcow2_header *h, const uint8_t *names,
 			    "not supported",
 			    bit, *name ? ": " : "", name);
 	}
-	if (h->incompatible & QCOW2_DATA_FILE && !*h->data_file)
-		return fail(why, -EINVAL,
-			    "it keeps its data in an external data file but "
-			    "does not name it");
 	if (h->incompatible & QCOW2_EXTENDED_L2 &&
 	    h->cluster_bits < QCOW2_EXTENDED_BITS_MIN)
 		return fail(why, -EINVAL,

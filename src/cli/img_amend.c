@@ -25,8 +25,8 @@ struct amending {
 };
 
 static const char *const amendable[] = {
-	"backing_file",   "backing_fmt",   "compat",
-	"lazy_refcounts", "refcount_bits", "size",
+	"backing_file",  "backing_fmt",    "compat",        "data_file",
+	"data_file_raw", "lazy_refcounts", "refcount_bits", "size",
 };
 
 /* Refuses what can only be said of a new image. */
@@ -43,7 +43,8 @@ static int check_names(const char *text)
 		}
 		if (err)
 			log_err("Invalid parameter '%s': amend changes compat, "
-				"lazy_refcounts, refcount_bits and size",
+				"data_file, data_file_raw, lazy_refcounts, "
+				"refcount_bits and size",
 				name);
 	}
 	free(copy);
@@ -68,6 +69,8 @@ static int start_from(struct amending *a, struct qcow2_amendment *old)
 	a->to.shape.backing_fmt = old->backing_fmt;
 	a->to.shape.refcount_bits = old->refcount_bits;
 	a->to.shape.size = a->disk->size;
+	a->to.shape.data_name = old->data_file ? old->data_file : "";
+	a->to.shape.data_raw = old->data_raw;
 	return 0;
 }
 
@@ -97,10 +100,33 @@ static bool same(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
+/* What cannot be made of the image that there is: a message and -errno. */
+static int check(struct amending *a, const struct qcow2_amendment *old)
+{
+	const struct qcow2_shape *to = &a->to.shape;
+	const char *wrong = NULL;
+
+	if (!is_power_of_two(to->refcount_bits) || to->refcount_bits > 64)
+		wrong = "Refcount width must be a power of two and may not "
+			"exceed 64 bits";
+	else if (!old->data_file && (!to->data_name || *to->data_name))
+		wrong = "data-file can only be set for images that use an "
+			"external data file";
+	else if (to->data_raw && !old->data_raw)
+		wrong = "data-file-raw cannot be set on existing images";
+	else if (!same(to->backing, old->backing) ||
+		 !same(to->backing_fmt, old->backing_fmt))
+		wrong = "Cannot amend the backing file; kvist img rebase "
+			"changes it";
+	if (wrong)
+		log_err("%s: %s", a->options.path, wrong);
+	return wrong ? -EINVAL : 0;
+}
+
 static int amend(struct amending *a)
 {
 	struct qcow2_amendment old, new;
-	uint64_t bits;
+	const char *data;
 	int err = start_from(a, &old);
 
 	for (int i = 0; i < a->count && !err; i++) {
@@ -108,28 +134,21 @@ static int amend(struct amending *a)
 		if (!err)
 			err = img_set_fields(&a->to, a->lists[i]);
 	}
-	bits = a->to.shape.refcount_bits;
-	if (!err && (!is_power_of_two(bits) || bits > 64)) {
-		log_err("%s: Refcount width must be a power of two and may not "
-			"exceed 64 bits",
-			a->options.path);
-		err = -EINVAL;
-	}
+	if (!err)
+		err = check(a, &old);
 	if (err)
 		return err;
-	if (!same(a->to.shape.backing, old.backing) ||
-	    !same(a->to.shape.backing_fmt, old.backing_fmt)) {
-		log_err("%s: Cannot amend the backing file; kvist img rebase "
-			"changes it",
-			a->options.path);
-		return -ENOTSUP;
-	}
+	data = a->to.shape.data_name;
 	new = (struct qcow2_amendment){
 		.version = a->to.shape.version,
 		.lazy_refcounts = a->to.shape.lazy_refcounts,
 		.backing = a->to.shape.backing,
 		.backing_fmt = a->to.shape.backing_fmt,
-		.refcount_bits = bits,
+		.refcount_bits = a->to.shape.refcount_bits,
+		.data_file = !old.data_file ? NULL
+			     : data         ? data
+					    : "",
+		.data_raw = a->to.shape.data_raw,
 	};
 	/* Version 2 knows no lazy refcounts; who did not ask for them loses
 	 * them. */

@@ -113,8 +113,9 @@ static void print_specific(const struct layer *layer)
 	if (layer->info.has_luks)
 		img_print_luks(&layer->info.luks);
 	if (*h->data_file && v3)
-		printf("    data file: %s\n    data file raw: %s\n",
-		       h->data_file,
+		printf("    data file: %s\n", h->data_file);
+	if (has(layer, QCOW2_DATA_FILE))
+		printf("    data file raw: %s\n",
 		       h->autoclear & QCOW2_AUTO_RAW ? "true" : "false");
 	if (v3)
 		printf("    corrupt: %s\n    extended l2: %s\n",
@@ -220,10 +221,10 @@ static void json_specific(struct json *json, const struct layer *layer)
 	json_number(json, "refcount-bits", 1u << h->refcount_order);
 	if (layer->info.has_luks)
 		img_json_luks(json, &layer->info.luks);
-	if (*h->data_file && v3) {
+	if (*h->data_file && v3)
 		json_string(json, "data-file", h->data_file);
+	if (has(layer, QCOW2_DATA_FILE))
 		json_bool(json, "data-file-raw", h->autoclear & QCOW2_AUTO_RAW);
-	}
 	if (v3) {
 		json_bool(json, "corrupt", has(layer, QCOW2_CORRUPT));
 		json_bool(json, "extended-l2", has(layer, QCOW2_EXTENDED_L2));

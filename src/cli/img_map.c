@@ -56,6 +56,7 @@ static bool goes_on(const struct piece *a, const struct piece *b)
 static int tell(const struct map *map, const struct piece *p, bool last)
 {
 	const struct block_extent *e = &p->extent.at;
+	const struct block *layer = p->extent.layer;
 
 	if (map->json) {
 		printf("{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
@@ -76,7 +77,8 @@ static int tell(const struct map *map, const struct piece *p, bool last)
 	}
 	if (e->data && !e->zero)
 		printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n",
-		       p->start, p->length, e->host, p->extent.layer->name);
+		       p->start, p->length, e->host,
+		       layer->data_name ? layer->data_name : layer->name);
 	return 0;
 }
 

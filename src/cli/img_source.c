@@ -92,15 +92,11 @@ const char *img_secret(const struct img_common *common, const char *image,
 static const struct {
 	const char *name, *value;
 } idle[] = {
-	{ "cache.direct", NULL },
-	{ "cache.no-flush", NULL },
-	{ "discard", NULL },
-	{ "encrypt.format", "luks" },
-	{ "file.aio", NULL },
-	{ "file.driver", "file" },
-	{ "file.driver", "host_device" },
-	{ "file.node-name", NULL },
-	{ "l2-cache-size", NULL },
+	{ "cache.direct", NULL },       { "cache.no-flush", NULL },
+	{ "data-file.driver", "file" }, { "discard", NULL },
+	{ "encrypt.format", "luks" },   { "file.aio", NULL },
+	{ "file.driver", "file" },      { "file.driver", "host_device" },
+	{ "file.node-name", NULL },     { "l2-cache-size", NULL },
 	{ "node-name", NULL },
 };
 
@@ -130,6 +126,8 @@ static bool take_field(struct block_options *options, const char **format,
 		*format = value;
 	else if (!strcmp(name, "file.filename"))
 		*path = value;
+	else if (!n && !strcmp(name, "data-file.filename"))
+		options->data_path = value;
 	else if (n < BLOCK_BELOW && !strcmp(name, "backing") && !*value)
 		options->below[n].path = value;
 	else
@@ -144,6 +142,7 @@ int img_list(const struct img_common *common, char *list,
 	char *name, *after;
 
 	options->path = NULL;
+	options->data_path = NULL;
 	memset(options->below, 0, sizeof(options->below));
 	while ((name = list_next(&list, &after))) {
 		const char *value = after ? after : "";

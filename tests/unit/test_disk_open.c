@@ -92,6 +92,10 @@ static void a_data_file_is_found_by_the_rules_for_backing_files(void **state)
 	refused("in/data.qcow2", BLOCK_QCOW2, -ELOOP, "comes back");
 	must("rm in/d.raw && mkfifo in/d.raw");
 	refused("in/data.qcow2", BLOCK_QCOW2, -EINVAL, "neither a regular");
+	must("rm in/d.raw && qemu-img amend --image-opts -o data_file= "
+	     "driver=qcow2,file.filename=in/data.qcow2,"
+	     "data-file.filename=out/d.raw");
+	refused("in/data.qcow2", BLOCK_QCOW2, -EINVAL, "does not name it");
 	disk_data_dir = NULL;
 }
 
