@@ -74,7 +74,7 @@ int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 	struct ifreq size = { .ifr_mtu = (int)mtu }, index = { 0 };
 	struct netlink nl;
 	char name[IFNAMSIZ];
-	int err = strlen(bridge) < IFNAMSIZ ? netlink_open(&nl) : -EINVAL;
+	int err = netlink_open(&nl);
 
 	if (err)
 		return err;
@@ -222,7 +222,7 @@ int bridge_prepare(const struct net_options *options)
 	const char *bridge = options->ifname;
 	int err = netif_exists(bridge);
 
-	if (err == -ENODEV && options->create && strlen(bridge) < IFNAMSIZ) {
+	if (err == -ENODEV && options->create) {
 		err = make_absent(options);
 		if (err)
 			return err;

@@ -207,7 +207,8 @@ static int move_run(struct move *m)
 			continue;
 		if (err == -EPERM)
 			log_err("net bridge %s: no right to change the host's "
-				"network (CAP_NET_ADMIN): run as root",
+				"network (CAP_NET_ADMIN): say it again with "
+				"sudo",
 				m->bridge);
 		else
 			log_err("net bridge %s: cannot %s: %s; nothing was "
@@ -353,8 +354,8 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 			  .fault = fault };
 	int err;
 
-	if (!*bridge || strlen(bridge) >= IFNAMSIZ)
-		return refuse(bridge, -EINVAL, "a name has 1 to 15 characters");
+	if (!netif_name_is_valid(bridge))
+		return refuse(bridge, -EINVAL, NETIF_NAME_RULE);
 	if (!netif_exists(bridge))
 		return refuse(bridge, -EEXIST,
 			      "there is an interface of that name already");

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,9 +58,9 @@ static int open_bridge(const struct net_options *options,
 	advice = tun_advice(err);
 	if (err == -EPERM) {
 		log_err("net bridge %s: no right to make a tap "
-			"(CAP_NET_ADMIN): run as root, or once: ip tuntap add "
-			"dev tap0 mode tap user $USER && ip link set tap0 "
-			"master %s up, and then use --net tap=tap0",
+			"(CAP_NET_ADMIN): run as root, or once: sudo ip tuntap "
+			"add dev tap0 mode tap user $USER && sudo ip link set "
+			"tap0 master %s up, and then use --net tap=tap0",
 			bridge, bridge);
 		return err;
 	}
@@ -81,8 +82,8 @@ static void tap_explain(const char *tap, int err)
 
 	if (err == -EPERM)
 		log_err("net tap %s: it belongs to another user: run as root, "
-			"or make one of your own: ip tuntap add dev TAP mode "
-			"tap user $USER && ip link set TAP up",
+			"or make one of your own: sudo ip tuntap add dev TAP "
+			"mode tap user $USER && sudo ip link set TAP up",
 			tap);
 	else if (err == -EBUSY)
 		log_err("net tap %s: it is in use, by another process or "
@@ -97,13 +98,14 @@ static void tap_explain(const char *tap, int err)
 /* A tap that is not there: made, for as long as the process lives. */
 static int make_tap(const struct net_options *options, struct net_backend **net)
 {
-	const char *tap = options->ifname;
+	struct ifreq mtu = { .ifr_mtu = (int)options->mtu };
+	const char *tap = options->ifname, *step = "set its MTU";
 	int err = tap_open(tap, queues_wanted(options), net);
 
 	if (err == -EPERM) {
 		log_err("net tap %s: no right to make it (CAP_NET_ADMIN): run "
-			"as root, or once: ip tuntap add dev %s mode tap user "
-			"$USER && ip link set %s up",
+			"as root, or once: sudo ip tuntap add dev %s mode tap "
+			"user $USER && sudo ip link set %s up",
 			tap, tap, tap);
 		return err;
 	}
@@ -111,10 +113,16 @@ static int make_tap(const struct net_options *options, struct net_backend **net)
 		tap_explain(tap, err);
 		return err;
 	}
-	err = netif_set_up(tap);
+	if (options->mtu) {
+		(*net)->mtu = options->mtu;
+		err = netif_request(tap, SIOCSIFMTU, &mtu);
+	}
+	if (!err) {
+		step = "bring it up";
+		err = netif_set_up(tap);
+	}
 	if (err) {
-		log_err("net tap %s: cannot bring it up: %s", tap,
-			strerror(-err));
+		log_err("net tap %s: cannot %s: %s", tap, step, strerror(-err));
 		net_close(*net);
 	}
 	return err;
@@ -126,7 +134,7 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 	const char *tap = options->ifname;
 	int err = netif_exists(tap);
 
-	if (err == -ENODEV && options->create && strlen(tap) < IFNAMSIZ)
+	if (err == -ENODEV && options->create)
 		return make_tap(options, net);
 	if (err) {
 		log_err("net tap %s: %s: make it with: ip tuntap add dev %s "
@@ -219,6 +227,10 @@ static int open_passt(const struct net_options *options,
 	if (err == -ENOENT || err == -ECONNREFUSED)
 		log_err("net passt %s: nobody listens there: start it first: "
 			"passt -s %s",
+			path, path);
+	else if (err == -EACCES)
+		log_err("net passt %s: no right to write to it: start it as "
+			"this user: passt -s %s",
 			path, path);
 	else if (err)
 		log_err("net passt %s: %s", path, strerror(-err));
@@ -335,8 +347,15 @@ static int open_kind(const struct net_options *options,
 
 int net_open(const struct net_options *options, struct net_backend **net)
 {
-	int err = open_kind(options, net);
+	bool interface = options->kind == NET_BRIDGE ||
+			 options->kind == NET_TAP;
+	int err;
 
+	if (interface && !netif_name_is_valid(options->ifname)) {
+		log_err("net %s: %s", options->ifname, NETIF_NAME_RULE);
+		return -EINVAL;
+	}
+	err = open_kind(options, net);
 	if (err)
 		return err;
 	err = mtu_choose(options, *net);

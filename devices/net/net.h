@@ -94,7 +94,7 @@ struct net_options {
 	uint8_t mac[NET_MAC];
 	uint32_t mtu; /* what the guest is told; 0: what the host's end has */
 	bool create;  /* a bridge that does not exist is made, and stays;
-			* a tap, and goes with the process */
+			* a tap, and goes with the process; with that MTU */
 	const char *up, *down; /* commands (hook.h), or NULL */
 	/* Bytes a second in each direction, and how many at once; 0: no limit,
 	 * or a tenth of a second's worth. */

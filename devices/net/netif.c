@@ -9,6 +9,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+bool netif_name_is_valid(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len && len < IFNAMSIZ && !strpbrk(name, "/:% \t\n") &&
+	       strcmp(name, ".") && strcmp(name, "..");
+}
+
 int netif_request(const char *name, unsigned long request, struct ifreq *ifr)
 {
 	size_t len = strlen(name);

@@ -8,6 +8,10 @@
 #include <net/if.h>
 #include <stdbool.h>
 
+/* What the kernel asks of a name; and with a %, it would make up another. */
+#define NETIF_NAME_RULE                                                        \
+	"a name has 1 to 15 characters, none of them / : % or space"
+bool netif_name_is_valid(const char *name);
 /* -ENODEV when there is none of that name, or the name is too long. */
 int netif_exists(const char *name);
 /* One SIOC* request (netdevice(7)); fills in ifr->ifr_name. */

@@ -307,7 +307,7 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 		{ 0, "", NULL, false, -EINVAL, "1 to 15 characters" },
 		{ 0, "a-name-too-long-for-linux", NULL, false, -EINVAL,
 		  "1 to 15 characters" },
-		{ 0, "br/0", NULL, false, -EINVAL, "nothing was changed" },
+		{ 0, "br%d", "eth0", false, -EINVAL, "none of them / : %" },
 		{ 0, "br9", "nowhere0", false, -ENODEV, "nowhere0" },
 		{ 0, "br9", "lo", false, -EINVAL, "only an Ethernet card" },
 		{ 0, "br9", "br5", false, -EINVAL, "only an Ethernet card" },

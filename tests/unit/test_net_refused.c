@@ -79,9 +79,12 @@ static const struct failure {
 	{ ROOT, ON_BRIDGE("nobr"), -ENODEV,
 	  "say bridge=nobr,create, or make it with: ip link add name "
 	  "nobr type bridge && ip link set nobr up" },
-	{ ROOT, ON_BRIDGE("a-name-too-long-for-linux", .create = true), -ENODEV,
-	  "no such interface" },
-	{ ROOT, ON_BRIDGE("br/0", .create = true), -EINVAL, "cannot make it" },
+	{ ROOT, ON_BRIDGE("a-name-too-long-for-linux", .create = true), -EINVAL,
+	  "1 to 15 characters" },
+	{ ROOT, ON_BRIDGE("br/0", .create = true), -EINVAL, "none of them /" },
+	{ ROOT, ON_BRIDGE("left%d", .create = true), -EINVAL,
+	  "none of them /" },
+	{ ROOT, ON_BRIDGE("..", .create = true), -EINVAL, "a name has" },
 	{ ROOT, ON_BRIDGE("ours", .create = true), -ENODEV,
 	  "not a Linux bridge" },
 	{ STRANGER, ON_BRIDGE("nobr", .create = true), -EPERM,
@@ -94,14 +97,12 @@ static const struct failure {
 	{ ROOT, ON_BRIDGE("br0", .mtu = 1500), 0, "" },
 	{ ROOT, ON_TAP("ours", .mtu = 1501), -EMSGSIZE,
 	  "ip link set ours mtu 1501" },
-	{ ROOT, ON_BRIDGE("a-name-too-long-for-linux"), -ENODEV,
-	  "no such interface" },
-	{ ROOT, ON_BRIDGE(""), -ENODEV, "no such interface" },
+	{ ROOT, ON_BRIDGE(""), -EINVAL, "1 to 15 characters" },
 	{ ROOT, ON_BRIDGE("lo"), -ENODEV, "not a Linux bridge" },
 	{ ROOT, ON_BRIDGE("ours"), -ENODEV, "not a Linux bridge" },
 	{ ROOT, ON_TAP("notap"), -ENODEV,
 	  "ip tuntap add dev notap mode tap user $USER" },
-	{ ROOT, ON_TAP("tap%d"), -ENODEV, "no such interface" },
+	{ ROOT, ON_TAP("tap%d", .create = true), -EINVAL, "none of them /" },
 	{ ROOT, ON_TAP("lo"), -EINVAL, "not a tap" },
 	{ ROOT, ON_TAP("br0"), -EINVAL, "not a tap" },
 	{ ROOT, ON_TAP("atun"), -EINVAL, "not a tap" },
@@ -112,8 +113,8 @@ static const struct failure {
 	{ ROOT, ON_TAP("ours", .queues = 4), -EINVAL, "multi_queue" },
 	{ ROOT, ON_TAP("ours"), 0, "" },
 	{ STRANGER, ON_BRIDGE("br0"), -EPERM,
-	  "ip tuntap add dev tap0 mode tap user $USER && ip link set "
-	  "tap0 master br0 up" },
+	  "sudo ip tuntap add dev tap0 mode tap user $USER && sudo ip "
+	  "link set tap0 master br0 up" },
 	{ STRANGER, ON_TAP("ours"), -EPERM, "another user" },
 	/* Its own, and up: no right is needed, nothing is said. */
 	{ STRANGER, ON_TAP("theirs"), 0, "" },
@@ -127,11 +128,14 @@ static const struct failure {
 	{ ROOT, ON_FD(FD_TUN), -ENOTTY, "not a tap" },
 	{ ROOT, ON_FD(FD_BARE), -EINVAL, "IFF_VNET_HDR" },
 	{ ROOT, ON_TAP("made", .create = true), 0, "" },
+	{ ROOT, ON_TAP("made", .create = true, .mtu = 9000), 0, "" },
+	{ ROOT, ON_TAP("made", .create = true, .mtu = 65535), -EINVAL,
+	  "cannot set its MTU" },
 	{ STRANGER, ON_TAP("made", .create = true), -EPERM,
-	  "CAP_NET_ADMIN): run as root, or once: ip tuntap add dev "
-	  "made mode tap user $USER" },
-	{ ROOT, ON_TAP("a-name-too-long-for-linux", .create = true), -ENODEV,
-	  "no such interface" },
+	  "CAP_NET_ADMIN): run as root, or once: sudo ip tuntap add "
+	  "dev made mode tap user $USER" },
+	{ ROOT, ON_TAP("a-name-too-long-for-linux", .create = true), -EINVAL,
+	  "1 to 15 characters" },
 	{ ROOT, ON_TAP("ours", .up = "exit 3;"), -ECANCELED,
 	  "net up=exit 3;: it ended with exit code 3" },
 	{ ROOT, ON_TAP("ours", .up = "kill -9 $$;"), -ECANCELED, "signal 9" },
@@ -199,6 +203,8 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 	holder->ops->close(holder);
 	/* Nothing is left of the failed ones. */
 	assert_int_equal(netif_exists("kvist0"), -ENODEV);
+	assert_int_equal(netif_exists("left0"), -ENODEV);
+	assert_int_equal(netif_exists("made"), -ENODEV);
 }
 
 static const struct CMUnitTest tests[] = {
