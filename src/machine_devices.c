@@ -144,9 +144,7 @@ static int machine_use_vhost(const struct net_options *options,
 			 strerror(-err));
 		return 0;
 	}
-	log_err("%s: vhost=on: %s: %s", virtio->name,
-		err == -EOPNOTSUPP ? "its other end is no tap"
-				   : "/dev/vhost-net",
+	log_err("%s: vhost=on: /dev/vhost-net: %s", virtio->name,
 		vhost_error(err));
 	return err;
 }

@@ -7,6 +7,7 @@
 #ifndef KVIST_NET_NET_H
 #define KVIST_NET_NET_H
 
+#include <linux/if_tun.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -16,6 +17,12 @@
 #define NET_MAC        6
 #define NET_QUEUES_MAX 8  /* of a network */
 #define NET_BATCH      32 /* frames by one call */
+
+/* UDP segmentation came with Linux 6.2; older headers lack the names. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 struct net_backend;
 struct sock_fprog;

@@ -17,17 +17,10 @@
 
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
-/* UDP segmentation came with Linux 6.2; older headers lack the names. */
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
-
 struct tap {
 	struct net_backend net;
 	bool many;     /* one of several queues */
 	bool attached; /* takes part */
-	bool visible;  /* the interface is in our network namespace */
 	struct hook *down;
 	struct batch *batch;
 };
@@ -117,11 +110,15 @@ static int tap_enable(struct net_backend *net, bool on)
 	return 0;
 }
 
-/* An interface of another namespace is not ours to ask. */
+/* By the name it has now. An interface that has been moved to another network
+ * namespace is not ours to ask; one that was deleted has no name at all. */
 static bool tap_link(struct net_backend *net)
 {
-	return !container_of(net, struct tap, net)->visible ||
-	       netif_is_up(net->name);
+	struct ifreq ifr = { 0 };
+
+	if (ioctl(net->fd, TUNGETIFF, &ifr))
+		return false;
+	return netif_exists(ifr.ifr_name) || netif_is_up(ifr.ifr_name);
 }
 
 static void tap_close(struct net_backend *net)
@@ -214,8 +211,8 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 		tap->net.offloads = tap_offloads(fd);
 		err = tap_set_offloads(&tap->net, 0);
 	}
-	tap->visible = netif_is(tap->net.name, "tap");
-	if (!err && tap->visible)
+	/* One that was handed to us may be of another namespace. */
+	if (!err && netif_is(tap->net.name, "tap"))
 		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
 	if (!err) {
 		tap->batch = batch_create(fd);

@@ -5,14 +5,9 @@
 #ifndef KVIST_VIRTIO_NET_FEATURES_H
 #define KVIST_VIRTIO_NET_FEATURES_H
 
-#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 
-/* UDP segmentation: virtio 1.3 and Linux 6.2; older headers lack the names. */
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
+/* UDP segmentation: virtio 1.3. */
 #ifndef VIRTIO_NET_F_GUEST_USO4
 #define VIRTIO_NET_F_GUEST_USO4 54
 #define VIRTIO_NET_F_GUEST_USO6 55

@@ -165,6 +165,7 @@ static int check(struct net_options *net)
 	uint64_t number = 0;
 	const char *why = NULL;
 	bool host_end = net->kind == NET_BRIDGE || net->kind == NET_TAP;
+	bool is_tap = host_end || net->kind == NET_FD;
 
 	if (!net->ifname) {
 		log_err("--net: names no bridge=BR, tap=IF, fd=N, pair=NAME "
@@ -181,6 +182,8 @@ static int check(struct net_options *net)
 		why = "queues= goes with bridge=BR and tap=IF";
 	else if (!host_end && net->rss)
 		why = "rss= goes with bridge=BR and tap=IF";
+	else if (!is_tap && net->vhost == NET_VHOST_ON)
+		why = "vhost=on goes with bridge=BR, tap=IF and fd=N";
 	else if (net->burst && !net->rate)
 		why = "burst= goes with rate=";
 	else if (net->vhost == NET_VHOST_ON && net->rate)

@@ -323,6 +323,50 @@ static void a_tap_vanishes_when_its_process_is_killed(void **state)
 	close(fds[1]);
 }
 
+/* A hook may give the tap to a container, or another name. */
+static void a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled(void **state)
+{
+	struct net_options options = { .kind = NET_TAP,
+				       .ifname = "moves",
+				       .create = true };
+	struct net_backend *net;
+	char command[80];
+	int fds[2];
+	pid_t pid;
+
+	(void)state;
+	need_namespace();
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(net_open(&options, &net), 0);
+	assert_true(net->ops->link(net));
+	assert_int_equal(system("ip link set moves down"), 0);
+	assert_false(net->ops->link(net));
+	assert_int_equal(system("ip link set moves name moved && "
+				"ip link set moved up"),
+			 0);
+	assert_true(net->ops->link(net));
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) || write(fds[1], "", 1) < 0)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(fds[0], command, 1), 1);
+	snprintf(command, sizeof(command), "ip link set moved netns %d", pid);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(netif_exists("moved"), -ENODEV);
+	assert_true(net->ops->link(net));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	/* The namespace goes, and its taps with it. */
+	for (int i = 0; i < 100 && net->ops->link(net); i++)
+		usleep(10000);
+	assert_false(net->ops->link(net));
+	net->ops->close(net);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void a_bridge_that_is_made_stays_and_keeps_its_mtu(void **state)
 {
 	struct net_options options = { .kind = NET_BRIDGE,
@@ -377,6 +421,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_guest_keeps_the_bridges_mtu_and_address),
 	cmocka_unit_test(a_tap_vanishes_when_it_is_closed),
 	cmocka_unit_test(a_tap_vanishes_when_its_process_is_killed),
+	cmocka_unit_test(a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled),
 	cmocka_unit_test(a_bridge_that_is_made_stays_and_keeps_its_mtu),
 	cmocka_unit_test(a_users_tap_stays_and_is_brought_up),
 };
