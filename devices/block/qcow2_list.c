@@ -135,9 +135,11 @@ static void compare_names(struct qcow2_bitmap *all,
 		sorted[i]->again = !by_name(&sorted[i - 1], &sorted[i]);
 }
 
-/* Takes the directory apart, which must be as long as what is in it. */
+/* Takes the directory apart, which must be as long as what is in it. No two
+ * tables share a cluster: so there is room for all of them in @room bytes, and
+ * who reads them all reads no more. */
 static int parse_bitmaps(const struct qcow2_header *h, const uint8_t *bytes,
-			 struct qcow2_bitmap *all)
+			 uint64_t room, struct qcow2_bitmap *all)
 {
 	uint64_t at = 0;
 
@@ -145,10 +147,12 @@ static int parse_bitmaps(const struct qcow2_header *h, const uint8_t *bytes,
 		size_t n = qcow2_bitmap_parse(bytes + at,
 					      h->bitmap_directory_bytes - at,
 					      h->cluster_bits, &all[i]);
+		uint64_t table = all[i].table_entries * 8ull;
 
-		if (!n)
+		if (!n || table > room)
 			return -EINVAL;
 		at += n;
+		room -= table;
 	}
 	return at == h->bitmap_directory_bytes ? 0 : -EINVAL;
 }
@@ -159,7 +163,7 @@ int qcow2_each_bitmap(struct qcow2 *q,
 		      void *opaque)
 {
 	const struct qcow2_header *h = &q->header;
-	uint64_t len = h->bitmap_directory_bytes;
+	uint64_t len = h->bitmap_directory_bytes, room;
 	struct qcow2_bitmap *all, **sorted;
 	uint8_t *bytes;
 	int err = -ENOMEM;
@@ -176,7 +180,9 @@ int qcow2_each_bitmap(struct qcow2 *q,
 	if (bytes && all && sorted)
 		err = host_read(q->file, bytes, len, h->bitmap_directory);
 	if (!err)
-		err = parse_bitmaps(h, bytes, all);
+		err = q->file->ops->size(q->file, &room);
+	if (!err)
+		err = parse_bitmaps(h, bytes, room, all);
 	if (!err)
 		compare_names(all, sorted, h->bitmaps);
 	for (uint32_t i = 0; i < h->bitmaps && !err; i++)

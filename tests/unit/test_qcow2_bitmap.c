@@ -256,6 +256,63 @@ static void an_entry_of_a_bitmap_names_a_cluster_or_says_all(void **state)
 				 cases[i].ok);
 }
 
+/* An image with @n bitmaps of the same table, which is the last cluster. */
+static struct block *make_sharing(struct memory_bytes *image, uint8_t n)
+{
+	static const uint8_t magic[] = { 0x23, 0x85, 0x28, 0x75 };
+	uint8_t *at, *entry;
+
+	must("rm -f from.qcow2; qemu-img create -q -f qcow2 from.qcow2 2T && "
+	     "qemu-img bitmap --add from.qcow2 a && "
+	     "truncate -s %%64k from.qcow2 && truncate -s +64k from.qcow2");
+	memory_load(image, "from.qcow2");
+	at = memmem(image->bytes, CLUSTER, magic, sizeof(magic));
+	assert_non_null(at);
+	put_be32(at + 8, n);
+	entry = image->bytes + get_be64(at + 24);
+	put_be64(at + 16, n * 32ull);
+	put_be64(entry, image->size - CLUSTER);
+	put_be32(entry + 8, CLUSTER / 8);
+	entry[17] = 9; /* then that is the length of its table */
+	for (unsigned i = 1; i < n; i++) {
+		memcpy(entry + i * 32, entry, 32);
+		entry[i * 32 + 24] += i;
+	}
+	return open_file(memory_file_create(image), "from.qcow2");
+}
+
+/* Or who reads them would read as much as the image likes. */
+static void tables_that_have_no_room_beside_each_other_are_not_read(void **s)
+{
+	static const struct {
+		uint8_t n;
+		int err;
+		uint64_t leaks; /* the old table, and what is void */
+	} cases[] = { { 1, 0, 1 }, { 200, -EINVAL, 2 } };
+
+	(void)s;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct qcow2_findings found;
+		struct memory_bytes source, disk;
+		struct block *from = make_sharing(&source, cases[i].n), *to;
+
+		must("rm -f to.qcow2; qemu-img create -q -f qcow2 to.qcow2 2T");
+		memory_load(&disk, "to.qcow2");
+		to = open_file(memory_file_create(&disk), "to.qcow2");
+		assert_int_equal(qcow2_copy_bitmaps(from, to), cases[i].err);
+		assert_int_equal(block_close(to), 0);
+		assert_int_equal(block_close(from), 0);
+		assert_int_equal(qcow2_check(memory_file_create(&source), "x",
+					     QCOW2_FIX_ERRORS, stderr, &found),
+				 0);
+		/* The last cluster has no refcount, or they are void. */
+		assert_int_equal(found.corruptions_fixed, 1);
+		assert_int_equal(found.leaks, cases[i].leaks);
+		free(disk.bytes);
+		free(source.bytes);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +323,8 @@ int main(int argc, char **argv)
 			an_entry_of_a_bitmap_names_a_cluster_or_says_all),
 		cmocka_unit_test(a_crash_leaves_all_bitmaps_or_none),
 		cmocka_unit_test(a_host_that_fails_leaves_no_leak),
+		cmocka_unit_test(
+			tables_that_have_no_room_beside_each_other_are_not_read),
 		cmocka_unit_test(a_table_too_large_for_its_clusters_is_refused),
 	};
 
