@@ -274,6 +274,9 @@ int qcow2_amend(struct block *block, const struct qcow2_amendment *a)
 				 : q->header.refcount_order;
 	if (a->version == 2 && (a->lazy_refcounts || order != 4))
 		return -ENOTSUP;
+	/* Who reads the data file as a raw disk sees no backing file. */
+	if (a->backing && a->data_raw)
+		return -EINVAL;
 	if (block->read_only)
 		return -EROFS;
 	err = qcow2_begin_writing(q);

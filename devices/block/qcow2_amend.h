@@ -5,7 +5,8 @@
  * Errors, not logged: -ENOTSUP (not a qcow2 image, or one that uses what the
  * other version lacks), -EROFS, -EFBIG (no room in the header), -ERANGE (a
  * refcount is too large for the width), -EINVAL (too many refcounts for their
- * table, or for memory), -EIO, -ENOSPC, -ENOMEM.
+ * table, or for memory; a backing file above a raw data file), -EIO, -ENOSPC,
+ * -ENOMEM.
  */
 #ifndef KVIST_BLOCK_QCOW2_AMEND_H
 #define KVIST_BLOCK_QCOW2_AMEND_H
