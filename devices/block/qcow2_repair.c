@@ -340,7 +340,7 @@ int qcow2_repair(struct qcow2_census *c)
 	} else if (!err) {
 		err = qcow2_census_copied(c, qcow2_census_tell);
 	}
-	if (!err && errors && !f->corruptions)
+	if (!err && !f->corruptions)
 		err = clear_marks(c);
 	if (!err && fix & QCOW2_FIX_LEAKS && !f->corruptions && !f->leaks &&
 	    !c->structural)
