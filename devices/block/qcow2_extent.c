@@ -29,7 +29,7 @@ static int find_preallocated(struct qcow2 *q)
 		return err;
 	real = bytes >> bits;
 	threshold = real * 10 / 9 > real + 2 ? real * 10 / 9 : real + 2;
-	for (uint64_t c = 0; c < size >> bits && !err; c++) {
+	for (uint64_t c = 0; c << bits < size && !err; c++) {
 		uint64_t count;
 
 		err = qcow2_refcount_read(q, c, &count);
@@ -73,9 +73,9 @@ int qcow2_map_extent(struct block *block, uint64_t offset, uint64_t length,
 	extent->zero = e.entry.kind == QCOW2_KIND_ZERO ||
 		       e.entry.kind == QCOW2_KIND_ZERO_ALLOCATED;
 	extent->compressed = e.entry.kind == QCOW2_KIND_COMPRESSED;
-	/* A subcluster that is not allocated has its place, but not data. */
-	extent->placed = extent->allocated && e.entry.host &&
-			 !extent->compressed && !q->header.crypt_method;
+	/* So may a subcluster be that is not allocated, beside one that is. */
+	extent->placed = e.entry.host && !extent->compressed &&
+			 !q->header.crypt_method;
 	extent->host = extent->placed ? e.entry.host & ~QCOW2_DATA_BASE : 0;
 	return extent->placed && extent->data ? look_below(q, extent) : 0;
 }
