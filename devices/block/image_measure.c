@@ -1,6 +1,7 @@
 #include "devices/block/image_measure.h"
 
 #include "devices/block/image_map.h"
+#include "devices/block/luks.h"
 #include "util/checked.h"
 
 static uint64_t div_up(uint64_t n, uint64_t by)
@@ -25,15 +26,17 @@ static uint64_t refcount_bytes(const struct qcow2_shape *shape,
 	return (blocks + table) * size;
 }
 
-/* Header, L1 and L2 tables and refcounts of a disk of @bytes, all of it
+/* Headers, L1 and L2 tables and refcounts of a disk of @bytes, all of it
  * allocated, and the disk. */
-static uint64_t full_bytes(const struct qcow2_shape *shape, uint64_t bytes)
+static uint64_t full_bytes(const struct qcow2_shape *shape, bool encrypted,
+			   uint64_t bytes)
 {
 	uint64_t size = shape->cluster_size,
 		 entry = shape->extended_l2 ? 16 : 8;
 	uint64_t l2 = align_up(bytes / size, size / entry) * entry;
 	uint64_t l1 = align_up(l2 / size, size / 8) * 8;
-	uint64_t tables = size + l2 + l1;
+	uint64_t luks = encrypted ? align_up(LUKS_AREA, size) : 0;
+	uint64_t tables = size + luks + l2 + l1;
 
 	return tables + bytes + refcount_bytes(shape, (tables + bytes) / size);
 }
@@ -59,8 +62,8 @@ static int data_bytes(const struct qcow2_shape *shape, struct block *from,
 	return err;
 }
 
-int image_measure(const struct qcow2_shape *shape, struct block *from,
-		  struct image_measure *m)
+int image_measure(const struct qcow2_shape *shape, bool encrypted,
+		  struct block *from, struct image_measure *m)
 {
 	uint64_t disk =
 		align_up(from ? from->size : shape->size, shape->cluster_size);
@@ -73,7 +76,7 @@ int image_measure(const struct qcow2_shape *shape, struct block *from,
 		data = disk;
 	else if (from)
 		err = data_bytes(shape, from, &data);
-	m->full = full_bytes(shape, disk);
+	m->full = full_bytes(shape, encrypted, disk);
 	m->required = m->full - disk + data;
 	return err;
 }

@@ -17,7 +17,7 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-#define SPARSE_MAX 2147483136u
+#define SPARSE_MAX 16777216
 #define PARALLEL   16 /* -m, at most */
 
 struct conversion {
@@ -250,7 +250,7 @@ static int parse_sparse(struct conversion *c, const char *text)
 	    c->copy.sparse % BLOCK_SECTOR == 0 && c->copy.sparse <= SPARSE_MAX)
 		return 0;
 	log_err("Invalid buffer size for sparse output specified. Valid sizes "
-		"are multiples of 512 up to %u. Select 0 to disable sparse "
+		"are multiples of 512 up to %d. Select 0 to disable sparse "
 		"detection (fully allocates output).",
 		SPARSE_MAX);
 	return -EINVAL;

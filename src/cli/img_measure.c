@@ -64,7 +64,8 @@ static int measure(struct measuring *m)
 	}
 	m->bitmaps = m->to.shape.version == 3 && m->disk &&
 		     !qcow2_has_bitmaps(m->disk);
-	err = image_measure(&m->to.shape, m->disk, &size);
+	err = image_measure(&m->to.shape, m->to.encryption || m->to.key_file,
+			    m->disk, &size);
 	if (!err && m->bitmaps)
 		err = img_measure_bitmaps(m->disk, m->to.shape.cluster_size,
 					  &m->bitmap_bytes);
