@@ -107,7 +107,7 @@ struct net_options {
 	 * or a tenth of a second's worth. */
 	uint64_t rate, burst;
 	const char *pcap; /* a file for what passes (capture.h), or NULL */
-	uint16_t vlan; /* the port is an access port of this VLAN; 0: of none */
+	uint32_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
 	bool rss; /* the guest may say which of its queues receives what */
 	unsigned queues;      /* that are asked for; 0: as many as are useful */

@@ -62,13 +62,23 @@ static int parse_mac(struct net_options *net, const char *value)
 		       : 0;
 }
 
-/* A number of @min to @max to *number. */
-static int parse_count(const char *key, const char *value, uint64_t min,
-		       uint64_t max, uint64_t *number)
+static int parse_text(const char *key, const char *value, const char **text)
 {
-	if (!parse_number(value, min, max, number))
+	*text = value;
+	return *value ? 0 : unknown(key, value);
+}
+
+/* A number of @min to @max to *count. */
+static int parse_count(const char *key, const char *value, uint32_t min,
+		       uint32_t max, uint32_t *count)
+{
+	uint64_t number = 0;
+	int err = parse_number(value, min, max, &number);
+
+	*count = number;
+	if (!err)
 		return 0;
-	log_err("--net %s=%s: is not a number from %" PRIu64 " to %" PRIu64,
+	log_err("--net %s=%s: is not a number from %" PRIu32 " to %" PRIu32,
 		key, value, min, max);
 	return -EINVAL;
 }
@@ -106,7 +116,6 @@ static int parse_rss(struct net_options *net, const char *value)
 static int parse_field(struct net_options *net, const char *key,
 		       const char *value)
 {
-	uint64_t number = 0;
 	int err;
 
 	if (!strcmp(key, "create") && !value) {
@@ -118,44 +127,29 @@ static int parse_field(struct net_options *net, const char *key,
 	err = parse_kind(net, key, value);
 	if (err != -ENOENT)
 		return err;
-	if (!strcmp(key, "up") && *value) {
-		net->up = value;
-		return 0;
-	}
-	if (!strcmp(key, "down") && *value) {
-		net->down = value;
-		return 0;
-	}
+	if (!strcmp(key, "up"))
+		return parse_text(key, value, &net->up);
+	if (!strcmp(key, "down"))
+		return parse_text(key, value, &net->down);
+	if (!strcmp(key, "pcap"))
+		return parse_text(key, value, &net->pcap);
 	if (!strcmp(key, "rate"))
 		return parse_bytes(key, value, &net->rate);
 	if (!strcmp(key, "burst"))
 		return parse_bytes(key, value, &net->burst);
-	if (!strcmp(key, "pcap") && *value) {
-		net->pcap = value;
-		return 0;
-	}
+	if (!strcmp(key, "mtu"))
+		return parse_count(key, value, NET_MTU_MIN, NET_MTU_MAX,
+				   &net->mtu);
+	if (!strcmp(key, "queues"))
+		return parse_count(key, value, 1, NET_QUEUES_MAX, &net->queues);
+	if (!strcmp(key, "vlan"))
+		return parse_count(key, value, 1, NET_VLAN_MAX, &net->vlan);
 	if (!strcmp(key, "mac"))
 		return parse_mac(net, value);
-	if (!strcmp(key, "mtu")) {
-		err = parse_count(key, value, NET_MTU_MIN, NET_MTU_MAX,
-				  &number);
-		net->mtu = number;
-		return err;
-	}
 	if (!strcmp(key, "vhost"))
 		return parse_vhost(net, value);
 	if (!strcmp(key, "rss"))
 		return parse_rss(net, value);
-	if (!strcmp(key, "queues")) {
-		err = parse_count(key, value, 1, NET_QUEUES_MAX, &number);
-		net->queues = number;
-		return err;
-	}
-	if (!strcmp(key, "vlan")) {
-		err = parse_count(key, value, 1, NET_VLAN_MAX, &number);
-		net->vlan = number;
-		return err;
-	}
 	return unknown(key, value);
 }
 
