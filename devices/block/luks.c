@@ -6,12 +6,9 @@
 #include <string.h>
 
 #include "devices/block/secret.h"
-#include "devices/block/sha256.h"
 #include "util/bytes.h"
 #include "util/checked.h"
 #include "util/log.h"
-
-#define SLOT_ACTIVE 0x00ac71f3u
 
 /* Offsets in the header; all integers are big endian. */
 #define AT_VERSION    6
@@ -24,8 +21,6 @@
 #define AT_SALT       132
 #define AT_ITERATIONS 164
 #define AT_UUID       168
-#define AT_SLOTS      208
-#define SLOT_LEN      48
 
 static int fail(char *why, size_t len, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -60,7 +55,7 @@ static bool is_named(const uint8_t *field, const char *wanted, char name[33])
 
 static int parse_slot(const uint8_t *b, uint64_t area, struct luks_slot *slot)
 {
-	slot->active = get_be32(b) == SLOT_ACTIVE;
+	slot->active = get_be32(b) == LUKS_SLOT_ACTIVE;
 	slot->iterations = get_be32(b + 4);
 	memcpy(slot->salt, b + 8, LUKS_SALT_LEN);
 	slot->material = get_be32(b + 40) * (uint64_t)XTS_SECTOR;
@@ -117,7 +112,7 @@ int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 			    "its LUKS header is damaged: %u iterations",
 			    header->digest_iterations);
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
-		if (parse_slot(bytes + AT_SLOTS + i * SLOT_LEN, area,
+		if (parse_slot(bytes + LUKS_AT_SLOTS + i * LUKS_SLOT_LEN, area,
 			       &header->slot[i]))
 			return fail(why, why_len, -EINVAL,
 				    "its LUKS header is damaged: key slot %u",
@@ -182,12 +177,11 @@ struct attempt {
 
 /* 0 and a->key, -EACCES when the slot does not open, or -errno. */
 static int try_slot(struct attempt *a, const struct luks_header *header,
-		    const struct luks_slot *slot, struct host_file *file,
-		    uint64_t offset)
+		    const struct luks_slot *slot, const struct luks_area *area)
 {
 	uint8_t differs = 0;
-	int err = host_read(file, a->material, sizeof(a->material),
-			    offset + slot->material);
+	int err = host_read(area->file, a->material, sizeof(a->material),
+			    area->offset + slot->material);
 
 	if (err)
 		return err;
@@ -206,62 +200,70 @@ static int try_slot(struct attempt *a, const struct luks_header *header,
 	return differs ? -EACCES : 0;
 }
 
-static int try_slots(const struct luks_header *header, struct host_file *file,
-		     uint64_t offset, const uint8_t *passphrase, size_t len,
-		     struct xts **xts)
+int luks_find_slot(const struct luks_area *area,
+		   const struct luks_header *header, unsigned slots,
+		   const struct luks_secret *secret, struct xts *xts)
 {
 	struct attempt *a = secret_alloc(sizeof(*a));
-	struct xts *found = secret_alloc(sizeof(*found));
 	int err = -EACCES;
 
-	if (!a || !found) {
-		secret_free(found, sizeof(*found));
-		secret_free(a, sizeof(*a));
+	if (!a)
 		return -ENOMEM;
-	}
-	hmac_sha256_init(&a->passphrase, passphrase, len);
+	hmac_sha256_init(&a->passphrase, secret->bytes, secret->len);
 	for (unsigned i = 0; i < LUKS_SLOTS && err == -EACCES; i++) {
-		if (header->slot[i].active)
-			err = try_slot(a, header, &header->slot[i], file,
-				       offset);
-	}
-	if (err) {
-		secret_free(found, sizeof(*found));
-	} else {
-		xts_init(found, a->key);
-		*xts = found;
+		if (!header->slot[i].active || !(slots & 1u << i))
+			continue;
+		err = try_slot(a, header, &header->slot[i], area);
+		if (!err && xts)
+			xts_init(xts, a->key);
+		if (!err)
+			err = i;
 	}
 	secret_free(a, sizeof(*a));
 	return err;
 }
 
-int luks_open(struct host_file *file, uint64_t offset, uint64_t area,
-	      const char *name, const uint8_t *passphrase, size_t len,
-	      struct xts **xts)
+int luks_read_header(const struct luks_area *area, struct luks_header *header)
 {
 	uint8_t bytes[LUKS_HEADER_LEN];
-	struct luks_header header;
 	char why[160];
-	int err = host_read(file, bytes, sizeof(bytes), offset);
+	int err = host_read(area->file, bytes, sizeof(bytes), area->offset);
 
 	if (err) {
-		log_err("disk %s: cannot read its LUKS header: %s", name,
+		log_err("disk %s: cannot read its LUKS header: %s", area->name,
 			strerror(-err));
 		return err;
 	}
-	err = luks_header_parse(bytes, area, &header, why, sizeof(why));
-	if (err) {
-		log_err("disk %s: %s", name, why);
+	err = luks_header_parse(bytes, area->length, header, why, sizeof(why));
+	if (err)
+		log_err("disk %s: %s", area->name, why);
+	return err;
+}
+
+int luks_open(const struct luks_area *area, const struct luks_secret *secret,
+	      struct xts **xts)
+{
+	struct luks_header header;
+	struct xts *found;
+	int err = luks_read_header(area, &header);
+
+	if (err)
 		return err;
+	found = secret_alloc(sizeof(*found));
+	err = found ? luks_find_slot(area, &header, ~0u, secret, found)
+		    : -ENOMEM;
+	if (err >= 0) {
+		*xts = found;
+		return 0;
 	}
-	err = try_slots(&header, file, offset, passphrase, len, xts);
+	secret_free(found, sizeof(*found));
 	if (err == -EACCES)
 		log_err("disk %s: the passphrase opens none of its key slots; "
 			"the key file is taken byte by byte, so check it for "
 			"a newline at the end",
-			name);
-	else if (err)
-		log_err("disk %s: cannot open its LUKS key: %s", name,
+			area->name);
+	else
+		log_err("disk %s: cannot open its LUKS key: %s", area->name,
 			strerror(-err));
 	return err;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "devices/block/host_file.h"
+#include "devices/block/sha256.h"
 #include "devices/block/xts.h"
 
 #define LUKS_HEADER_LEN 592
@@ -23,6 +24,12 @@
 #define LUKS_UUID_LEN   40
 #define LUKS_STRIPES    4000
 #define LUKS_MATERIAL   (LUKS_STRIPES * XTS_KEY_LEN)
+
+/* Where the header has its slots, and what the first word of one says. */
+#define LUKS_AT_SLOTS    208
+#define LUKS_SLOT_LEN    48
+#define LUKS_SLOT_ACTIVE 0x00ac71f3u
+#define LUKS_SLOT_FREE   0x0000deadu
 
 /* A passphrase is tried in seconds, whatever the header says. */
 #define LUKS_ITERATIONS_MAX (1u << 26)
@@ -50,14 +57,38 @@ struct luks_header {
 int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 		      struct luks_header *header, char *why, size_t why_len);
 
+/* The area [offset, offset + length) of a file; errors are logged with the
+ * name. */
+struct luks_area {
+	struct host_file *file;
+	uint64_t offset, length;
+	const char *name;
+};
+
+/* A passphrase: borrowed. */
+struct luks_secret {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* Reads the header of @area, and checks it. 0 or -errno, logged. */
+int luks_read_header(const struct luks_area *area, struct luks_header *header);
+
 /*
- * Opens the area [offset, offset + area) of @file with the passphrase: tries
- * every active slot. On success *xts, in memory of secret_alloc(), is the
- * caller's. -EACCES when no slot opens, -EINVAL, -ENOTSUP, -EIO, -ENOMEM;
- * logged with @name.
+ * Tries the passphrase on those active slots whose bits are set in @slots.
+ * Returns the number of the first that it opens, and sets *xts (NULL: of no
+ * interest), a secret; -EACCES, -EIO or -ENOMEM, not logged.
  */
-int luks_open(struct host_file *file, uint64_t offset, uint64_t area,
-	      const char *name, const uint8_t *passphrase, size_t len,
+int luks_find_slot(const struct luks_area *area,
+		   const struct luks_header *header, unsigned slots,
+		   const struct luks_secret *secret, struct xts *xts);
+
+/*
+ * Opens the area with the passphrase: tries every active slot. On success *xts,
+ * in memory of secret_alloc(), is the caller's. -EACCES when no slot opens,
+ * -EINVAL, -ENOTSUP, -EIO, -ENOMEM; logged.
+ */
+int luks_open(const struct luks_area *area, const struct luks_secret *secret,
 	      struct xts **xts);
 
 /* Undoes the anti-forensic split (specification, section 2.4): @material is
@@ -78,7 +109,40 @@ void luks_split(const uint8_t key[XTS_KEY_LEN],
  * @area[0..LUKS_AREA). The passphrase is hashed as often as takes this host @ms
  * of one CPU. 0 or -errno (-ENOMEM, or no random bytes), not logged.
  */
-int luks_create(uint8_t *area, const uint8_t *passphrase, size_t len,
-		uint64_t ms);
+int luks_create(uint8_t *area, const struct luks_secret *secret, uint64_t ms);
+
+/* All that is secret while a key goes into a slot; of secret_alloc(). */
+struct luks_making {
+	struct hmac_sha256 passphrase, master;
+	struct xts slot;
+	uint8_t key[XTS_KEY_LEN];
+	uint8_t derived[XTS_KEY_LEN];
+};
+
+/* 0 or -errno. */
+int luks_random(uint8_t *to, size_t len);
+/* The rounds that take @ms of this thread's time, to derive a key; for 0 as
+ * few as LUKS allows. */
+uint32_t luks_rounds(struct luks_making *m, uint64_t ms);
+/* m->key, split and encrypted by m->passphrase: salt and rounds of the slot's
+ * bytes in the header, and its material. 0 or -errno. */
+int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
+	      uint8_t material[LUKS_MATERIAL], uint32_t rounds);
+
+/* luks_amend.c */
+struct luks_change {
+	struct luks_area area;
+	const struct xts *key;     /* as it was opened */
+	bool erase, force;         /* force: what could lose the data, too */
+	int slot;                  /* -1: one that is free, or all that fit */
+	struct luks_secret secret; /* added, or erased; no bytes: any */
+	uint64_t ms;               /* as in luks_create() */
+};
+
+/*
+ * Adds a key or erases some. A crash at any time leaves one that was there and
+ * was not to be erased, or the new one. 0 or -errno, logged.
+ */
+int luks_amend(const struct luks_change *change);
 
 #endif

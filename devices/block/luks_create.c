@@ -11,29 +11,15 @@
 
 #include "devices/block/luks.h"
 #include "devices/block/secret.h"
-#include "devices/block/sha256.h"
 #include "util/bytes.h"
 #include "util/clock.h"
 
-#define SLOT_ACTIVE 0x00ac71f3u
-#define SLOT_FREE   0x0000deadu
-
 #define FIRST_SLOT 4096
 #define SLOT_SPACE 258048
-#define AT_SLOTS   208
-#define SLOT_LEN   48
 
 #define ITERATIONS_MIN 1000
 
-/* All that is secret while a header is made. */
-struct making {
-	struct hmac_sha256 passphrase, master;
-	struct xts slot;
-	uint8_t key[XTS_KEY_LEN];
-	uint8_t derived[XTS_KEY_LEN];
-};
-
-static int random_bytes(uint8_t *to, size_t len)
+int luks_random(uint8_t *to, size_t len)
 {
 	while (len) {
 		ssize_t n = getrandom(to, len, 0);
@@ -48,13 +34,12 @@ static int random_bytes(uint8_t *to, size_t len)
 	return 0;
 }
 
-/* The rounds that take @ms of this thread's time, to derive a key. */
-static uint32_t rounds_for(struct making *m, uint64_t ms)
+uint32_t luks_rounds(struct luks_making *m, uint64_t ms)
 {
 	static const uint8_t salt[LUKS_SALT_LEN];
-	uint64_t rounds = ITERATIONS_MIN, ns, wanted;
+	uint64_t rounds = ITERATIONS_MIN, ns = 0, wanted;
 
-	for (;;) {
+	while (ms) {
 		ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		pbkdf2_sha256(&m->passphrase, salt, sizeof(salt), rounds,
 			      m->derived, sizeof(m->derived));
@@ -73,7 +58,7 @@ static uint32_t rounds_for(struct making *m, uint64_t ms)
 static int put_fields(uint8_t *area)
 {
 	uint8_t id[16];
-	int err = random_bytes(id, sizeof(id));
+	int err = luks_random(id, sizeof(id));
 
 	memcpy(area, "LUKS\xba\xbe", 6);
 	put_be16(area + 6, 1);
@@ -91,9 +76,9 @@ static int put_fields(uint8_t *area)
 		at += sprintf((char *)area + at, "%02x", id[i]);
 	}
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
-		uint8_t *slot = area + AT_SLOTS + i * SLOT_LEN;
+		uint8_t *slot = area + LUKS_AT_SLOTS + i * LUKS_SLOT_LEN;
 
-		put_be32(slot, SLOT_FREE);
+		put_be32(slot, LUKS_SLOT_FREE);
 		put_be32(slot + 40, (FIRST_SLOT + i * SLOT_SPACE) / XTS_SECTOR);
 		put_be32(slot + 44, LUKS_STRIPES);
 	}
@@ -101,10 +86,10 @@ static int put_fields(uint8_t *area)
 }
 
 /* What tells a right key from a wrong one. */
-static int put_digest(struct making *m, uint8_t *area, uint32_t rounds)
+static int put_digest(struct luks_making *m, uint8_t *area, uint32_t rounds)
 {
 	uint8_t *salt = area + 132;
-	int err = random_bytes(salt, LUKS_SALT_LEN);
+	int err = luks_random(salt, LUKS_SALT_LEN);
 
 	hmac_sha256_init(&m->master, m->key, sizeof(m->key));
 	put_be32(area + 164, rounds);
@@ -113,17 +98,15 @@ static int put_digest(struct making *m, uint8_t *area, uint32_t rounds)
 	return err;
 }
 
-/* The key, split and encrypted by the passphrase. */
-static int put_slot(struct making *m, uint8_t *area, uint32_t rounds)
+int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
+	      uint8_t material[LUKS_MATERIAL], uint32_t rounds)
 {
-	uint8_t *slot = area + AT_SLOTS, *material = area + FIRST_SLOT;
-	int err = random_bytes(slot + 8, LUKS_SALT_LEN);
+	int err = luks_random(slot + 8, LUKS_SALT_LEN);
 
 	if (!err)
-		err = random_bytes(material, LUKS_MATERIAL - XTS_KEY_LEN);
+		err = luks_random(material, LUKS_MATERIAL - XTS_KEY_LEN);
 	if (err)
 		return err;
-	put_be32(slot, SLOT_ACTIVE);
 	put_be32(slot + 4, rounds);
 	luks_split(m->key, material);
 	pbkdf2_sha256(&m->passphrase, slot + 8, LUKS_SALT_LEN, rounds,
@@ -133,26 +116,27 @@ static int put_slot(struct making *m, uint8_t *area, uint32_t rounds)
 	return 0;
 }
 
-int luks_create(uint8_t *area, const uint8_t *passphrase, size_t len,
-		uint64_t ms)
+int luks_create(uint8_t *area, const struct luks_secret *secret, uint64_t ms)
 {
-	struct making *m = secret_alloc(sizeof(*m));
+	uint8_t *slot = area + LUKS_AT_SLOTS;
+	struct luks_making *m = secret_alloc(sizeof(*m));
 	uint32_t rounds;
-	int err = m ? random_bytes(m->key, sizeof(m->key)) : -ENOMEM;
+	int err = m ? luks_random(m->key, sizeof(m->key)) : -ENOMEM;
 
 	memset(area, 0, LUKS_AREA);
 	if (!err)
 		err = put_fields(area);
 	if (!err) {
-		hmac_sha256_init(&m->passphrase, passphrase, len);
-		rounds = rounds_for(m, ms);
+		hmac_sha256_init(&m->passphrase, secret->bytes, secret->len);
+		rounds = luks_rounds(m, ms);
 		/* Guessing at the key itself is hopeless as it is. */
 		err = put_digest(m, area,
 				 rounds / 8 < ITERATIONS_MIN ? ITERATIONS_MIN
 							     : rounds / 8);
 	}
 	if (!err)
-		err = put_slot(m, area, rounds);
+		err = luks_seal(m, slot, area + FIRST_SLOT, rounds);
+	put_be32(slot, LUKS_SLOT_ACTIVE);
 	secret_free(m, sizeof(*m));
 	if (err)
 		explicit_bzero(area, LUKS_AREA);

@@ -45,6 +45,11 @@ int qcow2_amendment_of(struct block *block, struct qcow2_amendment *a);
  */
 int qcow2_amend(struct block *block, const struct qcow2_amendment *a);
 
+struct luks_change;
+/* Changes the keys of an encrypted image; sets the area and the key of
+ * @change. As luks_amend(): logged. */
+int qcow2_amend_keys(struct block *block, struct luks_change *change);
+
 /* Forgets all that the disk itself holds: its backing file shows. */
 int qcow2_make_empty(struct block *block);
 

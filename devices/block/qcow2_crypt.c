@@ -13,6 +13,7 @@
 #include "devices/block/layers.h"
 #include "devices/block/luks.h"
 #include "devices/block/qcow2.h"
+#include "devices/block/qcow2_amend.h"
 #include "devices/block/secret.h"
 #include "util/checked.h"
 #include "util/iov.h"
@@ -23,11 +24,18 @@ bool qcow2_is_encrypted(struct block *block)
 	return container_of(block, struct qcow2, block)->header.crypt_method;
 }
 
+static struct luks_area luks_area(struct qcow2 *q)
+{
+	return (struct luks_area){ q->file, q->header.luks_offset,
+				   q->header.luks_bytes, q->block.name };
+}
+
 int qcow2_unlock(struct block *block, const char *key_file)
 {
 	struct qcow2 *q = container_of(block, struct qcow2, block);
+	struct luks_area area = luks_area(q);
 	uint8_t *passphrase;
-	long len;
+	size_t len;
 	int err;
 
 	if (!key_file) {
@@ -37,26 +45,32 @@ int qcow2_unlock(struct block *block, const char *key_file)
 			block->name);
 		return -EACCES;
 	}
-	passphrase = secret_alloc(SECRET_FILE_MAX);
+	err = secret_load(block->name, key_file, &passphrase, &len);
+	if (err)
+		return err;
 	q->crypt_buffer = secret_alloc(QCOW2_BOUNCE);
-	if (!passphrase || !q->crypt_buffer) {
-		secret_free(passphrase, SECRET_FILE_MAX);
-		log_err("disk %s: out of memory", block->name);
-		return -ENOMEM;
-	}
-	len = secret_read_file(key_file, passphrase);
-	if (len <= 0) {
-		err = len ? (int)len : -EINVAL;
-		log_err("disk %s: cannot read the passphrase from %s: %s",
-			block->name, key_file,
-			len ? strerror(-err) : "the file is empty");
-	} else {
-		err = luks_open(q->file, q->header.luks_offset,
-				q->header.luks_bytes, block->name, passphrase,
-				len, &q->key);
-	}
+	err = q->crypt_buffer
+		      ? luks_open(&area,
+				  &(struct luks_secret){ passphrase, len },
+				  &q->key)
+		      : -ENOMEM;
 	secret_free(passphrase, SECRET_FILE_MAX);
 	return err;
+}
+
+int qcow2_amend_keys(struct block *block, struct luks_change *change)
+{
+	struct qcow2 *q = qcow2_of(block);
+
+	if (!q || !q->key) {
+		log_err("%s: Can't amend encryption options - encryption not "
+			"present",
+			block->name);
+		return -EINVAL;
+	}
+	change->area = luks_area(q);
+	change->key = q->key;
+	return luks_amend(change);
 }
 
 void qcow2_lock_up(struct qcow2 *q)

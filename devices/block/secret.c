@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "util/log.h"
+
 void *secret_alloc(size_t size)
 {
 	void *secret = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -51,4 +53,20 @@ long secret_read_file(const char *path, uint8_t *bytes)
 	}
 	close(fd);
 	return result;
+}
+
+int secret_load(const char *who, const char *path, uint8_t **bytes, size_t *len)
+{
+	uint8_t *text = secret_alloc(SECRET_FILE_MAX);
+	long result = text ? secret_read_file(path, text) : -ENOMEM;
+
+	if (result > 0) {
+		*bytes = text;
+		*len = result;
+		return 0;
+	}
+	log_err("%s: cannot read the passphrase from %s: %s", who, path,
+		result ? strerror(-result) : "the file is empty");
+	secret_free(text, SECRET_FILE_MAX);
+	return result ? (int)result : -EINVAL;
 }

@@ -21,4 +21,12 @@ void secret_free(void *secret, size_t size);
  */
 long secret_read_file(const char *path, uint8_t *bytes);
 
+/*
+ * The same in memory of secret_alloc(SECRET_FILE_MAX), *bytes, which is the
+ * caller's; *len > 0 of them are used. 0 or -errno, -EINVAL when the file is
+ * empty; logged with @who.
+ */
+int secret_load(const char *who, const char *path, uint8_t **bytes,
+		size_t *len);
+
 #endif

@@ -197,6 +197,12 @@ void xts_init(struct xts *xts, const uint8_t key[XTS_KEY_LEN])
 	xts->instructions = __get_cpuid(1, &a, &b, &c, &d) && c & bit_AES;
 }
 
+void xts_key(const struct xts *xts, uint8_t key[XTS_KEY_LEN])
+{
+	memcpy(key, xts->data.key, 32);
+	memcpy(key + 32, xts->tweak.key, 32);
+}
+
 #define AES_TARGET __attribute__((target("aes")))
 #define LANES      8 /* blocks in flight: an instruction takes some cycles */
 

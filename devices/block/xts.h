@@ -31,6 +31,9 @@ struct xts {
 
 void xts_init(struct xts *xts, const uint8_t key[XTS_KEY_LEN]);
 
+/* The key it was made of. */
+void xts_key(const struct xts *xts, uint8_t key[XTS_KEY_LEN]);
+
 /* In place; @len is whole sectors, the first of which has number @sector
  * ("plain64": the number, little endian, is encrypted to be the tweak). */
 void xts_encrypt(const struct xts *xts, uint64_t sector, uint8_t *data,

@@ -21,12 +21,24 @@ struct amending {
 	int count;
 	bool progress;
 	struct img_creation to; /* as the image is to be */
+	struct img_keys keys;
 	struct block *disk;
 };
 
 static const char *const amendable[] = {
-	"backing_file",  "backing_fmt",    "compat",        "data_file",
-	"data_file_raw", "lazy_refcounts", "refcount_bits", "size",
+	"backing_file",
+	"backing_fmt",
+	"compat",
+	"data_file",
+	"data_file_raw",
+	"encrypt.iter-time",
+	"encrypt.keyslot",
+	"encrypt.new-secret",
+	"encrypt.old-secret",
+	"encrypt.state",
+	"lazy_refcounts",
+	"refcount_bits",
+	"size",
 };
 
 /* Refuses what can only be said of a new image. */
@@ -43,8 +55,8 @@ static int check_names(const char *text)
 		}
 		if (err)
 			log_err("Invalid parameter '%s': amend changes compat, "
-				"data_file, data_file_raw, lazy_refcounts, "
-				"refcount_bits and size",
+				"data_file, data_file_raw, keys, "
+				"lazy_refcounts, refcount_bits and size",
 				name);
 	}
 	free(copy);
@@ -154,6 +166,9 @@ static int amend(struct amending *a)
 	 * them. */
 	if (new.version == 2 && old.lazy_refcounts)
 		new.lazy_refcounts = false;
+	err = img_change_keys(&a->to, a->disk);
+	if (err)
+		return err;
 	if (a->to.shape.size != a->disk->size)
 		err = a->disk->ops->resize(
 			a->disk, align_up(a->to.shape.size, BLOCK_SECTOR));
@@ -215,8 +230,8 @@ int img_amend(int argc, char **argv)
 	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { "force", 0, 0, 'Y' },
 					       { 0 } };
-	struct amending a = { 0 };
 	struct img_common common = { 0 };
+	struct amending a = { .to.common = &common, .keys.slot = -1 };
 	bool quiet = false;
 	int option;
 
@@ -230,6 +245,8 @@ int img_amend(int argc, char **argv)
 			a.progress = true;
 		else if (option == 'q')
 			quiet = true;
+		else if (option == 'Y')
+			a.keys.force = true;
 		else if (option == 'D')
 			a.options.backing_dir = optarg;
 		else if (option == 't' && !img_cache_known(optarg))
@@ -239,6 +256,7 @@ int img_amend(int argc, char **argv)
 		else if (option == 'o')
 			a.lists[a.count++] = optarg;
 	}
+	a.to.keys = &a.keys;
 	if (!a.count)
 		return img_usage("Must specify options (-o)");
 	if (a.format && wants_help(&a))

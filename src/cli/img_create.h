@@ -8,6 +8,13 @@
 #include "cli/img.h"
 #include "devices/block/qcow2_create.h"
 
+/* What amend is told to do to the keys of an encrypted image. */
+struct img_keys {
+	const char *state, *new_secret, *old_secret; /* as given, or NULL */
+	int slot;                                    /* -1: not given */
+	bool force;
+};
+
 struct img_creation {
 	const char *path;
 	enum block_format format;
@@ -30,6 +37,7 @@ struct img_creation {
 	const char *key_file;            /* or the file itself */
 	uint64_t iter_ms;                /* 0: as is usual */
 	uint8_t *luks;                   /* shape.luks, while img_make() runs */
+	struct img_keys *keys;           /* of an image to be amended */
 };
 
 /* img_encrypt.c: takes encrypt.* or key-file. 0 or -EINVAL, logged. */
@@ -40,6 +48,11 @@ int img_set_encryption(struct img_creation *c, const char *name,
 int img_make_key(struct img_creation *c);
 /* What was asked of it, as it is announced. */
 void img_print_encryption(const struct img_creation *c);
+
+/* img_keys.c: takes encrypt.* of what is amended; and does it, which is nothing
+ * where none was given. 0 or -errno, logged. */
+int img_set_key(struct img_creation *c, const char *name, const char *value);
+int img_change_keys(struct img_creation *c, struct block *disk);
 
 /* img_fields.c: names of qcow2's types of compression. */
 #define IMG_COMPRESSIONS 2

@@ -40,8 +40,10 @@ int img_set_encryption(struct img_creation *c, const char *name,
 		return 0;
 	}
 	if (!strcmp(name, "encrypt.iter-time") &&
-	    !parse_number(value, 1, 1000000, &c->iter_ms))
+	    !parse_number(value, 0, 1000000, &c->iter_ms)) {
+		c->iter_ms += !c->iter_ms; /* 0 is: as is usual */
 		return 0;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
 		if (!strcmp(name, fixed[i].name) &&
 		    !strcmp(value, fixed[i].value))
@@ -94,11 +96,10 @@ static int check_encryption(const struct img_creation *c)
 	return 0;
 }
 
-static int make_area(struct img_creation *c, const uint8_t *passphrase,
-		     size_t len)
+static int make_area(struct img_creation *c, const struct luks_secret *secret)
 {
 	uint8_t *area = malloc(LUKS_AREA);
-	int err = area ? luks_create(area, passphrase, len,
+	int err = area ? luks_create(area, secret,
 				     c->iter_ms ? c->iter_ms : LUKS_TIME_MS)
 		       : -ENOMEM;
 
@@ -115,27 +116,17 @@ static int make_area(struct img_creation *c, const uint8_t *passphrase,
 int img_make_key(struct img_creation *c)
 {
 	uint8_t *passphrase;
-	long len;
+	size_t len;
 	int err = check_encryption(c);
 
 	if (err || !(c->encryption || c->key_file))
 		return err;
 	err = find_secret(c);
+	if (!err)
+		err = secret_load(c->path, c->key_file, &passphrase, &len);
 	if (err)
 		return err;
-	passphrase = secret_alloc(SECRET_FILE_MAX);
-	if (!passphrase) {
-		log_err("%s: out of memory", c->path);
-		return -ENOMEM;
-	}
-	len = secret_read_file(c->key_file, passphrase);
-	if (len > 0) {
-		err = make_area(c, passphrase, len);
-	} else {
-		err = len ? (int)len : -EINVAL;
-		log_err("%s: cannot read the passphrase from %s: %s", c->path,
-			c->key_file, len ? strerror(-err) : "it is empty");
-	}
+	err = make_area(c, &(struct luks_secret){ passphrase, len });
 	secret_free(passphrase, SECRET_FILE_MAX);
 	return err;
 }

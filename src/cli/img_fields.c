@@ -24,6 +24,7 @@ struct field {
 		OF_BOTH,
 		OF_RAW_FILE, /* of one, or of the file that is a raw one */
 		OF_FILE,     /* of the file that it is in */
+		OF_AMENDED,  /* of an image that is there */
 	} of;
 	int (*set)(struct img_creation *c, const char *name, const char *value);
 	const char *help;
@@ -244,6 +245,14 @@ static const struct field fields[] = {
 	  "<str> - sha256" },
 	{ "encrypt.key-secret", OF_QCOW2, img_set_encryption,
 	  "<str> - ID of the secret that is the passphrase" },
+	{ "encrypt.keyslot", OF_AMENDED, img_set_key,
+	  "<num> - The one keyslot to be changed" },
+	{ "encrypt.new-secret", OF_AMENDED, img_set_key,
+	  "<str> - ID of the secret to be added" },
+	{ "encrypt.old-secret", OF_AMENDED, img_set_key,
+	  "<str> - ID of the secret whose keyslots are erased" },
+	{ "encrypt.state", OF_AMENDED, img_set_key,
+	  "<str> - active (add a secret) or inactive (erase)" },
 	{ "encryption", OF_QCOW2, set_old_encryption,
 	  "<bool (on/off)> - off: the old AES, of the format's beginnings, is "
 	  "not made" },
@@ -267,6 +276,8 @@ static const struct field fields[] = {
 
 static bool knows(const struct img_creation *c, const struct field *f)
 {
+	if (f->of == OF_AMENDED)
+		return c->keys;
 	return c->format == BLOCK_QCOW2 || f->of != OF_QCOW2;
 }
 

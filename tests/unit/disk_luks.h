@@ -34,7 +34,11 @@ static inline void luks_image_create(const char *path,
 
 	assert_non_null(file);
 	disk_save("key", "pass", 4);
-	assert_int_equal(luks_create(area, (const uint8_t *)"pass", 4, 1), 0);
+	assert_int_equal(
+		luks_create(area,
+			    &(struct luks_secret){ (const uint8_t *)"pass", 4 },
+			    1),
+		0);
 	encrypted.luks = area;
 	assert_int_equal(qcow2_create(file, &encrypted), 0);
 	file->ops->close(file);

@@ -69,10 +69,12 @@ static void a_new_header_is_opened_by_its_passphrase(void **state)
 	struct luks_header header;
 	char why[160] = "";
 	struct xts *xts;
-	struct host_file *file;
+	struct luks_area at = { .length = sizeof(area), .name = "area" };
+	const struct luks_secret abc = { (const uint8_t *)"abc", 3 };
+	const struct luks_secret abd = { (const uint8_t *)"abd", 3 };
 
 	(void)state;
-	assert_int_equal(luks_create(area, (const uint8_t *)"abc", 3, 1), 0);
+	assert_int_equal(luks_create(area, &abc, 1), 0);
 	assert_int_equal(luks_header_parse(area, sizeof(area), &header, why,
 					   sizeof(why)),
 			 0);
@@ -80,16 +82,12 @@ static void a_new_header_is_opened_by_its_passphrase(void **state)
 	assert_in_range(header.slot[0].iterations, 1000, 10000000);
 	assert_int_equal(header.slot[7].material, LUKS_AREA - 258048);
 	disk_save("area", area, sizeof(area));
-	file = host_file_create(open("area", O_RDONLY));
-	assert_non_null(file);
-	assert_int_equal(luks_open(file, 0, sizeof(area), "area",
-				   (const uint8_t *)"abd", 3, &xts),
-			 -EACCES);
-	assert_int_equal(luks_open(file, 0, sizeof(area), "area",
-				   (const uint8_t *)"abc", 3, &xts),
-			 0);
+	at.file = host_file_create(open("area", O_RDONLY));
+	assert_non_null(at.file);
+	assert_int_equal(luks_open(&at, &abd, &xts), -EACCES);
+	assert_int_equal(luks_open(&at, &abc, &xts), 0);
 	secret_free(xts, sizeof(*xts));
-	file->ops->close(file);
+	at.file->ops->close(at.file);
 	if (sh("cryptsetup --version"))
 		return;
 	must("cryptsetup luksDump area | grep -q 'Key Slot 0: ENABLED' && "

@@ -409,7 +409,11 @@ static void a_new_image_is_whole_or_none(void **state)
 	struct qcow2_shape shapes[6];
 
 	(void)state;
-	assert_int_equal(luks_create(luks, (const uint8_t *)"pass", 4, 1), 0);
+	assert_int_equal(
+		luks_create(luks,
+			    &(struct luks_secret){ (const uint8_t *)"pass", 4 },
+			    1),
+		0);
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
 		shapes[i] = qcow2_shape_default;
 		shapes[i].size = SIZE;
