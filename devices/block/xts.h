@@ -1,7 +1,6 @@
 /*
  * AES-256 in XTS mode (FIPS 197, IEEE 1619) on sectors of 512 bytes, as LUKS
- * uses it. By the processor's AES instructions, or by code that takes the same
- * time and touches the same memory whatever the key and the data.
+ * uses it. By the processor's AES instructions, or by aes.h.
  *
  * Pure functions, any thread. The keys are secrets: their owner wipes them.
  */
@@ -12,20 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/block/aes.h"
+
 #define XTS_KEY_LEN 64 /* one key of AES-256 for the data, one for the tweak */
 #define XTS_SECTOR  512
 
-#define AES_BLOCK  16
-#define AES_ROUNDS 14
-
-struct aes256 {
-	uint8_t key[AES_ROUNDS + 1][AES_BLOCK];
-	/* For the instructions that decrypt, last one first. */
-	uint8_t inverse[AES_ROUNDS + 1][AES_BLOCK];
-};
-
 struct xts {
-	struct aes256 data, tweak;
+	struct aes data, tweak;
 	bool instructions; /* the processor has them; a test may clear it */
 };
 
