@@ -37,8 +37,8 @@ struct net_frame {
 
 struct net_ops {
 	/* One frame with its header. The bytes taken or got, -EAGAIN when it
-	 * would block, or -errno. A frame longer than @iov is cut: the return
-	 * value tells nothing of the rest. */
+	 * would block, -EIO when the cable is out, or -errno. A frame longer
+	 * than @iov is cut: the return value tells nothing of the rest. */
 	ssize_t (*send)(struct net_backend *net, const struct iovec *iov,
 			int iovcnt);
 	ssize_t (*receive)(struct net_backend *net, const struct iovec *iov,

@@ -102,9 +102,14 @@ static void tx_done(struct virtio_net *net, unsigned pair,
 
 	if (result < 0) {
 		counter_add(&counters->drops, 1);
-		log_guest(&net->tx_dropped,
-			  "%s: a frame of the guest (%u bytes) was dropped: %s",
-			  net->virtio.name, len, strerror((int)-result));
+		/* What meets a cable that was just pulled is lost, and no more
+		 * is to be said of it. */
+		if (result != -EIO)
+			log_guest(&net->tx_dropped,
+				  "%s: a frame of the guest (%u bytes) was "
+				  "dropped: %s",
+				  net->virtio.name, len,
+				  strerror((int)-result));
 	} else {
 		net_limit_take(net, NET_SENT, len);
 		counter_add(&counters->packets, 1);

@@ -2,6 +2,7 @@
  * Frames on their way from the guest, and the life of the card. The other way
  * is in test_virtio_net_rx.c, the control queue in test_virtio_net_control.c.
  */
+#include "said.h"
 #include "wire.h"
 
 static void frames_leave_in_order_and_whole(void **state)
@@ -120,16 +121,28 @@ static void many_frames_leave_in_order(void **state)
 static void a_frame_the_host_refuses_is_dropped(void **state)
 {
 	static const struct segment frame = { BENCH_DATA, 100, false };
+	static const struct {
+		int err;
+		bool told; /* of a cable that is out nothing is */
+	} cases[] = { { -EIO, false }, { -EINVAL, true } };
 	struct vring_used_elem elem;
 	struct bench bench;
+	struct said said;
 	struct wire wire;
+	char text[200];
 
 	(void)state;
 	wire_up(&bench, &wire, FEATURES);
-	__atomic_store_n(&wire.send_err, -EINVAL, __ATOMIC_SEQ_CST);
-	driver_add(&bench.queues[TX], &frame, 1);
-	virtio_notify(bench.virtio, TX);
-	assert_true(driver_wait(&bench.queues[TX], &elem));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		__atomic_store_n(&wire.send_err, cases[i].err,
+				 __ATOMIC_SEQ_CST);
+		said = said_begin();
+		driver_add(&bench.queues[TX], &frame, 1);
+		virtio_notify(bench.virtio, TX);
+		assert_true(driver_wait(&bench.queues[TX], &elem));
+		said_end(said, text, sizeof(text));
+		assert_int_equal(!!strstr(text, "was dropped"), cases[i].told);
+	}
 	assert_false(bench_needs_reset(&bench));
 	bench_end(&bench);
 }
