@@ -164,7 +164,7 @@ static int read_header(struct qcow2 *q)
 	    !q->block.read_only) {
 		err = -EINVAL;
 		snprintf(why.text, sizeof(why.text),
-			 "is marked corrupt and can only be used ,readonly; "
+			 "is marked corrupt and can only be read; "
 			 "repair it with kvist img check -r all");
 	}
 	if (err)

@@ -261,18 +261,24 @@ bool img_same_file(const char *a, const char *b)
 		sa.st_ino == sb.st_ino);
 }
 
-int img_lock(const char *path, int fd, bool writer)
+/* 0; or -EINVAL, logged, of what has no bytes to be found by their offset. */
+static int check_kind(const char *path, int fd)
 {
 	struct stat st;
-	int err = fstat(fd, &st) ? -errno : 0;
 
-	if (!err && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-		log_err("%s: is neither a regular file nor a block device",
-			path);
-		return -EINVAL;
-	}
-	if (!err)
-		err = image_lock(fd, writer);
+	if (!fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		return 0;
+	log_err("%s: is neither a regular file nor a block device", path);
+	return -EINVAL;
+}
+
+int img_lock(const char *path, int fd, bool writer)
+{
+	int err = check_kind(path, fd);
+
+	if (err)
+		return err;
+	err = image_lock(fd, writer);
 	if (err == -EOPNOTSUPP) /* a file system without locks */
 		err = 0;
 	if (err == -EBUSY)
@@ -297,7 +303,7 @@ int img_open_file(const char *path, bool writer, bool share,
 		log_err("Could not open '%s': %s", path, strerror(-err));
 		return err;
 	}
-	err = share ? 0 : img_lock(path, fd, writer);
+	err = share ? check_kind(path, fd) : img_lock(path, fd, writer);
 	*file = err ? NULL : host_file_create(fd);
 	if (!err && !*file) {
 		log_err("%s: out of memory", path);
@@ -308,7 +314,7 @@ int img_open_file(const char *path, bool writer, bool share,
 	return err;
 }
 
-int img_find_format(const char *path, const char *name, bool share,
+int img_find_format(const char *path, const char *name,
 		    enum block_format *format)
 {
 	struct host_file *file;
@@ -316,7 +322,7 @@ int img_find_format(const char *path, const char *name, bool share,
 
 	if (name)
 		return img_format(path, name, format);
-	err = img_open_file(path, false, share, &file);
+	err = img_open_file(path, false, true, &file);
 	if (err)
 		return err;
 	err = image_probe(file, format);

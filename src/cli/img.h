@@ -84,9 +84,16 @@ int img_parse_rate(const char *text, uint64_t *rate);
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
 
-/* The same, or where @name is NULL what the file looks like. */
-int img_find_format(const char *path, const char *name, bool share,
+/* The same, or where @name is NULL what the file looks like: without a lock,
+ * which block_open() takes. */
+int img_find_format(const char *path, const char *name,
 		    enum block_format *format);
+
+/* What to do about an image that somebody writes to, to read it, or uses. */
+static inline const char *img_if_busy(bool read_only)
+{
+	return read_only ? "look at it as it is with -U" : "wait for it";
+}
 
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);

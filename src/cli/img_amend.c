@@ -210,8 +210,7 @@ static int run(struct amending *a)
 {
 	int err, closed;
 
-	if (img_find_format(a->options.path, a->format, false,
-			    &a->options.format) ||
+	if (img_find_format(a->options.path, a->format, &a->options.format) ||
 	    block_open(&a->options, &a->disk))
 		return IMG_ERROR;
 	if (a->progress)
@@ -268,8 +267,7 @@ int img_amend(int argc, char **argv)
 		return IMG_ERROR;
 	if (!wants_help(&a))
 		return run(&a);
-	return img_find_format(a.options.path, a.format, false,
-			       &a.options.format)
+	return img_find_format(a.options.path, a.format, &a.options.format)
 		       ? IMG_ERROR
 		       : print_help(&a);
 }

@@ -317,11 +317,11 @@ int img_bench(int argc, char **argv)
 		return img_usage("Expecting one image file name");
 	if (!b.step)
 		b.step = b.size;
+	b.options.read_only = !b.write;
 	if (img_source(&common, argv[optind], &b.options, &format))
 		return IMG_ERROR;
-	b.options.read_only = !b.write;
-	if (check(&b) || img_find_format(b.options.path, format,
-					 b.options.unlocked, &b.options.format))
+	if (check(&b) ||
+	    img_find_format(b.options.path, format, &b.options.format))
 		return IMG_ERROR;
 	return measure(&b) ? IMG_ERROR : 0;
 }

@@ -102,8 +102,7 @@ static int run(struct committing *c)
 {
 	int err, closed;
 
-	if (img_find_format(c->options.path, c->format, false,
-			    &c->options.format) ||
+	if (img_find_format(c->options.path, c->format, &c->options.format) ||
 	    find_base(c) || block_open(&c->options, &c->disk))
 		return IMG_ERROR;
 	err = commit(c);

@@ -24,10 +24,9 @@ struct comparison {
 static int open_disk(struct comparison *c, int which)
 {
 	struct block_options *options = &c->options[which];
-	int err = img_find_format(options->path, c->format[which], c->share,
+	int err = img_find_format(options->path, c->format[which],
 				  &options->format);
 
-	options->read_only = true;
 	options->unlocked = c->share;
 	options->backing_dir = c->backing_dir;
 	return err ? err : block_open(options, &c->disk[which]);
@@ -176,6 +175,7 @@ int img_compare(int argc, char **argv)
 	if (optind != argc - 2)
 		return img_usage("Expecting two image file names");
 	for (int i = 0; i < 2; i++) {
+		c.options[i].read_only = true;
 		if (img_source(&common, argv[optind + i], &c.options[i],
 			       &c.format[i]))
 			return FAILED;

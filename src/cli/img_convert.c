@@ -77,7 +77,6 @@ static int open_sources(struct conversion *c)
 		err = img_source(&c->common, c->paths[n], &c->from, &format);
 		if (!err)
 			err = img_find_format(c->from.path, format,
-					      c->from.unlocked,
 					      &c->from.format);
 		if (!err)
 			err = block_open(&c->from, &parts[n]);
@@ -124,7 +123,8 @@ static int open_in_place(struct conversion *c)
 		.cache = c->to.unsafe ? BLOCK_CACHE_UNSAFE
 				      : BLOCK_CACHE_WRITEBACK,
 		.backing_dir = c->from.backing_dir,
-		.key_file = c->to.key_file
+		.key_file = c->to.key_file,
+		.if_busy = img_if_busy(false)
 	};
 	int err = block_open(&options, &c->copy.to);
 

@@ -17,10 +17,12 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-/* Opens the backing file, to see that it is one and how large it is. */
+/* Opens the backing file, to see that it is one and how large it is. Nothing
+ * is read of the disk, which somebody may be writing to. */
 static int size_of_backing(struct img_creation *c)
 {
 	struct block_options options = { .read_only = true,
+					 .unlocked = true,
 					 .backing_dir = "/" };
 	struct block *block;
 	char *path = image_beside(c->path, c->shape.backing);

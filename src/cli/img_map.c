@@ -116,7 +116,7 @@ static int run(struct map *map)
 {
 	uint64_t end;
 	int err = img_find_format(map->options.path, map->format,
-				  map->options.unlocked, &map->options.format);
+				  &map->options.format);
 
 	if (err || block_open(&map->options, &map->disk))
 		return IMG_ERROR;

@@ -82,7 +82,7 @@ static int run(struct measuring *m)
 
 	if (m->options.path) {
 		err = img_find_format(m->options.path, m->format,
-				      m->options.unlocked, &m->options.format);
+				      &m->options.format);
 		if (!err)
 			err = block_open(&m->options, &m->disk);
 		if (err)

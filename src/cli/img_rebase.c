@@ -26,6 +26,7 @@ static int open_new(struct rebase *r)
 {
 	struct block_options options = { .read_only = true,
 					 .unlocked = r->share,
+					 .if_busy = img_if_busy(true),
 					 .backing_dir =
 						 r->options.backing_dir };
 	char *path;
@@ -37,7 +38,7 @@ static int open_new(struct rebase *r)
 	if (!path)
 		return -ENOMEM;
 	options.path = path;
-	err = img_find_format(path, r->backing_fmt, r->share, &options.format);
+	err = img_find_format(path, r->backing_fmt, &options.format);
 	if (!err)
 		err = block_open(&options, &r->backing_disk);
 	free(path);
@@ -110,8 +111,7 @@ static int run(struct rebase *r)
 	    img_format(r->options.path, r->backing_fmt, &backing_format))
 		return IMG_ERROR;
 	r->options.no_backing = r->unsafe;
-	if (img_find_format(r->options.path, r->format, false,
-			    &r->options.format) ||
+	if (img_find_format(r->options.path, r->format, &r->options.format) ||
 	    block_open(&r->options, &r->disk))
 		return IMG_ERROR;
 	if (r->progress)

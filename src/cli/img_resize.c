@@ -117,8 +117,7 @@ static int run(struct resizing *r)
 	struct block *disk;
 	int err, closed;
 
-	if (img_find_format(r->options.path, r->format, false,
-			    &r->options.format) ||
+	if (img_find_format(r->options.path, r->format, &r->options.format) ||
 	    block_open(&r->options, &disk))
 		return IMG_ERROR;
 	err = resize(r, disk);

@@ -180,6 +180,8 @@ int img_source(const struct img_common *common, char *text,
 	       struct block_options *options, const char **format)
 {
 	options->path = text;
+	if (!options->if_busy)
+		options->if_busy = img_if_busy(options->read_only);
 	if (!common->image_opts)
 		return 0;
 	if (!*format)

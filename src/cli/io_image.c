@@ -44,13 +44,14 @@ int io_open_image(struct io *io, const char *path, const char *format,
 	io->options = (struct block_options){ .path = io->path,
 					      .read_only = read_only,
 					      .unlocked = unlocked,
+					      .if_busy = img_if_busy(read_only),
 					      .backing_dir = io->backing_dir,
 					      .key_file = io->key_file };
 	if (!io->path) {
 		log_err("%s: out of memory", path);
 		return -1;
 	}
-	if (img_find_format(path, format, unlocked, &io->options.format))
+	if (img_find_format(path, format, &io->options.format))
 		return -1;
 	return open_again(io);
 }
