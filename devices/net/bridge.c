@@ -54,15 +54,6 @@ static int link_finish(struct netlink *nl, int index, const char *name)
 	return netlink_do(nl, &msg);
 }
 
-static int link_delete(struct netlink *nl, int index)
-{
-	struct ifinfomsg info = { .ifi_index = index };
-	struct netlink_msg msg;
-
-	netlink_begin(&msg, RTM_DELLINK, 0, &info, sizeof(info));
-	return netlink_do(nl, &msg);
-}
-
 /*
  * The MTU is the user's wish, which the bridge keeps when its last port
  * leaves, only if it is changed once the bridge is there. Whoever finds the
@@ -71,24 +62,25 @@ static int link_delete(struct netlink *nl, int index)
  */
 int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 {
-	struct ifreq size = { .ifr_mtu = (int)mtu }, index = { 0 };
+	struct ifreq size = { .ifr_mtu = (int)mtu };
 	struct netlink nl;
 	char name[IFNAMSIZ];
-	int err = netlink_open(&nl);
+	int index, err = netlink_open(&nl);
 
 	if (err)
 		return err;
 	snprintf(name, sizeof(name), "kvist.%d", getpid());
-	err = netif_exists(bridge) ? link_make(&nl, name, vlans) : -EEXIST;
+	err = netif_index(bridge) < 0 ? link_make(&nl, name, vlans) : -EEXIST;
 	if (err)
 		goto close;
-	err = netif_request(name, SIOCGIFINDEX, &index);
+	index = netif_index(name);
+	err = index < 0 ? index : 0;
 	if (!err && mtu)
 		err = netif_request(name, SIOCSIFMTU, &size);
 	if (!err)
-		err = link_finish(&nl, index.ifr_ifindex, bridge);
+		err = link_finish(&nl, index, bridge);
 	if (err)
-		link_delete(&nl, index.ifr_ifindex);
+		netlink_delete_link(&nl, index);
 close:
 	netlink_close(&nl);
 	return err;
@@ -220,13 +212,13 @@ static int vlan_check(const char *bridge)
 int bridge_prepare(const struct net_options *options)
 {
 	const char *bridge = options->ifname;
-	int err = netif_exists(bridge);
+	int err = netif_index(bridge);
 
 	if (err == -ENODEV && options->create) {
 		err = make_absent(options);
 		if (err)
 			return err;
-	} else if (err) {
+	} else if (err < 0) {
 		log_err("net bridge %s: %s: say bridge=%s,create, or make it "
 			"with: ip link add name %s type bridge && ip link set "
 			"%s up",
@@ -296,16 +288,14 @@ static int mtu_take(const char *bridge, const char *tap, uint32_t *mtu)
 /* The tap is still down: no frame passes before all is as it should be. */
 static int port_join(const struct net_options *options, const char *tap)
 {
-	struct ifreq index = { 0 }, port = { 0 };
-	int err = netif_request(tap, SIOCGIFINDEX, &index);
+	int err, index = netif_index(tap);
+	struct ifreq port = { .ifr_ifindex = index };
 
-	if (err)
-		return err;
-	port.ifr_ifindex = index.ifr_ifindex;
+	if (index < 0)
+		return index;
 	err = netif_request(options->ifname, SIOCBRADDIF, &port);
 	if (!err && options->vlan)
-		err = vlan_access(options->ifname, index.ifr_ifindex,
-				  options->vlan);
+		err = vlan_access(options->ifname, index, options->vlan);
 	return err;
 }
 

@@ -46,19 +46,11 @@ struct move {
 	int fault;
 };
 
-static int index_of(const char *name)
-{
-	struct ifreq ifr = { 0 };
-	int err = netif_request(name, SIOCGIFINDEX, &ifr);
-
-	return err ? err : ifr.ifr_ifindex;
-}
-
-static int port_master(struct move *m, const char *bridge)
+static int port_join(struct move *m)
 {
 	struct ifreq ifr = { .ifr_ifindex = m->port_index };
 
-	return netif_request(bridge, SIOCBRADDIF, &ifr);
+	return netif_request(m->bridge, SIOCBRADDIF, &ifr);
 }
 
 static int port_release(struct move *m)
@@ -68,19 +60,15 @@ static int port_release(struct move *m)
 	return netif_request(m->bridge, SIOCBRDELIF, &ifr);
 }
 
-static int link_delete(struct move *m)
+static int bridge_remove(struct move *m)
 {
-	struct ifinfomsg info = { .ifi_index = index_of(m->bridge) };
-	struct netlink_msg msg;
+	int index = netif_index(m->bridge);
 
-	if (info.ifi_index < 0)
-		return info.ifi_index;
-	netlink_begin(&msg, RTM_DELLINK, 0, &info, sizeof(info));
-	return netlink_do(&m->nl, &msg);
+	return index < 0 ? index : netlink_delete_link(&m->nl, index);
 }
 
 /* The port's address is the host's on the wire, and stays that. */
-static int make(struct move *m)
+static int bridge_set_up(struct move *m)
 {
 	int err = bridge_make(m->bridge, m->port ? m->mtu.ifr_mtu : 0, false);
 
@@ -88,7 +76,7 @@ static int make(struct move *m)
 		return err;
 	err = netif_request(m->bridge, SIOCSIFHWADDR, &m->mac);
 	if (err)
-		link_delete(m);
+		bridge_remove(m);
 	return err;
 }
 
@@ -108,21 +96,21 @@ static int port_set(struct move *m, bool up)
 
 static int put_on(struct move *m, size_t item, const char *name)
 {
-	return host_item_add(&m->nl, &m->config, item, index_of(name), name);
+	return host_item_add(&m->nl, &m->config, item, netif_index(name), name);
 }
 
 static int take_off(struct move *m, size_t item, const char *name)
 {
-	return host_item_remove(&m->nl, &m->config, item, index_of(name));
+	return host_item_remove(&m->nl, &m->config, item, netif_index(name));
 }
 
 static int step_do(struct move *m, const struct step *step)
 {
 	switch (step->kind) {
 	case STEP_MAKE:
-		return make(m);
+		return bridge_set_up(m);
 	case STEP_JOIN:
-		return port_master(m, m->bridge);
+		return port_join(m);
 	case STEP_UP:
 		return port_set(m, true);
 	case STEP_TAKE_OFF:
@@ -130,7 +118,7 @@ static int step_do(struct move *m, const struct step *step)
 	case STEP_PUT_ON:
 		return put_on(m, step->item, m->to);
 	case STEP_DELETE:
-		return link_delete(m);
+		return bridge_remove(m);
 	}
 	return -EINVAL;
 }
@@ -139,7 +127,7 @@ static int step_undo(struct move *m, const struct step *step)
 {
 	switch (step->kind) {
 	case STEP_MAKE:
-		return link_delete(m);
+		return bridge_remove(m);
 	case STEP_JOIN:
 		return port_release(m);
 	case STEP_UP:
@@ -226,7 +214,7 @@ static int move_run(struct move *m)
 static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 		     const enum step_kind *after, size_t last)
 {
-	int err = 0, index = m->from ? index_of(m->from) : 0;
+	int err = 0, index = m->from ? netif_index(m->from) : 0;
 	size_t items;
 
 	if (index < 0)
@@ -292,7 +280,7 @@ static int port_look(struct move *m)
 	struct ifreq flags = { 0 };
 	int err;
 
-	m->port_index = index_of(m->port);
+	m->port_index = netif_index(m->port);
 	if (m->port_index < 0) {
 		log_err("net bridge %s: port %s: %s; ip link lists what there "
 			"is",
@@ -356,7 +344,7 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 
 	if (!netif_name_is_valid(bridge))
 		return refuse(bridge, -EINVAL, NETIF_NAME_RULE);
-	if (!netif_exists(bridge))
+	if (netif_index(bridge) > 0)
 		return refuse(bridge, -EEXIST,
 			      "there is an interface of that name already");
 	err = port ? port_look(&m) : 0;
@@ -371,7 +359,7 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 static int only_port(const struct bridge_info *info, const char *bridge,
 		     char port[IFNAMSIZ])
 {
-	int index = index_of(bridge);
+	int index = netif_index(bridge);
 
 	*port = '\0';
 	for (size_t i = 0; i < info->nr_links; i++) {
@@ -403,9 +391,9 @@ int bridge_dissolve(const char *bridge, int fault)
 	struct move m = { .bridge = bridge, .from = bridge, .fault = fault };
 	struct bridge_info info;
 	char port[IFNAMSIZ];
-	int err = netif_exists(bridge);
+	int err;
 
-	if (err || !netif_is(bridge, "bridge"))
+	if (!netif_is(bridge, "bridge"))
 		return refuse(bridge, -ENODEV,
 			      "there is no such bridge; kvist net show lists "
 			      "them");

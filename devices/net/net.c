@@ -132,11 +132,11 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 {
 	unsigned queues = queues_wanted(options);
 	const char *tap = options->ifname;
-	int err = netif_exists(tap);
+	int err = netif_index(tap);
 
 	if (err == -ENODEV && options->create)
 		return make_tap(options, net);
-	if (err) {
+	if (err < 0) {
 		log_err("net tap %s: %s: make it with: ip tuntap add dev %s "
 			"mode tap user $USER && ip link set %s up",
 			tap,

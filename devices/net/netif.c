@@ -33,11 +33,12 @@ int netif_request(const char *name, unsigned long request, struct ifreq *ifr)
 	return err;
 }
 
-int netif_exists(const char *name)
+int netif_index(const char *name)
 {
 	struct ifreq ifr = { 0 };
+	int err = netif_request(name, SIOCGIFINDEX, &ifr);
 
-	return netif_request(name, SIOCGIFINDEX, &ifr);
+	return err ? err : ifr.ifr_ifindex;
 }
 
 bool netif_is(const char *name, const char *kind)

@@ -1,6 +1,7 @@
 /*
  * Questions to and orders for a network interface of the host, by name, in the
- * caller's network namespace. Main thread. Each 0 or -errno, silent.
+ * caller's network namespace. Main thread. Each 0 or -errno unless said
+ * otherwise; silent.
  */
 #ifndef KVIST_NET_NETIF_H
 #define KVIST_NET_NETIF_H
@@ -12,8 +13,9 @@
 #define NETIF_NAME_RULE                                                        \
 	"a name has 1 to 15 characters, none of them / : % or space"
 bool netif_name_is_valid(const char *name);
-/* -ENODEV when there is none of that name, or the name is too long. */
-int netif_exists(const char *name);
+/* Its number, from 1 on; -ENODEV when there is none of that name, or the name
+ * is too long. */
+int netif_index(const char *name);
 /* One SIOC* request (netdevice(7)); fills in ifr->ifr_name. */
 int netif_request(const char *name, unsigned long request, struct ifreq *ifr);
 /* True if the interface is of this kind: "tap", "tun" or "bridge". */

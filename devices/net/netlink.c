@@ -193,6 +193,15 @@ int netlink_do(struct netlink *nl, struct netlink_msg *msg)
 	return converse(nl, msg, NLM_F_ACK, NULL, NULL);
 }
 
+int netlink_delete_link(struct netlink *nl, int index)
+{
+	struct ifinfomsg info = { .ifi_index = index };
+	struct netlink_msg msg;
+
+	netlink_begin(&msg, RTM_DELLINK, 0, &info, sizeof(info));
+	return netlink_do(nl, &msg);
+}
+
 int netlink_get(struct netlink *nl, struct netlink_msg *msg, netlink_each *each,
 		void *arg)
 {

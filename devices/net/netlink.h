@@ -51,6 +51,8 @@ typedef int netlink_each(const struct nlmsghdr *hdr, void *arg);
 
 /* Sends an order, and waits until it is carried out. */
 int netlink_do(struct netlink *nl, struct netlink_msg *msg);
+/* Removes the interface with this number. */
+int netlink_delete_link(struct netlink *nl, int index);
 /* Asks about one thing. */
 int netlink_get(struct netlink *nl, struct netlink_msg *msg, netlink_each *each,
 		void *arg);

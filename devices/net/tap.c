@@ -118,7 +118,7 @@ static bool tap_link(struct net_backend *net)
 
 	if (ioctl(net->fd, TUNGETIFF, &ifr))
 		return false;
-	return netif_exists(ifr.ifr_name) || netif_is_up(ifr.ifr_name);
+	return netif_index(ifr.ifr_name) < 0 || netif_is_up(ifr.ifr_name);
 }
 
 static void tap_close(struct net_backend *net)

@@ -38,7 +38,7 @@ static bool net_stopped(const struct virtio_net *net)
 	return __atomic_load_n(&net->virtio.stop, __ATOMIC_ACQUIRE);
 }
 
-/* Which of them a frame reaches, the driver says, or the backend. */
+/* Which queue a frame reaches: as the driver says, or as the backend likes. */
 static int steering_set(struct virtio_net *net)
 {
 	struct net_backend *backend = net->pairs[0].backend;
@@ -204,11 +204,12 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 	struct virtio_net *net = from_virtio(virtio);
 	unsigned pair = queue / 2;
 
-	/* The worker does not while a queue is busy; pauses end all the same. */
+	/* While a queue is busy the worker does not call it, but a pause of
+	 * another one is to end all the same. */
 	net_idle(virtio);
 	if ((int)queue == net->control_queue)
 		return control_serve(net);
-	/* What the driver does with queues that it has not turned on. */
+	/* A doorbell of a queue that the driver has not turned on. */
 	if (pair >= net->control.pairs)
 		return false;
 	if (net->vhost && net_vhost_start(net, queue))

@@ -20,7 +20,7 @@
 
 #define NET_QUEUE_SIZE 256
 #define NET_PAIRS_MAX  NET_QUEUES_MAX
-#define NET_PUBLISH    16  /* so many frames, and the driver is shown them */
+#define NET_PUBLISH    16  /* frames between two showings to the driver */
 #define NET_BUDGET     256 /* frames between two looks at `stop` */
 
 /* The longest frame: a segment of 64 KiB to be cut by whoever needs it, with
@@ -55,15 +55,15 @@ struct rx_window {
 	int first, end;
 	struct ring_chain chains[NET_QUEUE_SIZE]; /* in use: head, count */
 	unsigned head, count;
-	unsigned most;  /* that there ever were */
-	uint64_t bytes; /* of all of them */
-	uint64_t wanted;
+	unsigned most;    /* that there ever were at once */
+	uint64_t bytes;   /* of all of them */
+	uint64_t wanted;  /* bytes that fill() is to reach */
 	bool dry;         /* the ring had no more to give */
 	bool long_frames; /* the last one was */
 	/* A frame that waits for more buffers: its bytes, or 0, of which so
 	 * many are in the window, and the rest in the spill. */
 	uint64_t held, held_inside;
-	unsigned batch;       /* frames to ask for */
+	unsigned batch;       /* frames to ask for by the next call */
 	struct rx_many *many; /* or NULL: one at a time */
 	uint8_t spill[NET_HEADER + FRAME_MAX];
 };
@@ -109,7 +109,7 @@ struct net_counters {
 /* A receive queue and a send queue over one queue of the backend. */
 struct net_pair {
 	struct net_backend *backend; /* owned */
-	bool dead;                   /* it has gone; already logged */
+	bool dead;                   /* the backend has gone; logged */
 	unsigned failures;           /* of receives, one after another */
 	struct rx_window *rx;
 	struct tx_state *tx;
@@ -130,9 +130,9 @@ struct virtio_net {
 	bool mergeable; /* a frame may span several buffers */
 	struct net_control control;
 	int control_queue;         /* its number, or -1: not negotiated */
-	uint64_t host_changed;     /* at: ns; for the driver's sake */
+	uint64_t host_changed;     /* ns: when the driver last had it changed */
 	bool vhost;                /* the kernel carries the frames */
-	pthread_mutex_t call_lock; /* a leaf */
+	pthread_mutex_t call_lock; /* of net_vhost_call(); a leaf */
 	bool announces;            /* atomic: GUEST_ANNOUNCE is negotiated */
 	struct limit limits[NET_DIRECTIONS]; /* of all pairs together */
 	bool limited;
@@ -235,8 +235,8 @@ void net_vhost_fini(struct virtio_net *net);
 
 /*
  * Whether the kernel keeps back what the card would drop; and has it do so by
- * @filter from now on, or not (NULL). The queues are the kernel's or ours by
- * and by, so what it was told once must be kept true.
+ * @filter from now on, or not (NULL). A queue may be the kernel's now and ours
+ * later, so what the kernel was told must be kept true.
  */
 bool net_vhost_filters(const struct virtio_net *net);
 void net_vhost_filter(struct virtio_net *net, const struct net_filter *filter);

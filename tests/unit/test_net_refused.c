@@ -202,9 +202,9 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 		close(fd);
 	holder->ops->close(holder);
 	/* Nothing is left of the failed ones. */
-	assert_int_equal(netif_exists("kvist0"), -ENODEV);
-	assert_int_equal(netif_exists("left0"), -ENODEV);
-	assert_int_equal(netif_exists("made"), -ENODEV);
+	assert_int_equal(netif_index("kvist0"), -ENODEV);
+	assert_int_equal(netif_index("left0"), -ENODEV);
+	assert_int_equal(netif_index("made"), -ENODEV);
 }
 
 static const struct CMUnitTest tests[] = {
