@@ -5,20 +5,39 @@
 #include "wire.h"
 
 #include "devices/virtio/net_parts.h"
+#include "util/clock.h"
 #include "util/counter.h"
 
-#define MANY 1000 /* for as long as a test may take from one line to the next */
+#define US   1000ull
+#define MS   1000000ull
+#define MANY 1000
 
-/* A card without a worker, that has looked for frames just now. */
+/* A card without a worker, in a time of its own: one of the second pair comes
+ * in, all of the first leave. */
 struct card {
 	struct virtio_net net;
-	struct tx_state tx;
+	struct tx_state tx[2];
 };
 
-static void card_sends(struct card *card, uint64_t frames)
+static uint64_t now;
+
+/* In place of the library's. */
+uint64_t clock_ns(clockid_t clock)
 {
-	usleep(100);
+	struct timespec real;
+
+	if (now)
+		return now;
+	clock_gettime(clock, &real);
+	return real.tv_sec * 1000 * MS + real.tv_nsec;
+}
+
+/* Whether it pauses after so many frames in so much time. */
+static bool pauses(struct card *card, uint64_t frames, uint64_t ns)
+{
+	now += ns;
 	counter_add(&card->net.pairs[0].sent.packets, frames);
+	return net_pause(&card->net, 0);
 }
 
 static struct card *card_create(void)
@@ -26,13 +45,19 @@ static struct card *card_create(void)
 	struct card *card = test_calloc(1, sizeof(*card));
 
 	card->net.nr_pairs = 2;
-	card->net.control.pairs = 1;
-	card->net.pairs[0].tx = &card->tx;
-	card_sends(card, 1);
-	assert_false(net_pause(&card->net, 0));
-	card_sends(card, MANY);
-	net_pause(&card->net, 0);
+	card->net.control.pairs = 2;
+	card->net.pairs[0].tx = &card->tx[0];
+	card->net.pairs[1].tx = &card->tx[1];
+	now = 1000 * MS;
+	/* The first look: nothing is known of the time before. */
+	assert_false(pauses(card, MANY, 0));
 	return card;
+}
+
+static void card_destroy(struct card *card)
+{
+	now = 0;
+	test_free(card);
 }
 
 static void it_is_only_for_many_frames_without_an_answer(void **state)
@@ -40,60 +65,95 @@ static void it_is_only_for_many_frames_without_an_answer(void **state)
 	struct card *card = card_create();
 
 	(void)state;
-	card_sends(card, MANY);
-	assert_true(net_pause(&card->net, 0));
-	assert_true(card->tx.pause.until > 0);
+	assert_true(pauses(card, MANY, 100 * US));
 	/* None came, so none will. */
-	assert_false(net_pause(&card->net, 0));
-	/* One in twice the longest pause. */
-	usleep(2 * 2000);
-	card_sends(card, 1);
-	assert_false(net_pause(&card->net, 0));
-	card_sends(card, MANY);
-	assert_true(net_pause(&card->net, 0));
+	assert_false(pauses(card, 0, 100 * US));
 	/* Somebody answers, by the other queue; and then no more. */
 	counter_add(&card->net.pairs[1].received.packets, 1);
-	card_sends(card, 127);
-	assert_false(net_pause(&card->net, 0));
-	card_sends(card, 127);
-	assert_false(net_pause(&card->net, 0));
-	card_sends(card, MANY);
-	assert_true(net_pause(&card->net, 0));
+	assert_false(pauses(card, MANY, 100 * US));
+	assert_false(pauses(card, 127, 100 * US));
+	assert_true(pauses(card, 1, 1 * US));
 	/* A limit has its own. */
 	card->net.limited = true;
-	card_sends(card, MANY);
-	assert_false(net_pause(&card->net, 0));
-	test_free(card);
+	assert_false(pauses(card, MANY, 100 * US));
+	card_destroy(card);
+}
+
+static void it_is_long_enough_for_64_frames_or_not_worth_it(void **state)
+{
+	static const struct {
+		uint64_t frames, ns;
+		uint64_t length; /* 0: none */
+	} cases[] = {
+		{ 64, 100 * US, 100 * US },  { 1, 10 * US, 640 * US },
+		{ MANY, 1 * MS, 64 * US },   { 32, 1 * MS, 2 * MS },
+		{ 32, 1 * MS + 32, 2 * MS }, { 4, 2 * MS, 2 * MS },
+		{ 4, 2 * MS + 1, 0 },        { 1, 4 * MS, 0 },
+	};
+	struct card *card = card_create();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bool any = pauses(card, cases[i].frames, cases[i].ns);
+
+		assert_int_equal(any, cases[i].length != 0);
+		if (any)
+			assert_int_equal(card->tx[0].pause.until - now,
+					 cases[i].length);
+	}
+	card_destroy(card);
 }
 
 static void it_ends_by_itself_and_by_an_answer(void **state)
 {
 	struct card *card = card_create();
 	struct virtio_device *virtio = &card->net.virtio;
-	uint64_t *until = &card->tx.pause.until;
 
 	(void)state;
-	*until = 0;
 	assert_false(net_idle(virtio));
 	assert_int_equal(virtio->sleep_ns, 0);
-	card_sends(card, MANY);
-	assert_true(net_pause(&card->net, 0));
-	*until += 500000000;
-	assert_false(net_idle(virtio));
-	assert_in_range(virtio->sleep_ns, 1, 510000000);
-	assert_false(virtio->queues[TX].again);
-	counter_add(&card->net.pairs[0].received.packets, 1);
-	assert_true(net_idle(virtio));
-	assert_true(virtio->queues[TX].again);
-	assert_int_equal(virtio->sleep_ns, 0);
+	for (unsigned answer = 0; answer < 2; answer++) {
+		assert_true(pauses(card, MANY, 1 * MS));
+		now = card->tx[0].pause.until - 50 * US;
+		assert_false(net_idle(virtio));
+		assert_int_equal(virtio->sleep_ns, 50 * US);
+		assert_false(virtio->queues[TX].again);
+		counter_add(&card->net.pairs[0].received.packets, answer);
+		now += answer ? 0 : 50 * US;
+		assert_true(net_idle(virtio));
+		assert_true(virtio->queues[TX].again);
+		assert_int_equal(virtio->sleep_ns, 0);
+		/* Once, whatever becomes of the queue. */
+		virtio->queues[TX].again = false;
+		assert_false(net_idle(virtio));
+	}
+	card_destroy(card);
+}
 
-	virtio->queues[TX].again = false;
-	*until = 1;
-	assert_true(net_idle(virtio));
-	assert_true(virtio->queues[TX].again);
-	/* Once, whatever becomes of the queue. */
-	assert_false(net_idle(virtio));
-	test_free(card);
+static void the_worker_wakes_for_the_pause_that_ends_first(void **state)
+{
+	struct card *card = card_create();
+	struct virtio_device *virtio = &card->net.virtio;
+
+	(void)state;
+	for (unsigned first = 0; first < 2; first++) {
+		card->tx[first].pause.until = now + 10 * US;
+		card->tx[!first].pause.until = now + 30 * US;
+		assert_false(net_idle(virtio));
+		assert_int_equal(virtio->sleep_ns, 10 * US);
+		now += 10 * US;
+		assert_true(net_idle(virtio));
+		assert_int_equal(virtio->sleep_ns, 20 * US);
+		assert_true(virtio->queues[first ? TX + 2 : TX].again);
+		assert_false(virtio->queues[first ? TX : TX + 2].again);
+		virtio->queues[first ? TX + 2 : TX].again = false;
+		/* The other queue's is not looked at any more. */
+		card->net.control.pairs = 1;
+		assert_false(net_idle(virtio));
+		assert_int_equal(virtio->sleep_ns, first ? 20 * US : 0);
+		card->net.control.pairs = 2;
+	}
+	card_destroy(card);
 }
 
 /* Pauses that follow each other do not keep from the driver what it waits for
@@ -101,21 +161,23 @@ static void it_ends_by_itself_and_by_an_answer(void **state)
 static void an_interrupt_waits_for_a_few_pauses_only(void **state)
 {
 	struct card *card = card_create();
-	struct tx_pause *pause = &card->tx.pause;
 
 	(void)state;
-	pause->until = 0;
 	assert_false(net_quiet(&card->net, 0));
 	for (int i = 0; i < 3; i++) {
-		card_sends(card, MANY);
-		assert_true(net_pause(&card->net, 0));
+		assert_true(pauses(card, MANY, 100 * US));
 		assert_true(net_quiet(&card->net, 0));
-		usleep(4000);
-		card_sends(card, MANY);
-		assert_true(net_pause(&card->net, 0));
+		assert_true(pauses(card, MANY, 4 * MS));
+		assert_true(net_quiet(&card->net, 0));
+		assert_true(pauses(card, 64, 1));
 		assert_false(net_quiet(&card->net, 0));
 	}
-	test_free(card);
+	assert_true(pauses(card, MANY, 100 * US));
+	assert_true(net_quiet(&card->net, 0));
+	/* It did not pause again. */
+	card->tx[0].pause.until = 0;
+	assert_false(net_quiet(&card->net, 0));
+	card_destroy(card);
 }
 
 /* The worker asks a card when to wake it only if no queue is busy. */
@@ -201,7 +263,9 @@ static void a_flood_is_few_notifications_and_interrupts(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(it_is_only_for_many_frames_without_an_answer),
+	cmocka_unit_test(it_is_long_enough_for_64_frames_or_not_worth_it),
 	cmocka_unit_test(it_ends_by_itself_and_by_an_answer),
+	cmocka_unit_test(the_worker_wakes_for_the_pause_that_ends_first),
 	cmocka_unit_test(an_interrupt_waits_for_a_few_pauses_only),
 	cmocka_unit_test(it_ends_while_another_queue_is_busy),
 	cmocka_unit_test(a_flood_is_few_notifications_and_interrupts),
