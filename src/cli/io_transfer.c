@@ -39,12 +39,11 @@ static int write_it(struct transfer *t)
 	int err;
 
 	if (t->zero) {
-		/* A discard need not leave zeros. */
-		err = t->unmap ? io_clear(t->io, BLOCK_DISCARD, t->length,
-					  t->offset)
-			       : 0;
-		if (!err)
-			err = io_clear(t->io, BLOCK_ZERO, t->length, t->offset);
+		/* In this order: zeros take space, and a discard leaves them. */
+		err = io_clear(t->io, BLOCK_ZERO, t->length, t->offset);
+		if (!err && t->unmap)
+			err = io_clear(t->io, BLOCK_DISCARD, t->length,
+				       t->offset);
 	} else if (t->vm_state)
 		err = qcow2_vm_state(t->io->disk, BLOCK_WRITE, t->bytes,
 				     t->length, t->offset);
