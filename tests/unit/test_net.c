@@ -6,11 +6,12 @@
 
 #include "devices/net/bridge.h"
 #include "devices/net/pair.h"
+#include "devices/virtio/net_features.h"
 #include "util/bytes.h"
 
-#include <linux/virtio_net.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #define ETHERTYPE 0x88b5 /* for local experiments */
@@ -166,41 +167,63 @@ static void guests_on_one_bridge_reach_each_other_and_it_learns(void **state)
 	c->ops->close(c);
 }
 
-/* One TCP segment of 20,000 bytes, to be cut to 1,448 by whoever must. */
-static size_t big_segment(uint8_t *frame)
+/* What is to be cut to 1,448 bytes each by whoever must. */
+static const struct big {
+	uint8_t gso_type, protocol, headers, sum_at;
+	unsigned offloads;     /* of who takes it whole */
+	unsigned major, minor; /* of the first Linux that has them */
+} bigs[] = {
+	{ VIRTIO_NET_HDR_GSO_TCPV4, 6, 54, 16, TUN_F_TSO4, 2, 6 },
+	{ VIRTIO_NET_HDR_GSO_UDP_L4, 17, 42, 6, TUN_F_USO4 | TUN_F_USO6, 6, 2 },
+};
+
+static bool kernel_is_from(unsigned major, unsigned minor)
+{
+	struct utsname name;
+	unsigned is[2] = { 0 };
+
+	uname(&name);
+	sscanf(name.release, "%u.%u", &is[0], &is[1]);
+	return is[0] > major || (is[0] == major && is[1] >= minor);
+}
+
+/* 20,000 bytes of it; the frame's length. */
+static size_t big_segment(uint8_t *frame, const struct big *big)
 {
 	struct virtio_net_hdr_v1 *hdr = (struct virtio_net_hdr_v1 *)frame;
-	uint8_t *eth = frame + NET_HEADER, *ip = eth + 14, *tcp = ip + 20;
+	uint8_t *eth = frame + NET_HEADER, *ip = eth + 14, *l4 = ip + 20;
 	static const uint8_t addresses[] = { 192, 0, 2, 1, 192, 0, 2, 2 };
 	uint32_t sum = 0;
-	size_t len = 20000;
+	size_t len = big->headers - 34 + 20000;
 
-	memset(frame, 0, NET_HEADER + 54 + len);
+	memset(frame, 0, NET_HEADER + 34 + len);
 	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	hdr->gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
-	hdr->hdr_len = 54;
+	hdr->gso_type = big->gso_type;
+	hdr->hdr_len = big->headers;
 	hdr->gso_size = 1448;
 	hdr->csum_start = 34;
-	hdr->csum_offset = 16;
+	hdr->csum_offset = big->sum_at;
 	memcpy(eth, mac_b, 6);
 	memcpy(eth + 6, mac_a, 6);
 	put_be16(eth + 12, 0x0800);
 	ip[0] = 0x45;
-	put_be16(ip + 2, 40 + len);
+	put_be16(ip + 2, 20 + len);
 	ip[8] = 64;
-	ip[9] = 6;
+	ip[9] = big->protocol;
 	memcpy(ip + 12, addresses, sizeof(addresses));
 	for (int i = 0; i < 20; i += 2)
 		sum += get_be16(ip + i);
 	put_be16(ip + 10, ~(sum + (sum >> 16)));
-	tcp[12] = 0x50;
-	tcp[13] = 0x10;
+	if (big->protocol == 6)
+		put_be16(l4 + 12, 0x5010);
+	else
+		put_be16(l4 + 4, len);
 	/* The pseudo header's sum, which the driver leaves there. */
-	sum = 6 + 20 + len;
+	sum = big->protocol + len;
 	for (int i = 0; i < 8; i += 2)
 		sum += get_be16(addresses + i);
-	put_be16(tcp + 16, (sum & 0xffff) + (sum >> 16));
-	return NET_HEADER + 54 + len;
+	put_be16(l4 + big->sum_at, (sum & 0xffff) + (sum >> 16));
+	return NET_HEADER + 34 + len;
 }
 
 static size_t longest_frame(struct net_backend *net)
@@ -222,25 +245,31 @@ static void large_segments_pass_whole_only_to_who_accepts_them(void **state)
 {
 	static uint8_t frame[65536];
 	struct net_backend *a, *b;
-	struct iovec iov = { frame, 0 };
 
 	(void)state;
 	need_namespace();
 	make_bridge("br0");
 	a = port_open("br0");
 	b = port_open("br0");
-	assert_true(b->offloads & TUN_F_TSO4);
 	frame_send(b, everyone, mac_b, "here"); /* the bridge learns b */
-	iov.iov_len = big_segment(frame);
-	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
-	assert_int_equal(longest_frame(b), NET_HEADER + 54 + 1448);
-	assert_int_equal(
-		b->ops->set_offloads(b, TUN_F_CSUM | TUN_F_TSO4 | 0x8000), 0);
-	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
-	assert_int_equal(longest_frame(b), iov.iov_len);
-	assert_int_equal(b->ops->set_offloads(b, 0), 0);
-	assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
-	assert_int_equal(longest_frame(b), NET_HEADER + 54 + 1448);
+	for (size_t i = 0; i < ARRAY_SIZE(bigs); i++) {
+		struct iovec iov = { frame, big_segment(frame, &bigs[i]) };
+		size_t cut = NET_HEADER + bigs[i].headers + 1448;
+
+		if (!kernel_is_from(bigs[i].major, bigs[i].minor))
+			continue;
+		assert_true(b->offloads & bigs[i].offloads);
+		for (int whole = 0; whole < 3; whole++) {
+			unsigned flags = TUN_F_CSUM | bigs[i].offloads | 0x8000;
+
+			assert_int_equal(
+				b->ops->set_offloads(b, whole == 1 ? flags : 0),
+				0);
+			assert_int_equal(a->ops->send(a, &iov, 1), iov.iov_len);
+			assert_int_equal(longest_frame(b),
+					 whole == 1 ? iov.iov_len : cut);
+		}
+	}
 	a->ops->close(a);
 	b->ops->close(b);
 }

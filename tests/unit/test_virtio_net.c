@@ -3,6 +3,7 @@
  * is in test_virtio_net_rx.c, the control queue in test_virtio_net_control.c.
  */
 #include "said.h"
+#include "util/clock.h"
 #include "wire.h"
 
 static void frames_leave_in_order_and_whole(void **state)
@@ -115,6 +116,44 @@ static void many_frames_leave_in_order(void **state)
 	assert_int_equal(n, 100);
 	/* One interrupt for what was given back together. */
 	assert_in_range(bench.interrupts[TX], 1, 4);
+	bench_end(&bench);
+}
+
+static void each_direction_has_a_limit_of_its_own(void **state)
+{
+	static const struct segment frame = { BENCH_DATA + 0x80000, 100,
+					      false };
+	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
+	struct virtio_device *virtio;
+	struct vring_used_elem elem;
+	struct bench bench;
+	struct wire wire;
+	uint64_t start;
+
+	(void)state;
+	bench_memory(&bench);
+	wire_init(&wire);
+	wire.net.rate = 500; /* one frame in a fifth of a second */
+	wire.net.burst = 1;
+	assert_int_equal(virtio_net_create("net0", &wire.net, mac,
+					   &bench.memory, &virtio),
+			 0);
+	bench_attach(&bench, virtio);
+	bench_up(&bench, FEATURES, SIZE);
+	start = clock_ns(CLOCK_MONOTONIC);
+	for (int i = 0; i < 2; i++) {
+		driver_add(&bench.queues[TX], &frame, 1);
+		wire_put(&wire, 100, i);
+	}
+	virtio_notify(virtio, TX);
+	rx_give(&bench, 2, 2048);
+	assert_true(driver_wait(&bench.queues[TX], &elem));
+	assert_int_equal(rx_wait(&bench), 100);
+	/* The second of each waits. */
+	assert_int_equal(__atomic_load_n(&wire.sends, __ATOMIC_SEQ_CST), 1);
+	assert_int_equal(rx_wait(&bench), 100);
+	assert_true(clock_ns(CLOCK_MONOTONIC) - start >= 150000000);
+	assert_true(driver_wait(&bench.queues[TX], &elem));
 	bench_end(&bench);
 }
 
@@ -254,6 +293,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(malformed_frames_are_dropped_and_given_back),
 	cmocka_unit_test(a_full_backend_drops_nothing),
 	cmocka_unit_test(many_frames_leave_in_order),
+	cmocka_unit_test(each_direction_has_a_limit_of_its_own),
 	cmocka_unit_test(a_frame_the_host_refuses_is_dropped),
 	cmocka_unit_test(the_backend_learns_what_the_guest_accepts),
 	cmocka_unit_test(a_reset_gives_unused_buffers_up),
