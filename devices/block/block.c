@@ -61,6 +61,8 @@ const char *block_resize_error(int err)
 		       "convert it with a larger cluster_size";
 	case -EROFS:
 		return "it is read-only";
+	case -EPERM:
+		return "it is a piece of its file, of the size= that was said";
 	case -ERANGE:
 		return "a disk that a guest uses is not made smaller: end the "
 		       "guest, and say kvist img resize --shrink";

@@ -174,6 +174,13 @@ enum block_cache {
 	BLOCK_CACHE_UNSAFE,    /* as writeback, and flushes do nothing */
 };
 
+/* The piece of its file that is a raw disk: @size bytes, or all that follows;
+ * offset and size are multiples of BLOCK_SECTOR. */
+struct block_slice {
+	uint64_t offset, size;
+	bool sized;
+};
+
 /* Layers below the image of which the user can say more than it does. */
 #define BLOCK_BELOW 4
 
@@ -188,7 +195,8 @@ struct block_options {
 	struct block_below {
 		const char *path, *format;
 	} below[BLOCK_BELOW];
-	const char *data_path; /* likewise the external data file; or NULL */
+	const char *data_path;    /* likewise the external data file; or NULL */
+	struct block_slice slice; /* of the image, a raw one */
 	/* The layer below, counted from 1, that is opened for writing as well;
 	 * 0: none. */
 	unsigned writable_below;

@@ -105,11 +105,13 @@ int image_info_of(struct block *block, struct image_info *info)
 }
 
 int image_info_read(struct host_file *file, const char *name,
-		    enum block_format format, struct image_info *info)
+		    enum block_format format, const struct block_slice *slice,
+		    struct image_info *info)
 {
 	struct block *block;
-	int err = format == BLOCK_QCOW2 ? qcow2_open(file, name, true, &block)
-					: raw_open(file, name, true, &block);
+	int err = format == BLOCK_QCOW2
+			  ? qcow2_open(file, name, true, &block)
+			  : raw_open(file, name, true, slice, &block);
 
 	if (err) {
 		memset(info, 0, sizeof(*info));

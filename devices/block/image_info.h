@@ -43,12 +43,13 @@ int image_probe(struct host_file *file, enum block_format *format);
 
 /*
  * Reads what the image in @file, which is called @name, says of itself; it is
- * not changed, and backing files are not opened. Takes @file over and closes
+ * not changed, and backing files are not opened; @slice as of raw_open(). Takes @file over and closes
  * it in every case. 0 or -errno, logged; on success *info is to be given to
  * image_info_fini().
  */
 int image_info_read(struct host_file *file, const char *name,
-		    enum block_format format, struct image_info *info);
+		    enum block_format format, const struct block_slice *slice,
+		    struct image_info *info);
 /* The same of an image that is open; it stays so. */
 int image_info_of(struct block *block, struct image_info *info);
 void image_info_fini(struct image_info *info);

@@ -28,12 +28,12 @@ int block_look_below(struct block *block, bool unlocked);
 
 /*
  * The layers. Each takes @file over on success only; errors are logged with
- * @name. A qcow2 image comes without its backing file: its name and format
+ * @name. @slice is NULL where all of the file is the disk. A qcow2 image comes without its backing file: its name and format
  * ("raw" or "qcow2") are asked for, and the opened block, owned from then on,
  * is put below.
  */
 int raw_open(struct host_file *file, const char *name, bool read_only,
-	     struct block **block);
+	     const struct block_slice *slice, struct block **block);
 int qcow2_open(struct host_file *file, const char *name, bool read_only,
 	       struct block **block);
 /* Read-only, to be checked: lets pass what a repair can put right (no refcount

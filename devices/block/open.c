@@ -170,6 +170,17 @@ static bool names_protocol(const char *name)
 	return name[plain] == ':';
 }
 
+/* Refuses such a name where the image says it, of its @what. */
+static int check_name(const char *image, const char *what, const char *name)
+{
+	if (!names_protocol(name))
+		return 0;
+	log_err("disk %s: its %s is \"%.60s\": only a local file can be one; "
+		"put ./ before a name with a colon",
+		image, what, name);
+	return -EINVAL;
+}
+
 static int backing_format(const char *path, const char *name,
 			  const char *format, enum block_format *out)
 {
@@ -218,13 +229,8 @@ static int open_backing(struct chain *chain, const char *image,
 	}
 	if (!name || !*name || (chain->looking && names_protocol(name)))
 		return 0;
-	if (!said.path && names_protocol(name)) {
-		log_err("disk %s: its backing file is \"%.60s\": only local "
-			"files can be backing files; put ./ before a name with "
-			"a colon",
-			image, name);
+	if (!said.path && check_name(image, "backing file", name))
 		return -EINVAL;
-	}
 	/* What is not known can be looked for all the same. */
 	if (!chain->looking || !strcmp(format_name, "qcow2")) {
 		err = backing_format(image, name, format_name, &format);
@@ -278,6 +284,10 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 	char *path;
 	int fd;
 
+	if (said && !name) {
+		log_err("disk %s: has no external data file", image);
+		return -EINVAL;
+	}
 	if (!name || (chain->looking && !*name))
 		return 0;
 	if (said) {
@@ -288,10 +298,7 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 			"with --image-opts",
 			image);
 		return -EINVAL;
-	} else if (names_protocol(name)) {
-		log_err("disk %s: its data file is \"%.60s\": only a local "
-			"file can be one; put ./ before a name with a colon",
-			image, name);
+	} else if (check_name(image, "data file", name)) {
 		return -EINVAL;
 	}
 	path = said ? strdup(said) : image_beside(image, name);
@@ -328,8 +335,11 @@ static int open_layer(struct chain *chain, struct host_file *file,
 
 	chain->disks++;
 	if (format == BLOCK_RAW)
-		return top && key_file ? not_encrypted(path)
-				       : raw_open(file, path, read_only, block);
+		return top && key_file
+			       ? not_encrypted(path)
+			       : raw_open(file, path, read_only,
+					  top ? &chain->options->slice : NULL,
+					  block);
 	err = qcow2_open(file, path, read_only, block);
 	if (err)
 		return err;

@@ -134,9 +134,7 @@ static size_t header_bytes(const struct qcow2_shape *shape, bool names)
 static const char *data_wrong(const struct qcow2_shape *shape)
 {
 	if (shape->data_name && shape->version == 2)
-		return "External data files are only supported with "
-		       "compatibility level 1.1 and above (use version=v3 or "
-		       "greater)";
+		return "An external data file needs compat=1.1";
 	if (shape->data_raw && !shape->data_name)
 		return "data-file-raw requires data-file";
 	if (shape->data_raw && shape->backing)
@@ -178,27 +176,20 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 		return "Cluster size must be a power of two between 512 and "
 		       "2048k";
 	if (shape->version == 2 && shape->extended_l2)
-		return "Extended L2 entries are only supported with "
-		       "compatibility level 1.1 and above (use version=v3 or "
-		       "greater)";
+		return "Extended L2 entries need compat=1.1";
 	if (shape->extended_l2 &&
 	    shape->cluster_size < 1u << QCOW2_EXTENDED_BITS_MIN)
 		return "Extended L2 entries are only supported with cluster "
 		       "sizes of at least 16384 bytes";
 	if (shape->version == 2 && shape->lazy_refcounts)
-		return "Lazy refcounts only supported with compatibility "
-		       "level 1.1 and above (use version=v3 or greater)";
+		return "Lazy refcounts need compat=1.1";
 	if (shape->version == 2 && shape->compression != QCOW2_ZLIB)
-		return "Non-zlib compression type is only supported with "
-		       "compatibility level 1.1 and above (use version=v3 or "
-		       "greater)";
+		return "A compression type other than zlib needs compat=1.1";
 	if (!is_power_of_two(shape->refcount_bits) || shape->refcount_bits > 64)
 		return "Refcount width must be a power of two and may not "
 		       "exceed 64 bits";
 	if (shape->version == 2 && shape->refcount_bits != 16)
-		return "Different refcount widths than 16 bits require "
-		       "compatibility level 1.1 or above (use version=v3 or "
-		       "greater)";
+		return "Refcounts of other than 16 bits need compat=1.1";
 	if (shape->size % 512 || shape->size > INT64_MAX)
 		return "The image size is no multiple of 512";
 	lay_out(&l, shape);
@@ -209,8 +200,7 @@ const char *qcow2_shape_wrong(const struct qcow2_shape *shape)
 	/* Zeros that are decrypted are none, and version 2 cannot say so. */
 	if (shape->luks && shape->version == 2 &&
 	    shape->preallocation != QCOW2_PREALLOC_OFF)
-		return "Encryption and preallocation need compatibility level "
-		       "1.1 and above (use version=v3 or greater)";
+		return "Encryption and preallocation at once need compat=1.1";
 	return data_wrong(shape) ? data_wrong(shape) : backing_wrong(shape);
 }
 

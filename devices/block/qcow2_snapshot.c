@@ -284,23 +284,16 @@ static bool is_text(const char *text, const char *bytes, size_t length)
 	return strlen(text) == length && !memcmp(text, bytes, length);
 }
 
-static struct entry *by_id(const struct list *list, const char *id)
+/* The first with this ID and this name, of which one may be NULL: any. */
+static struct entry *find(const struct list *list, const char *id,
+			  const char *name)
 {
 	for (size_t i = 0; i < list->count; i++) {
 		struct entry *entry = &list->entries[i];
 
-		if (is_text(id, entry->at.id, entry->at.id_len))
-			return entry;
-	}
-	return NULL;
-}
-
-static struct entry *by_name(const struct list *list, const char *name)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		struct entry *entry = &list->entries[i];
-
-		if (is_text(name, entry->at.name, entry->at.name_len))
+		if ((!id || is_text(id, entry->at.id, entry->at.id_len)) &&
+		    (!name ||
+		     is_text(name, entry->at.name, entry->at.name_len)))
 			return entry;
 	}
 	return NULL;
@@ -333,9 +326,9 @@ int qcow2_snapshot_goto(struct block *block, const char *which)
 
 	if (err)
 		return err;
-	entry = by_id(&list, which);
+	entry = find(&list, which, NULL);
 	if (!entry)
-		entry = by_name(&list, which);
+		entry = find(&list, NULL, which);
 	err = entry ? qcow2_table_load(s.q, &l1, entry->at.l1_offset,
 				       entry->at.l1_entries)
 		    : -ENOENT;
@@ -370,7 +363,7 @@ static bool maps(const struct qcow2 *q, const struct qcow2_table *l1,
 	return size <= INT64_MAX && (!size || (size - 1) >> bits < l1->entries);
 }
 
-int qcow2_snapshot_view(struct block *block, const char *which)
+int qcow2_snapshot_view(struct block *block, const char *id, const char *name)
 {
 	struct qcow2 *q = qcow2_of(block);
 	struct qcow2_table l1 = { 0 };
@@ -380,9 +373,7 @@ int qcow2_snapshot_view(struct block *block, const char *which)
 
 	if (err)
 		return err;
-	entry = by_id(&list, which);
-	if (!entry)
-		entry = by_name(&list, which);
+	entry = find(&list, id, name);
 	err = entry ? qcow2_table_load(q, &l1, entry->at.l1_offset,
 				       entry->at.l1_entries)
 		    : -ENOENT;
@@ -411,7 +402,7 @@ int qcow2_snapshot_delete(struct block *block, const char *name)
 
 	if (err)
 		return err;
-	entry = by_name(&list, name);
+	entry = find(&list, NULL, name);
 	err = entry ? qcow2_table_load(s.q, &l1, entry->at.l1_offset,
 				       entry->at.l1_entries)
 		    : -ENOENT;

@@ -30,9 +30,9 @@
 int qcow2_snapshot_open(struct host_file *file, const char *name,
 			struct block **block);
 
-/* Makes a block that is only read show the disk as it was: @which is an id, or
- * else the oldest snapshot's of that name. */
-int qcow2_snapshot_view(struct block *block, const char *which);
+/* Makes a block that is only read show the disk as it was in the oldest
+ * snapshot that has this id and this name; NULL: any. */
+int qcow2_snapshot_view(struct block *block, const char *id, const char *name);
 
 /* Makes a snapshot of the disk as it is. Names need not be unique: the id,
  * which is chosen, is. -EFBIG for a name above 65535 bytes. */

@@ -26,6 +26,7 @@ struct raw_io {
 struct raw {
 	struct block block;
 	struct host_file *file;
+	struct block_slice slice;
 	struct flusher flusher;
 	struct raw_io *free;
 	unsigned in_flight;
@@ -78,12 +79,13 @@ static void raw_start(struct raw *raw, enum host_io_op op,
 	}
 	rio->raw = raw;
 	rio->request = request;
-	rio->io = (struct host_io){ .op = op,
-				    .iov = request->iov,
-				    .iovcnt = request->iovcnt,
-				    .offset = request->offset,
-				    .length = request->length,
-				    .done = raw_io_done };
+	rio->io =
+		(struct host_io){ .op = op,
+				  .iov = request->iov,
+				  .iovcnt = request->iovcnt,
+				  .offset = raw->slice.offset + request->offset,
+				  .length = request->length,
+				  .done = raw_io_done };
 	raw->in_flight++;
 	if (op != HOST_PUNCH && request->iovcnt > HOST_IOV_MAX) {
 		rio->io.file = raw->file;
@@ -127,8 +129,10 @@ static bool raw_wait(struct block *block)
 static int raw_read(struct block *block, const struct iovec *iov, int iovcnt,
 		    uint64_t skip, uint64_t length, uint64_t offset)
 {
-	return host_readv(to_raw(block)->file, iov, iovcnt, skip, length,
-			  offset);
+	const struct raw *raw = to_raw(block);
+
+	return host_readv(raw->file, iov, iovcnt, skip, length,
+			  raw->slice.offset + offset);
 }
 
 static int raw_map(struct block *block, uint64_t offset, uint64_t length,
@@ -136,7 +140,8 @@ static int raw_map(struct block *block, uint64_t offset, uint64_t length,
 {
 	struct raw *raw = container_of(block, struct raw, block);
 	bool hole;
-	int err = host_look(raw->file, offset, length, &hole, &extent->length);
+	int err = host_look(raw->file, raw->slice.offset + offset, length,
+			    &hole, &extent->length);
 
 	/* A file may end within a sector. */
 	extent->length = align_up(extent->length, BLOCK_SECTOR);
@@ -145,7 +150,7 @@ static int raw_map(struct block *block, uint64_t offset, uint64_t length,
 	extent->zero = hole;
 	extent->compressed = false;
 	extent->placed = true;
-	extent->host = offset;
+	extent->host = raw->slice.offset + offset;
 	return err;
 }
 
@@ -153,14 +158,17 @@ static int raw_map(struct block *block, uint64_t offset, uint64_t length,
 static int raw_resize(struct block *block, uint64_t size)
 {
 	struct raw *raw = container_of(block, struct raw, block);
-	int err = raw->file->ops->truncate(raw->file, size);
+	uint64_t base = raw->slice.offset;
+	int err = raw->slice.sized
+			  ? -EPERM
+			  : raw->file->ops->truncate(raw->file, base + size);
 
 	if (err)
 		return err;
 	flusher_wrote(&raw->flusher);
 	err = flusher_sync(&raw->flusher);
 	if (err)
-		raw->file->ops->truncate(raw->file, block->size);
+		raw->file->ops->truncate(raw->file, base + block->size);
 	else
 		block->size = size;
 	return err;
@@ -171,6 +179,7 @@ static int raw_allocate(struct block *block, uint64_t offset, uint64_t length,
 {
 	struct raw *raw = container_of(block, struct raw, block);
 
+	offset += raw->slice.offset;
 	flusher_wrote(&raw->flusher);
 	switch (space) {
 	case BLOCK_RESERVE:
@@ -202,28 +211,31 @@ static int raw_close(struct block *block)
 	return err;
 }
 
-/* The size of the disk: that of the file, in whole sectors. */
-static int raw_size(struct host_file *file, const char *name, uint64_t *size)
-{
-	int err = file->ops->size(file, size);
-
-	if (!err && align_up(*size, BLOCK_SECTOR) > INT64_MAX)
-		err = -EFBIG;
-	if (err)
-		log_err("disk %s: cannot tell its size: %s", name,
-			strerror(-err));
-	*size = align_up(*size, BLOCK_SECTOR);
-	return err;
-}
-
+/* The size of the disk: that of the file, in whole sectors, or of a piece of
+ * it. */
 static int raw_refresh(struct block *block)
 {
 	struct raw *raw = container_of(block, struct raw, block);
+	const struct block_slice *slice = &raw->slice;
 	uint64_t size;
-	int err = raw_size(raw->file, block->name, &size);
+	int err = raw->file->ops->size(raw->file, &size);
 
-	if (!err)
-		block->size = size;
+	size = align_up(size, BLOCK_SECTOR);
+	if (!err && size > INT64_MAX)
+		err = -EFBIG;
+	if (err) {
+		log_err("disk %s: cannot tell its size: %s", block->name,
+			strerror(-err));
+	} else if (!range_within(slice->offset, slice->size, size)) {
+		log_err("disk %s: offset %llu and size %llu reach beyond its "
+			"%llu bytes",
+			block->name, (unsigned long long)slice->offset,
+			(unsigned long long)slice->size,
+			(unsigned long long)size);
+		err = -EINVAL;
+	} else {
+		block->size = slice->sized ? slice->size : size - slice->offset;
+	}
 	return err;
 }
 
@@ -241,23 +253,24 @@ static const struct block_ops raw_ops = {
 };
 
 int raw_open(struct host_file *file, const char *name, bool read_only,
-	     struct block **block)
+	     const struct block_slice *slice, struct block **block)
 {
-	struct raw *raw;
-	uint64_t size;
-	int err = raw_size(file, name, &size);
+	struct raw *raw = calloc(1, sizeof(*raw));
+	int err = -ENOMEM;
 
-	if (err)
-		return err;
-	raw = calloc(1, sizeof(*raw));
-	if (!raw || !(raw->block.name = strdup(name))) {
-		free(raw);
+	if (raw)
+		raw->block.name = strdup(name);
+	if (!raw || !raw->block.name) {
 		log_err("disk %s: out of memory", name);
-		return -ENOMEM;
+		goto fail;
 	}
 	raw->file = file;
+	if (slice)
+		raw->slice = *slice;
+	err = raw_refresh(&raw->block);
+	if (err)
+		goto fail;
 	raw->block.ops = &raw_ops;
-	raw->block.size = size;
 	raw->block.block_size = HOST_BLOCK;
 	raw->block.discard_unit = HOST_BLOCK;
 	raw->block.read_only = read_only;
@@ -265,4 +278,9 @@ int raw_open(struct host_file *file, const char *name, bool read_only,
 	flusher_init(&raw->flusher, file, raw->block.name);
 	*block = &raw->block;
 	return 0;
+fail:
+	if (raw)
+		free(raw->block.name);
+	free(raw);
+	return err;
 }

@@ -185,13 +185,14 @@ int img_parse_size(const char *text, uint64_t *size)
 	return 0;
 }
 
-int img_parse_rate(const char *text, uint64_t *rate)
+int img_take_size(const char *text, const char *what, uint64_t max,
+		  uint64_t *size)
 {
-	if (!img_parse_size(text, rate))
+	if (!img_parse_size(text, size) && *size <= max)
 		return 0;
-	log_err("Invalid rate limit specified. You may use k, M, G, T, P or E "
-		"suffixes for kilobytes, megabytes, gigabytes, terabytes, "
-		"petabytes and exabytes.");
+	log_err("Invalid %s specified: a number up to %llu, or one with a "
+		"suffix k, M, G, T, P or E",
+		what, (unsigned long long)max);
 	return -EINVAL;
 }
 
@@ -231,13 +232,6 @@ bool img_cache_known(const char *mode)
 	}
 	log_err("Invalid cache option: %s", mode);
 	return false;
-}
-
-const char *img_snapshot_name(const char *text)
-{
-	if (!strncmp(text, "snapshot.id=", 12))
-		return text + 12;
-	return strncmp(text, "snapshot.name=", 14) ? text : text + 14;
 }
 
 void img_progress(double percent)
@@ -314,22 +308,29 @@ int img_open_file(const char *path, bool writer, bool share,
 	return err;
 }
 
-int img_find_format(const char *path, const char *name,
-		    enum block_format *format)
+int img_find_format(struct block_options *options, const char *name)
 {
 	struct host_file *file;
 	int err;
 
 	if (name)
-		return img_format(path, name, format);
-	err = img_open_file(path, false, true, &file);
+		return img_format(options->path, name, &options->format);
+	err = img_open_file(options->path, false, true, &file);
 	if (err)
 		return err;
-	err = image_probe(file, format);
+	err = image_probe(file, &options->format);
 	if (err)
-		log_err("%s: %s", path, strerror(-err));
+		log_err("%s: %s", options->path, strerror(-err));
 	file->ops->close(file);
 	return err;
+}
+
+int img_open(struct block_options *options, const char *format,
+	     struct block **disk)
+{
+	int err = img_find_format(options, format);
+
+	return err ? err : block_open(options, disk);
 }
 
 int cmd_img(int argc, char **argv)

@@ -41,6 +41,7 @@ struct img_common {
 	} secrets[IMG_SECRETS];
 	int nr_secrets;
 	bool image_opts;
+	bool writes; /* to the image: set before img_source() */
 };
 
 /*
@@ -60,15 +61,22 @@ int img_add_secret(struct img_common *common, char *list);
 const char *img_secret(const struct img_common *common, const char *image,
 		       const char *id);
 
+/* The path that a name stands for, which may begin with "file:"; borrowed. NULL
+ * for other protocols, logged. */
+const char *img_path(const char *name);
+
 /*
- * The image that an argument names, by its path, or with --image-opts by a list
- * that is cut up in place: sets the path, the key, and *format, which is NULL
- * where -f was not given. 0, or -EINVAL, logged.
+ * The image that an argument names, by its path, by json:{...}, or with
+ * --image-opts by a list, both of which are cut up in place: sets of *options
+ * what is said there, and *format, if it is NULL because -f was not given. 0,
+ * or -EINVAL, logged.
  */
 int img_source(const struct img_common *common, char *text,
 	       struct block_options *options, const char **format);
-/* The same of what is a list in any case. */
+/* img_opts.c: the same of what is a list in any case, or JSON. */
 int img_list(const struct img_common *common, char *list,
+	     struct block_options *options, const char **format);
+int img_json(const struct img_common *common, char *json,
 	     struct block_options *options, const char **format);
 
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
@@ -78,16 +86,20 @@ int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * -EINVAL, or -ERANGE above INT64_MAX; nothing is logged. */
 int img_parse_size(const char *text, uint64_t *size);
 
-/* The same of bytes in a second. 0 or -EINVAL, logged. */
-int img_parse_rate(const char *text, uint64_t *rate);
+/* The same of @what, which is at most @max. 0 or -EINVAL, logged. */
+int img_take_size(const char *text, const char *what, uint64_t max,
+		  uint64_t *size);
 
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
 
-/* The same, or where @name is NULL what the file looks like: without a lock,
- * which block_open() takes. */
-int img_find_format(const char *path, const char *name,
-		    enum block_format *format);
+/* That of the image at options->path, or where @name is NULL what the file
+ * looks like, into options->format: without a lock, which block_open() takes. */
+int img_find_format(struct block_options *options, const char *name);
+
+/* Opens what img_source() found: 0 or -errno, logged. */
+int img_open(struct block_options *options, const char *format,
+	     struct block **disk);
 
 /* What to do about an image that somebody writes to, to read it, or uses. */
 static inline const char *img_if_busy(bool read_only)
@@ -102,13 +114,10 @@ int img_output(const char *text, bool *json);
  * false. */
 bool img_cache_known(const char *mode);
 
-/* The ID or name in what -l takes: ID, NAME, snapshot.id=ID or
- * snapshot.name=NAME. */
-const char *img_snapshot_name(const char *text);
-
-/* The disk becomes what it was in the snapshot @name of the image at @path. 0
- * or -errno, logged. */
-int img_snapshot_view(struct block *block, const char *path, const char *name);
+/* The disk becomes what it was in a snapshot of the image at @path: @text, which
+ * is cut up, is its ID or name, or snapshot.id=ID,snapshot.name=NAME with one of
+ * them or both. 0 or -errno, logged. */
+int img_snapshot_view(struct block *block, const char *path, char *text);
 
 /* How far it is, in percent, on a line that the next one replaces. */
 void img_progress(double percent);

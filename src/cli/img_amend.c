@@ -54,9 +54,8 @@ static int check_names(const char *text)
 				err = 0;
 		}
 		if (err)
-			log_err("Invalid parameter '%s': amend changes compat, "
-				"data_file, data_file_raw, keys, "
-				"lazy_refcounts, refcount_bits and size",
+			log_err("Invalid parameter '%s'; -o help lists what "
+				"amend changes",
 				name);
 	}
 	free(copy);
@@ -99,8 +98,7 @@ static const char *why(const struct amending *a, int err)
 	if (err != -ENOTSUP)
 		return strerror(-err);
 	return a->to.shape.lazy_refcounts
-		       ? "Lazy refcounts only supported with compatibility "
-			 "level 1.1 and above (use compat=1.1 or greater)"
+		       ? "Lazy refcounts need compat=1.1"
 		       : "compatibility level 0.10 knows no snapshots beside "
 			 "zeros, bitmaps, refcounts of other than 16 bits and "
 			 "incompatible features; convert it with convert -o "
@@ -210,8 +208,7 @@ static int run(struct amending *a)
 {
 	int err, closed;
 
-	if (img_find_format(a->options.path, a->format, &a->options.format) ||
-	    block_open(&a->options, &a->disk))
+	if (img_open(&a->options, a->format, &a->disk))
 		return IMG_ERROR;
 	if (a->progress)
 		img_progress(0);
@@ -229,7 +226,7 @@ int img_amend(int argc, char **argv)
 	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { "force", 0, 0, 'Y' },
 					       { 0 } };
-	struct img_common common = { 0 };
+	struct img_common common = { .writes = true };
 	struct amending a = { .to.common = &common, .keys.slot = -1 };
 	bool quiet = false;
 	int option;
@@ -267,7 +264,6 @@ int img_amend(int argc, char **argv)
 		return IMG_ERROR;
 	if (!wants_help(&a))
 		return run(&a);
-	return img_find_format(a.options.path, a.format, &a.options.format)
-		       ? IMG_ERROR
-		       : print_help(&a);
+	return img_find_format(&a.options, a.format) ? IMG_ERROR
+						     : print_help(&a);
 }

@@ -20,6 +20,7 @@ struct bench {
 	struct block_options options;
 	uint64_t count, depth, size, step, offset, pattern, flush_interval;
 	bool write, drain;
+	bool through; /* each write is made durable */
 
 	struct block *block;
 	struct slot *slots, *free;
@@ -43,6 +44,12 @@ static void finished(struct block_request *request, int err)
 	struct slot *slot = container_of(request, struct slot, request);
 	struct bench *b = slot->bench;
 
+	if (!err && b->through && request->op == BLOCK_WRITE) {
+		*request = (struct block_request){ .op = BLOCK_FLUSH,
+						   .done = finished };
+		block_submit(b->block, request);
+		return;
+	}
 	if (err && !b->err) {
 		log_err("Failed request: %s", strerror(-err));
 		b->err = err;
@@ -163,21 +170,19 @@ static int measure(struct bench *b)
 	return err ? err : closed;
 }
 
-static int set_cache(struct block_options *options, const char *text)
+static int set_cache(struct bench *b, const char *mode)
 {
-	if (!strcmp(text, "none") || !strcmp(text, "off"))
-		options->cache = BLOCK_CACHE_NONE;
-	else if (!strcmp(text, "writeback"))
-		options->cache = BLOCK_CACHE_WRITEBACK;
-	else if (!strcmp(text, "unsafe"))
-		options->cache = BLOCK_CACHE_UNSAFE;
-	else {
-		log_err("Invalid cache mode '%s': bench knows none, writeback "
-			"and unsafe, and --flush-interval=N for writes that "
-			"are durable",
-			text);
+	bool direct = !strcmp(mode, "directsync");
+
+	if (!img_cache_known(mode))
 		return -EINVAL;
-	}
+	b->through = direct || !strcmp(mode, "writethrough");
+	if (direct || !strcmp(mode, "none") || !strcmp(mode, "off"))
+		b->options.cache = BLOCK_CACHE_NONE;
+	else
+		b->options.cache = strcmp(mode, "unsafe")
+					   ? BLOCK_CACHE_WRITEBACK
+					   : BLOCK_CACHE_UNSAFE;
 	return 0;
 }
 
@@ -192,17 +197,6 @@ static int set_aio(struct block_options *options, const char *text)
 		return -EINVAL;
 	}
 	return 0;
-}
-
-static int set_size(const char *text, const char *what, uint64_t *size)
-{
-	if (!img_parse_size(text, size) && *size <= INT32_MAX)
-		return 0;
-	log_err("Invalid %s specified. You may use k, M, G, T, P or E "
-		"suffixes for kilobytes, megabytes, gigabytes, terabytes, "
-		"petabytes and exabytes.",
-		what);
-	return -EINVAL;
 }
 
 static int set_number(const char *text, const char *what, uint64_t max,
@@ -237,17 +231,16 @@ static int set(struct bench *b, int option, const char **format)
 		b->options.io = BLOCK_IO_URING;
 		return 0;
 	case 'o':
-		if (!img_parse_size(optarg, &b->offset))
-			return 0;
-		return set_size("", "offset", &b->offset);
+		return img_take_size(optarg, "offset", INT64_MAX, &b->offset);
 	case 'q': /* as in qemu-img, there is nothing it would silence */
 		return 0;
 	case 's':
-		return set_size(optarg, "buffer size", &b->size);
+		return img_take_size(optarg, "buffer size", INT32_MAX,
+				     &b->size);
 	case 'S':
-		return set_size(optarg, "step_size", &b->step);
+		return img_take_size(optarg, "step_size", INT32_MAX, &b->step);
 	case 't':
-		return set_cache(&b->options, optarg);
+		return set_cache(b, optarg);
 	case 'U':
 		b->options.unlocked = true;
 		return 0;
@@ -317,11 +310,11 @@ int img_bench(int argc, char **argv)
 		return img_usage("Expecting one image file name");
 	if (!b.step)
 		b.step = b.size;
+	common.writes = b.write;
 	b.options.read_only = !b.write;
 	if (img_source(&common, argv[optind], &b.options, &format))
 		return IMG_ERROR;
-	if (check(&b) ||
-	    img_find_format(b.options.path, format, &b.options.format))
+	if (check(&b) || img_find_format(&b.options, format))
 		return IMG_ERROR;
 	return measure(&b) ? IMG_ERROR : 0;
 }

@@ -181,7 +181,7 @@ int img_check(int argc, char **argv)
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct check check = { 0 };
-	struct block_options options;
+	struct block_options options = { 0 };
 	struct img_common common = { 0 };
 	int option;
 
@@ -205,9 +205,11 @@ int img_check(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
+	common.writes = check.fix;
 	if (img_source(&common, argv[optind], &options, &check.format))
 		return IMG_ERROR;
 	check.path = options.path;
+	check.share |= options.unlocked;
 	if (check.share && check.fix)
 		return img_usage("-U cannot be used with -r");
 	return run(&check);

@@ -102,8 +102,8 @@ static int run(struct committing *c)
 {
 	int err, closed;
 
-	if (img_find_format(c->options.path, c->format, &c->options.format) ||
-	    find_base(c) || block_open(&c->options, &c->disk))
+	if (img_find_format(&c->options, c->format) || find_base(c) ||
+	    block_open(&c->options, &c->disk))
 		return IMG_ERROR;
 	err = commit(c);
 	closed = block_close(c->disk);
@@ -119,7 +119,7 @@ int img_commit(int argc, char **argv)
 	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
 					       { 0 } };
 	struct committing c = { 0 };
-	struct img_common common = { 0 };
+	struct img_common common = { .writes = true };
 	int option;
 
 	while ((option = img_option(argc, argv, ":hf:t:b:r:dpq", names,
@@ -138,7 +138,8 @@ int img_commit(int argc, char **argv)
 			c.quiet = true;
 		else if (option == 'D')
 			c.options.backing_dir = optarg;
-		else if (option == 'r' && img_parse_rate(optarg, &c.rate))
+		else if (option == 'r' && img_take_size(optarg, "rate limit",
+							INT64_MAX, &c.rate))
 			return IMG_ERROR;
 		else if (option == 't' && !img_cache_known(optarg))
 			return IMG_ERROR;

@@ -24,12 +24,10 @@ struct comparison {
 static int open_disk(struct comparison *c, int which)
 {
 	struct block_options *options = &c->options[which];
-	int err = img_find_format(options->path, c->format[which],
-				  &options->format);
 
-	options->unlocked = c->share;
+	options->unlocked |= c->share;
 	options->backing_dir = c->backing_dir;
-	return err ? err : block_open(options, &c->disk[which]);
+	return img_open(options, c->format[which], &c->disk[which]);
 }
 
 /* Compares a part of the disks: SAME, DIFFERENT and told, or FAILED. */

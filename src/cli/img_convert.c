@@ -22,11 +22,12 @@
 
 struct conversion {
 	struct img_common common;
-	struct block_options from; /* but for the path */
-	char **paths;              /* of the sources, */
-	int nr_paths;              /* and how many */
-	const char *from_format;   /* NULL: as it looks */
-	const char *snapshot;      /* of the source, or NULL */
+	struct block_options from;   /* but for the path */
+	struct block_options target; /* its path, and with -n more */
+	char **paths;                /* of the sources, */
+	int nr_paths;                /* and how many */
+	const char *from_format;     /* NULL: as it looks */
+	char *snapshot;              /* of the source, as -l says it */
 	struct img_creation to;
 	struct image_copy copy;
 	bool in_place; /* -n: the target is there */
@@ -72,14 +73,11 @@ static int open_sources(struct conversion *c)
 
 	for (; n < c->nr_paths && !err; n++) {
 		const char *format = c->from_format;
+		struct block_options from = c->from;
 
-		c->from.key_file = NULL;
-		err = img_source(&c->common, c->paths[n], &c->from, &format);
+		err = img_source(&c->common, c->paths[n], &from, &format);
 		if (!err)
-			err = img_find_format(c->from.path, format,
-					      &c->from.format);
-		if (!err)
-			err = block_open(&c->from, &parts[n]);
+			err = img_open(&from, format, &parts[n]);
 		if (err)
 			break;
 	}
@@ -107,7 +105,7 @@ static int open_source(struct conversion *c)
 	if (c->bitmaps)
 		err = img_check_bitmaps(c->copy.from, c->skip_broken);
 	if (!err && c->snapshot)
-		err = img_snapshot_view(c->copy.from, c->from.path,
+		err = img_snapshot_view(c->copy.from, c->copy.from->name,
 					c->snapshot);
 	if (err)
 		block_close(c->copy.from);
@@ -117,17 +115,13 @@ static int open_source(struct conversion *c)
 /* -n */
 static int open_in_place(struct conversion *c)
 {
-	struct block_options options = {
-		.path = c->to.path,
-		.format = c->to.format,
-		.cache = c->to.unsafe ? BLOCK_CACHE_UNSAFE
-				      : BLOCK_CACHE_WRITEBACK,
-		.backing_dir = c->from.backing_dir,
-		.key_file = c->to.key_file,
-		.if_busy = img_if_busy(false)
-	};
-	int err = block_open(&options, &c->copy.to);
+	int err;
 
+	c->target.format = c->to.format;
+	c->target.backing_dir = c->from.backing_dir;
+	if (c->to.unsafe)
+		c->target.cache = BLOCK_CACHE_UNSAFE;
+	err = block_open(&c->target, &c->copy.to);
 	if (err || c->copy.to->size >= c->copy.from->size)
 		return err;
 	log_err("%s: Output file is smaller than input file; resize it",
@@ -224,8 +218,7 @@ static int check(struct conversion *c)
 	else if (shape->backing && !c->copy.sparse)
 		wrong = "-S 0 and -B: all would be copied; leave out one";
 	else if (c->nr_paths > 1 && shape->backing)
-		wrong = "Having a backing file for the target makes no sense "
-			"when concatenating multiple input images";
+		wrong = "-B makes no sense with several sources";
 	else if (c->skip_broken && !c->bitmaps)
 		wrong = "Use of --skip-broken-bitmaps requires --bitmaps";
 	else if (c->nr_paths > 1 && c->bitmaps)
@@ -249,9 +242,8 @@ static int parse_sparse(struct conversion *c, const char *text)
 	if (!img_parse_size(text, &c->copy.sparse) &&
 	    c->copy.sparse % BLOCK_SECTOR == 0 && c->copy.sparse <= SPARSE_MAX)
 		return 0;
-	log_err("Invalid buffer size for sparse output specified. Valid sizes "
-		"are multiples of 512 up to %d. Select 0 to disable sparse "
-		"detection (fully allocates output).",
+	log_err("Invalid buffer size for sparse output specified: 0, or a "
+		"multiple of 512 up to %u",
 		SPARSE_MAX);
 	return -EINVAL;
 }
@@ -317,7 +309,7 @@ static int take(struct conversion *c, int option, char *value)
 		c->from.backing_dir = value;
 		return 0;
 	case 'l':
-		c->snapshot = img_snapshot_name(value);
+		c->snapshot = value;
 		return 0;
 	case 'B':
 		c->to.shape.backing = value;
@@ -329,7 +321,8 @@ static int take(struct conversion *c, int option, char *value)
 		c->sparse_given = true;
 		return parse_sparse(c, value);
 	case 'r':
-		return img_parse_rate(value, &c->copy.rate);
+		return img_take_size(value, "rate limit", INT64_MAX,
+				     &c->copy.rate);
 	case 'm':
 		return parse_parallel(c, value);
 	case 't':
@@ -345,8 +338,9 @@ static int take(struct conversion *c, int option, char *value)
 /* What the last argument is, and of which format. */
 static int name_target(struct conversion *c, char *text, const char *format)
 {
-	struct block_options options = { .path = text };
+	struct img_common common = c->common;
 	const char *wrong = NULL;
+	int err = 0;
 
 	if (c->listed && !c->in_place)
 		wrong = "--target-image-opts requires use of -n flag";
@@ -356,11 +350,19 @@ static int name_target(struct conversion *c, char *text, const char *format)
 		log_err("%s", wrong);
 		return -EINVAL;
 	}
-	if (c->listed && img_list(&c->common, text, &options, &format))
+	common.image_opts = c->listed;
+	common.writes = true;
+	if (!format && !c->listed)
+		format = "raw";
+	if (c->in_place)
+		err = img_source(&common, text, &c->target, &format);
+	else
+		c->target.path = img_path(text);
+	if (err || !c->target.path)
 		return -EINVAL;
-	c->to.path = options.path;
-	c->to.key_file = options.key_file;
-	return img_format(options.path, format ? format : "raw", &c->to.format);
+	c->to.path = c->target.path;
+	c->to.key_file = c->target.key_file;
+	return img_format(c->to.path, format ? format : "raw", &c->to.format);
 }
 
 static void prepare(struct conversion *c)

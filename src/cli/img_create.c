@@ -111,13 +111,13 @@ static void announce_qcow2(const struct img_creation *c)
 		print_bool("nocow", c->nocow);
 }
 
-static void announce(const struct img_creation *c)
+static void announce(const struct img_creation *c, const char *name)
 {
 	bool raw = c->format == BLOCK_RAW;
 
 	if (c->quiet)
 		return;
-	printf("Formatting '%s', fmt=%s", c->path, raw ? "raw" : "qcow2");
+	printf("Formatting '%s', fmt=%s", name, raw ? "raw" : "qcow2");
 	if (raw) {
 		printf(" size=%llu", (unsigned long long)c->shape.size);
 		if (c->nocow_given)
@@ -292,25 +292,16 @@ int img_make(struct img_creation *c, struct host_file **result)
 
 static int parse_size_argument(struct img_creation *c, const char *text)
 {
-	int err = img_parse_size(text, &c->shape.size);
-
 	if (c->sized) {
 		log_err("%s: The image size must be specified only once",
 			c->path);
 		return -EINVAL;
 	}
 	c->sized = true;
-	if (err == -ERANGE)
-		log_err("Invalid image size specified. Must be between 0 and "
-			"9223372036854775807.");
-	else if (err)
-		log_err("Invalid image size specified. You may use k, M, G, T, "
-			"P or E suffixes for kilobytes, megabytes, gigabytes, "
-			"terabytes, petabytes and exabytes.");
-	return err;
+	return img_take_size(text, "image size", INT64_MAX, &c->shape.size);
 }
 
-static int run(struct img_creation *c)
+static int run(struct img_creation *c, const char *name)
 {
 	if (check_backing(c))
 		return IMG_ERROR;
@@ -318,7 +309,7 @@ static int run(struct img_creation *c)
 		log_err("%s: Image creation needs a size parameter", c->path);
 		return IMG_ERROR;
 	}
-	announce(c);
+	announce(c, name);
 	fflush(stdout);
 	return img_make(c, NULL) ? IMG_ERROR : 0;
 }
@@ -330,6 +321,7 @@ int img_create(int argc, char **argv)
 	struct img_creation c = { .shape = qcow2_shape_default,
 				  .common = &common };
 	const char *format = "raw", *backing = NULL, *backing_fmt = NULL;
+	const char *name;
 	char *lists[16];
 	int option, nr_lists = 0, err = 0;
 
@@ -356,7 +348,8 @@ int img_create(int argc, char **argv)
 	}
 	if (common.image_opts)
 		return img_usage("unrecognized option '--image-opts'");
-	c.path = optind < argc ? argv[optind++] : NULL;
+	name = optind < argc ? argv[optind++] : NULL;
+	c.path = name ? img_path(name) : NULL;
 	if (img_format(c.path ? c.path : "create", format, &c.format))
 		return IMG_ERROR;
 	for (int i = 0; i < nr_lists && !err; i++)
@@ -365,8 +358,10 @@ int img_create(int argc, char **argv)
 		img_print_fields(&c);
 		return 0;
 	}
-	if (!c.path)
+	if (!name)
 		return img_usage("Expecting image file name");
+	if (!c.path)
+		return IMG_ERROR;
 	if (!err && backing && !*backing) {
 		log_err("%s: Expected backing file name, got empty string",
 			c.path);
@@ -380,5 +375,5 @@ int img_create(int argc, char **argv)
 		err = parse_size_argument(&c, argv[optind++]);
 	if (!err && optind < argc)
 		return img_usage("Unexpected argument: %s", argv[optind]);
-	return err ? IMG_ERROR : run(&c);
+	return err ? IMG_ERROR : run(&c, name);
 }

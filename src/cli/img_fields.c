@@ -30,28 +30,16 @@ struct field {
 	const char *help;
 };
 
-static int set_size_of(const struct img_creation *c, const char *name,
-		       const char *value, uint64_t *size)
-{
-	if (!img_parse_size(value, size))
-		return 0;
-	log_err("%s: Parameter '%s' expects a non-negative number below 2^63; "
-		"optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
-		"tera-, peta- and exabytes",
-		c->path, name);
-	return -EINVAL;
-}
-
 static int set_size(struct img_creation *c, const char *name, const char *value)
 {
 	c->sized = true;
-	return set_size_of(c, name, value, &c->shape.size);
+	return img_take_size(value, name, INT64_MAX, &c->shape.size);
 }
 
 static int set_cluster(struct img_creation *c, const char *name,
 		       const char *value)
 {
-	return set_size_of(c, name, value, &c->shape.cluster_size);
+	return img_take_size(value, name, INT64_MAX, &c->shape.cluster_size);
 }
 
 static int set_compat(struct img_creation *c, const char *name,
@@ -176,13 +164,8 @@ static int set_nocow(struct img_creation *c, const char *name,
 static int set_extent_hint(struct img_creation *c, const char *name,
 			   const char *value)
 {
-	int err = set_size_of(c, name, value, &c->extent_hint);
-
 	c->extent_hint_given = true;
-	if (err || c->extent_hint <= UINT32_MAX)
-		return err;
-	log_err("%s: Extent size hint is too large", c->path);
-	return -EINVAL;
+	return img_take_size(value, name, UINT32_MAX, &c->extent_hint);
 }
 
 static int set_old_encryption(struct img_creation *c, const char *name,

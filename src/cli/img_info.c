@@ -264,7 +264,7 @@ static void print_json(struct json *json, const struct layer *layer)
 
 /* Reads one image; @format NULL or empty: as it looks. Owns @path. */
 static int read_layer(struct layer *layer, char *path, const char *format,
-		      bool share)
+		      bool share, const struct block_slice *slice)
 {
 	enum block_format kind;
 	struct host_file *file;
@@ -287,7 +287,7 @@ static int read_layer(struct layer *layer, char *path, const char *format,
 		file->ops->close(file);
 		return err;
 	}
-	err = image_info_read(file, path, kind, &layer->info);
+	err = image_info_read(file, path, kind, slice, &layer->info);
 	if (!err && *layer->info.header.backing) {
 		layer->backing_path =
 			image_beside(path, layer->info.header.backing);
@@ -317,14 +317,17 @@ static bool in_chain(const struct layer *layers, int count)
 }
 
 /* Reads the image and, for a @chain, all that lie below it. */
-static int read_chain(struct layer *layers, int *count, const char *path,
-		      const char *format, bool chain, bool share)
+static int read_chain(struct layer *layers, int *count,
+		      const struct block_options *options, const char *format,
+		      bool chain)
 {
-	char *next = strdup(path);
+	const struct block_slice *slice = &options->slice;
+	char *next = strdup(options->path);
 
 	for (*count = 0;;) {
 		struct layer *layer = &layers[*count];
-		int err = read_layer(layer, next, format, share);
+		int err = read_layer(layer, next, format, options->unlocked,
+				     slice);
 
 		if (!err && in_chain(layers, *count)) {
 			log_err("Backing file '%s' creates an infinite loop.",
@@ -335,12 +338,13 @@ static int read_chain(struct layer *layers, int *count, const char *path,
 		if (err || !chain || !layer->backing_path)
 			return err;
 		if (*count == CHAIN_MAX) {
-			log_err("%s: more than %d backing files", path,
+			log_err("%s: more than %d backing files", options->path,
 				CHAIN_MAX);
 			return -ELOOP;
 		}
 		format = layer->info.header.backing_format;
 		next = strdup(layer->backing_path);
+		slice = NULL;
 	}
 }
 
@@ -373,9 +377,9 @@ int img_info(int argc, char **argv)
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct img_common common = { 0 };
-	struct block_options options;
+	struct block_options options = { 0 };
 	const char *format = NULL;
-	bool json = false, chain = false, share = false;
+	bool json = false, chain = false;
 	struct layer *layers;
 	int option, count, err;
 
@@ -388,7 +392,7 @@ int img_info(int argc, char **argv)
 		else if (option == 'B')
 			chain = true;
 		else if (option == 'U')
-			share = true;
+			options.unlocked = true;
 		else if (img_output(optarg, &json))
 			return IMG_ERROR;
 	}
@@ -401,7 +405,7 @@ int img_info(int argc, char **argv)
 		log_err("%s: out of memory", options.path);
 		return IMG_ERROR;
 	}
-	err = read_chain(layers, &count, options.path, format, chain, share);
+	err = read_chain(layers, &count, &options, format, chain);
 	if (!err)
 		print_all(layers, count, json, chain);
 	free_layers(layers, count);

@@ -115,10 +115,9 @@ static int show(const struct map *map, uint64_t end)
 static int run(struct map *map)
 {
 	uint64_t end;
-	int err = img_find_format(map->options.path, map->format,
-				  &map->options.format);
+	int err = img_open(&map->options, map->format, &map->disk);
 
-	if (err || block_open(&map->options, &map->disk))
+	if (err)
 		return IMG_ERROR;
 	end = map->disk->size;
 	if (map->start < end && map->length < end - map->start)
@@ -126,17 +125,6 @@ static int run(struct map *map)
 	err = show(map, end);
 	block_close(map->disk);
 	return err ? IMG_ERROR : 0;
-}
-
-static int parse(const char *what, const char *text, uint64_t *size)
-{
-	if (!img_parse_size(text, size))
-		return 0;
-	log_err("Invalid %s specified. You may use k, M, G, T, P or E suffixes "
-		"for kilobytes, megabytes, gigabytes, terabytes, petabytes and "
-		"exabytes.",
-		what);
-	return -EINVAL;
 }
 
 int img_map(int argc, char **argv)
@@ -165,9 +153,11 @@ int img_map(int argc, char **argv)
 		else if (option == 'O')
 			err = img_output(optarg, &map.json);
 		else if (option == 's')
-			err = parse("start offset", optarg, &map.start);
+			err = img_take_size(optarg, "start offset", INT64_MAX,
+					    &map.start);
 		else
-			err = parse("max length", optarg, &map.length);
+			err = img_take_size(optarg, "max length", INT64_MAX,
+					    &map.length);
 		if (err)
 			return IMG_ERROR;
 	}

@@ -15,7 +15,8 @@
 
 struct measuring {
 	struct block_options options;
-	const char *format, *snapshot;
+	const char *format;
+	char *snapshot; /* of the source, as -l says it */
 	struct img_creation to;
 	bool json, sized;
 	struct block *disk;    /* NULL: an empty one */
@@ -80,14 +81,8 @@ static int run(struct measuring *m)
 {
 	int err = 0;
 
-	if (m->options.path) {
-		err = img_find_format(m->options.path, m->format,
-				      &m->options.format);
-		if (!err)
-			err = block_open(&m->options, &m->disk);
-		if (err)
-			return IMG_ERROR;
-	}
+	if (m->options.path && img_open(&m->options, m->format, &m->disk))
+		return IMG_ERROR;
 	if (m->disk && m->snapshot)
 		err = img_snapshot_view(m->disk, m->options.path, m->snapshot);
 	if (!err)
@@ -104,7 +99,7 @@ static int take(struct measuring *m, int option, char *value)
 		m->format = value;
 		return 0;
 	case 'l':
-		m->snapshot = img_snapshot_name(value);
+		m->snapshot = value;
 		return 0;
 	case 'U':
 		m->options.unlocked = true;
@@ -118,12 +113,8 @@ static int take(struct measuring *m, int option, char *value)
 		return img_set_fields(&m->to, value);
 	default: /* --size */
 		m->sized = true;
-		if (!img_parse_size(value, &m->to.shape.size))
-			return 0;
-		log_err("Invalid image size specified. You may use k, M, G, T, "
-			"P or E suffixes for kilobytes, megabytes, gigabytes, "
-			"terabytes, petabytes and exabytes.");
-		return -EINVAL;
+		return img_take_size(value, "image size", INT64_MAX,
+				     &m->to.shape.size);
 	}
 }
 

@@ -38,9 +38,7 @@ static int open_new(struct rebase *r)
 	if (!path)
 		return -ENOMEM;
 	options.path = path;
-	err = img_find_format(path, r->backing_fmt, &options.format);
-	if (!err)
-		err = block_open(&options, &r->backing_disk);
+	err = img_open(&options, r->backing_fmt, &r->backing_disk);
 	free(path);
 	return err;
 }
@@ -111,8 +109,7 @@ static int run(struct rebase *r)
 	    img_format(r->options.path, r->backing_fmt, &backing_format))
 		return IMG_ERROR;
 	r->options.no_backing = r->unsafe;
-	if (img_find_format(r->options.path, r->format, &r->options.format) ||
-	    block_open(&r->options, &r->disk))
+	if (img_open(&r->options, r->format, &r->disk))
 		return IMG_ERROR;
 	if (r->progress)
 		img_progress(0);
@@ -129,7 +126,7 @@ int img_rebase(int argc, char **argv)
 					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct rebase r = { 0 };
-	struct img_common common = { 0 };
+	struct img_common common = { .writes = true };
 	bool quiet = false;
 	int option;
 

@@ -41,15 +41,11 @@ static int parse_space(struct resizing *r, const char *text)
 static int new_size(const struct resizing *r, uint64_t old, uint64_t *size)
 {
 	bool more = *r->size == '+', less = *r->size == '-';
-	int err = img_parse_size(r->size + (more || less), size);
+	int err = img_take_size(r->size + (more || less), "image size",
+				INT64_MAX, size);
 
-	if (err) {
-		log_err("Parameter 'size' expects a non-negative number below "
-			"2^64; optional suffix k, M, G, T, P or E means kilo-, "
-			"mega-, giga-, tera-, peta- and exabytes, "
-			"respectively.");
+	if (err)
 		return err;
-	}
 	if (more)
 		*size += old;
 	else if (less)
@@ -117,8 +113,7 @@ static int run(struct resizing *r)
 	struct block *disk;
 	int err, closed;
 
-	if (img_find_format(r->options.path, r->format, &r->options.format) ||
-	    block_open(&r->options, &disk))
+	if (img_open(&r->options, r->format, &disk))
 		return IMG_ERROR;
 	err = resize(r, disk);
 	closed = block_close(disk);
@@ -138,7 +133,7 @@ int img_resize(int argc, char **argv)
 	struct resizing r = { .options.if_busy =
 				      "have the guest's kvist do it: "
 				      "block_resize on its --control socket" };
-	struct img_common common = { 0 };
+	struct img_common common = { .writes = true };
 	int option;
 
 	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))

@@ -10,6 +10,7 @@
 #include "devices/block/image_info.h"
 #include "devices/block/layers.h"
 #include "devices/block/qcow2_snapshot.h"
+#include "util/args.h"
 #include "util/log.h"
 
 struct action {
@@ -92,12 +93,33 @@ static void say_why(const struct action *action, int err)
 		reason(action->letter, err));
 }
 
-int img_snapshot_view(struct block *block, const char *path, const char *name)
+int img_snapshot_view(struct block *block, const char *path, char *text)
 {
-	int err = qcow2_snapshot_view(block, name);
+	const char *id = NULL, *name = NULL;
+	bool list = !strncmp(text, "snapshot.", 9);
+	char *field, *value;
+	int err;
 
+	while (list && (field = list_next(&text, &value))) {
+		if (!strcmp(field, "snapshot.id"))
+			id = value;
+		else if (!strcmp(field, "snapshot.name"))
+			name = value;
+		else
+			value = NULL;
+		if (!value) {
+			log_err("Invalid parameter '%s' of -l", field);
+			return -EINVAL;
+		}
+	}
+	err = qcow2_snapshot_view(block, list ? id : text, name);
+	if (!list && err == -ENOENT)
+		err = qcow2_snapshot_view(block, NULL, text);
 	if (err)
-		log_err("%s: Failed to load snapshot '%s': %s", path, name,
+		log_err("%s: Failed to load snapshot '%s': %s", path,
+			id     ? id
+			: name ? name
+			       : text,
 			reason('l', err));
 	return err;
 }
@@ -121,7 +143,7 @@ static int act(const struct action *action)
 	else if (writer)
 		err = qcow2_snapshot_open(file, action->path, &block);
 	else if (format == BLOCK_RAW)
-		err = raw_open(file, action->path, true, &block);
+		err = raw_open(file, action->path, true, NULL, &block);
 	else
 		err = qcow2_open(file, action->path, true, &block);
 	if (err) {
@@ -147,7 +169,7 @@ int img_snapshot(int argc, char **argv)
 	static const struct option names[] = { { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct action action = { 0 };
-	struct block_options options;
+	struct block_options options = { 0 };
 	const char *format = NULL;
 	struct img_common common = { 0 };
 	int option;
@@ -168,9 +190,11 @@ int img_snapshot(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
+	common.writes = action.name;
 	if (img_source(&common, argv[optind], &options, &format))
 		return IMG_ERROR;
 	action.path = options.path;
+	action.share |= options.unlocked;
 	if (action.share && action.name) {
 		log_err("%s: -U is for reading, and so for -l only",
 			action.path);

@@ -10,7 +10,6 @@
 
 #include "cli/img.h"
 #include "util/args.h"
-#include "util/checked.h"
 #include "util/log.h"
 
 /* A passphrase of the command line becomes a file in memory, like any other. */
@@ -88,104 +87,33 @@ const char *img_secret(const struct img_common *common, const char *image,
 	return NULL;
 }
 
-/* What may be said, and changes no result: of any value where that is NULL. */
-static const struct {
-	const char *name, *value;
-} idle[] = {
-	{ "cache.direct", NULL },       { "cache.no-flush", NULL },
-	{ "data-file.driver", "file" }, { "discard", NULL },
-	{ "encrypt.format", "luks" },   { "file.aio", NULL },
-	{ "file.driver", "file" },      { "file.driver", "host_device" },
-	{ "file.node-name", NULL },     { "l2-cache-size", NULL },
-	{ "node-name", NULL },
-};
-
-static bool is_idle(const char *name, const char *value)
+const char *img_path(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(idle); i++) {
-		if (!strcmp(name, idle[i].name) &&
-		    (!idle[i].value || !strcmp(value, idle[i].value)))
-			return true;
-	}
-	return false;
-}
+	size_t plain = strcspn(name, ":/");
 
-/* Takes one field of the list: of the image, or of a layer below it. */
-static bool take_field(struct block_options *options, const char **format,
-		       const char *name, const char *value)
-{
-	const char **path = &options->path;
-	unsigned n = 0;
-
-	for (; n < BLOCK_BELOW && !strncmp(name, "backing.", 8); n++) {
-		path = &options->below[n].path;
-		format = &options->below[n].format;
-		name += 8;
-	}
-	if (!strcmp(name, "driver"))
-		*format = value;
-	else if (!strcmp(name, "file.filename"))
-		*path = value;
-	else if (!n && !strcmp(name, "data-file.filename"))
-		options->data_path = value;
-	else if (n < BLOCK_BELOW && !strcmp(name, "backing") && !*value)
-		options->below[n].path = value;
-	else
-		return is_idle(name, value);
-	return true;
-}
-
-int img_list(const struct img_common *common, char *list,
-	     struct block_options *options, const char **format)
-{
-	const char *wrong = NULL;
-	char *name, *after;
-
-	options->path = NULL;
-	options->data_path = NULL;
-	memset(options->below, 0, sizeof(options->below));
-	while ((name = list_next(&list, &after))) {
-		const char *value = after ? after : "";
-
-		if (!strcmp(name, "encrypt.key-secret")) {
-			options->key_file =
-				img_secret(common, "--image-opts", value);
-			if (!options->key_file)
-				return -EINVAL;
-		} else if (!take_field(options, format, name, value)) {
-			log_err("'%s=%s' is not known; an image is "
-				"driver=FMT,file.driver=file,"
-				"file.filename=FILE,encrypt.format=luks,"
-				"encrypt.key-secret=ID, and the one below it "
-				"backing.driver=FMT,backing.file.filename=FILE",
-				name, value);
-			return -EINVAL;
-		}
-	}
-	for (int i = 0; i < BLOCK_BELOW; i++) {
-		const struct block_below *below = &options->below[i];
-
-		if (below->path && *below->path && !below->format)
-			wrong = "a backing file needs its format: "
-				"backing.driver=FMT";
-	}
-	if (!options->path)
-		wrong = "no image is named: file.filename=FILE";
-	if (wrong)
-		log_err("%s", wrong);
-	return wrong ? -EINVAL : 0;
+	if (name[plain] != ':')
+		return name;
+	if (!strncmp(name, "file:", 5))
+		return name + 5;
+	log_err("%s: Unknown protocol '%.*s'; put ./ before a name with a "
+		"colon",
+		name, (int)plain, name);
+	return NULL;
 }
 
 int img_source(const struct img_common *common, char *text,
 	       struct block_options *options, const char **format)
 {
-	options->path = text;
 	if (!options->if_busy)
 		options->if_busy = img_if_busy(options->read_only);
-	if (!common->image_opts)
-		return 0;
-	if (!*format)
+	if (common->image_opts && *format) {
+		log_err("--image-opts and --format are mutually exclusive");
+		return -EINVAL;
+	}
+	if (common->image_opts)
 		return img_list(common, text, options, format);
-	log_err("--image-opts and --format are mutually exclusive");
-	return -EINVAL;
+	if (!strncmp(text, "json:", 5))
+		return img_json(common, text + 5, options, format);
+	options->path = img_path(text);
+	return options->path ? 0 : -EINVAL;
 }

@@ -51,7 +51,7 @@ int io_open_image(struct io *io, const char *path, const char *format,
 		log_err("%s: out of memory", path);
 		return -1;
 	}
-	if (img_find_format(path, format, &io->options.format))
+	if (img_find_format(&io->options, format))
 		return -1;
 	return open_again(io);
 }

@@ -120,7 +120,7 @@ static void attack(const uint8_t *ops, struct memory_bytes *image,
 			raw->ops->close(raw);
 		return;
 	}
-	if (ops[0] & 2 && !raw_open(raw, "below", true, &backing))
+	if (ops[0] & 2 && !raw_open(raw, "below", true, NULL, &backing))
 		qcow2_set_backing(block, backing);
 	else
 		raw->ops->close(raw);

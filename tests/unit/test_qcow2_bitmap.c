@@ -68,7 +68,7 @@ static void check_image(struct memory_bytes *memory, bool copied,
 	struct image_info info;
 
 	assert_int_equal(image_info_read(memory_file_create(memory), "top",
-					 BLOCK_QCOW2, &info),
+					 BLOCK_QCOW2, NULL, &info),
 			 0);
 	if (copied ||
 	    (info.nr_bitmaps && strcmp(info.bitmaps[0].name, "old"))) {

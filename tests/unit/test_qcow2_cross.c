@@ -360,7 +360,7 @@ static void check_snapshot(struct stream *s, const struct model *shot)
 	struct block *block;
 
 	assert_int_equal(open_image(s, true, &block), 0);
-	assert_int_equal(qcow2_snapshot_view(block, shot->name), 0);
+	assert_int_equal(qcow2_snapshot_view(block, NULL, shot->name), 0);
 	assert_int_equal(block->size, shot->size);
 	assert_disk(block, shot->bytes);
 	assert_int_equal(block_close(block), 0);

@@ -111,7 +111,7 @@ static bool is_after(struct memory_bytes *memory, enum change change)
 	uint8_t byte[512];
 
 	assert_int_equal(image_info_read(memory_file_create(memory), "x",
-					 BLOCK_QCOW2, &info),
+					 BLOCK_QCOW2, NULL, &info),
 			 0);
 	count = info.nr_snapshots;
 	block = open_memory(memory, NULL, NULL);
