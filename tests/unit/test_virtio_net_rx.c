@@ -349,29 +349,43 @@ static void frames_that_come_together_arrive_in_order(void **state)
 	assert_true(wire.most > 4);
 }
 
-/* The test is the worker here, and frames come before it has handed the ring to
- * vhost-net: that would not know of buffers which were taken already. */
+/* A card that runs, but without a worker: the test is that. */
+static struct virtio_net *card_up(struct bench *bench, struct wire *wire,
+				  uint16_t size)
+{
+	struct virtio_net *net;
+
+	wire_create(bench, wire);
+	net = container_of(bench->virtio, struct virtio_net, virtio);
+	bench_negotiate(bench, FEATURES);
+	for (unsigned i = RX; i <= TX; i++) {
+		struct ring_config config;
+
+		bench_queue(bench, i, size);
+		config = driver_config(&bench->queues[i]);
+		net_ring(net, i)->memory = &bench->memory;
+		assert_int_equal(ring_start(net_ring(net, i), &config), 0);
+	}
+	assert_int_equal(bench->virtio->ops->start(bench->virtio), 0);
+	return net;
+}
+
+static void card_down(struct bench *bench)
+{
+	bench->virtio->ops->stop(bench->virtio);
+	bench_end(bench);
+}
+
+/* Frames come before vhost-net is handed the ring: that would not know of
+ * buffers which were taken already. */
 static void buffers_are_left_to_the_kernel_that_is_to_have_them(void **state)
 {
 	struct bench bench;
 	struct wire wire;
-	struct virtio_net *net;
-	const struct virtio_device_ops *ops;
+	struct virtio_net *net = card_up(&bench, &wire, SIZE);
+	const struct virtio_device_ops *ops = bench.virtio->ops;
 
 	(void)state;
-	wire_create(&bench, &wire);
-	net = container_of(bench.virtio, struct virtio_net, virtio);
-	ops = bench.virtio->ops;
-	bench_negotiate(&bench, FEATURES);
-	for (unsigned i = RX; i <= TX; i++) {
-		struct ring_config config;
-
-		bench_queue(&bench, i, SIZE);
-		config = driver_config(&bench.queues[i]);
-		net_ring(net, i)->memory = &bench.memory;
-		assert_int_equal(ring_start(net_ring(net, i), &config), 0);
-	}
-	assert_int_equal(ops->start(bench.virtio), 0);
 	*net_events(net, 0) = POLLIN;
 	rx_give(&bench, 2, 2000);
 	wire_put(&wire, 100, 1);
@@ -385,8 +399,51 @@ static void buffers_are_left_to_the_kernel_that_is_to_have_them(void **state)
 	net->vhost = false;
 	assert_false(ops->queue(bench.virtio, RX));
 	assert_int_equal(rx_wait(&bench), 100);
-	ops->stop(bench.virtio);
-	bench_end(&bench);
+	card_down(&bench);
+}
+
+/* The window holds three buffers, of three pieces each that the device may
+ * write; one comes and one goes, far more often than it has room for. */
+static void the_window_begins_anew_where_it_has_no_more_room(void **state)
+{
+	enum { KEPT = 3, PIECES = 3, LENGTH = PIECES * 100, ENTRIES = 64 };
+	struct bench bench;
+	struct wire wire;
+	struct virtio_net *net = card_up(&bench, &wire, ENTRIES);
+	struct rx_window *rx = net->pairs[0].rx;
+	bool moved = false;
+
+	(void)state;
+	rx->wanted = KEPT * LENGTH;
+	for (unsigned i = 0; i < 2 * RX_PIECES; i++) {
+		gpa_t at = BENCH_DATA + i % 8 * 4096;
+		gpa_t oldest = BENCH_DATA + (i - KEPT + 1) % 8 * 4096;
+		const struct segment buffer[] = { { at, 16, false },
+						  { at, 100, true },
+						  { at + 200, 100, true },
+						  { at + 400, 100, true } };
+		struct vring_used_elem elem;
+		int first = rx->first;
+
+		driver_add(&bench.queues[RX], buffer, ARRAY_SIZE(buffer));
+		net_window_fill(net, 0);
+		moved |= rx->first < first;
+		if (i < KEPT - 1)
+			continue;
+		assert_int_equal(rx->count, KEPT);
+		assert_int_equal(rx->bytes, KEPT * LENGTH);
+		assert_int_equal(rx->end - rx->first, KEPT * PIECES);
+		for (unsigned k = 0; k < PIECES; k++)
+			assert_ptr_equal(rx->iov[rx->first + k].iov_base,
+					 guest(&bench, oldest + k * 200));
+		net_window_push(net, 0, 250);
+		ring_publish(net_ring(net, RX));
+		assert_true(driver_take(&bench.queues[RX], &elem));
+		assert_int_equal(elem.len, 250);
+		assert_int_equal(num_buffers(&bench, oldest), 1);
+	}
+	assert_true(moved);
+	card_down(&bench);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -402,6 +459,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_frame_waits_until_there_are_buffers_enough),
 	cmocka_unit_test(a_frame_too_long_for_all_buffers_is_dropped),
 	cmocka_unit_test(buffers_are_left_to_the_kernel_that_is_to_have_them),
+	cmocka_unit_test(the_window_begins_anew_where_it_has_no_more_room),
 	cmocka_unit_test(frames_that_come_together_arrive_in_order),
 };
 
