@@ -27,6 +27,7 @@ struct qcow2_census {
 	uint64_t file_size;
 	uint64_t beyond;   /* what lies behind the file's end begins there */
 	uint64_t clusters; /* of the file */
+	uint64_t l1_bytes; /* of all L1 tables so far */
 	/* Of each cluster, and the one behind the last: how many references
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;

@@ -151,12 +151,27 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	return err;
 }
 
+/*
+ * No two L1 tables share a cluster, nor do two entries of one name the same L2
+ * table. An image in which they do may have far more to read than it has bytes:
+ * as much is passed over as cannot be.
+ */
 int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		    bool active)
 {
+	uint64_t tables = 0;
 	struct qcow2_table l1;
-	int err = qcow2_table_load(c->q, &l1, offset, entries);
+	int err;
 
+	c->l1_bytes += entries * 8ull;
+	if (c->l1_bytes > c->file_size) {
+		qcow2_census_damaged(c,
+				     "l1_offset=%llx: the file is too short "
+				     "for all L1 tables",
+				     LLU(offset));
+		return 0;
+	}
+	err = qcow2_table_load(c->q, &l1, offset, entries);
 	if (err)
 		return err;
 	qcow2_census_see(c, offset, entries * 8ull,
@@ -166,6 +181,14 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 
 		if (!l1.entry[i])
 			continue;
+		if (tables++ == c->clusters) {
+			qcow2_census_damaged(
+				c,
+				"l1_offset=%llx: names more L2 tables than the "
+				"file has clusters",
+				LLU(offset));
+			break;
+		}
 		if (l1.entry[i] & L1_RESERVED)
 			qcow2_census_damaged(
 				c,
@@ -198,6 +221,7 @@ int qcow2_census_copied(struct qcow2_census *c,
 				    uint64_t at))
 {
 	struct qcow2 *q = c->q;
+	uint64_t tables = 0;
 	int err = 0;
 
 	for (uint32_t i = 0; i < q->l1.entries && !err; i++) {
@@ -207,6 +231,8 @@ int qcow2_census_copied(struct qcow2_census *c,
 
 		if (!l2)
 			continue;
+		if (tables++ == c->clusters)
+			break; /* as qcow2_census_l1() has told */
 		if (copied_wrong(c, raw))
 			err = each(c, raw, q->l1.offset + i * 8ull);
 		if (qcow2_is_external(q))

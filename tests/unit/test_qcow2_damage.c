@@ -1,7 +1,11 @@
 /* Images that are damaged: what fails of them, and what must not. */
+#include "disk_memory.h"
 #include "image_file.h"
 
 #include <errno.h>
+
+#include "devices/block/qcow2_check.h"
+#include "util/bytes.h"
 
 static void a_damaged_entry_fails_its_request_and_marks_the_image(void **state)
 {
@@ -148,6 +152,65 @@ static void free_metadata_are_not_given_to_the_guest(void **state)
 	assert_int_equal(peek64("f.qcow2", 72), 2);
 }
 
+/* Checks an image, and frees it; how many reads that took. */
+static uint64_t count_reads(struct memory_bytes *image,
+			    struct qcow2_findings *found)
+{
+	struct fault_plan plan = { .kinds = FAULT_READ };
+
+	assert_int_equal(
+		qcow2_check(fault_file_create(memory_file_create(image), &plan),
+			    "e.qcow2", 0, stderr, found),
+		0);
+	free(image->bytes);
+	return plan.done;
+}
+
+/* The image has few clusters, and a table of 2048 entries. */
+static void a_table_that_is_named_too_often_is_not_read_each_time(void **state)
+{
+	struct qcow2_findings found;
+	struct memory_bytes image;
+	uint64_t l1, l2;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1T && "
+	     "qemu-io -c 'write 0 64k' e.qcow2");
+	memory_load(&image, "e.qcow2");
+	l1 = get_be64(image.bytes + 40);
+	l2 = get_be64(image.bytes + l1);
+	for (unsigned i = 1; i < 2048; i++)
+		put_be64(image.bytes + l1 + i * 8, l2);
+	assert_in_range(count_reads(&image, &found), 1, 100);
+	assert_true(found.corruptions > 0);
+}
+
+static void snapshots_of_one_table_do_not_have_it_read_each_time(void **state)
+{
+	enum { SNAPSHOTS = 500 };
+	struct qcow2_findings found;
+	struct memory_bytes image;
+	size_t length;
+	uint8_t *at;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 1T && "
+	     "qemu-img snapshot -c a e.qcow2");
+	memory_load(&image, "e.qcow2");
+	put_be32(image.bytes + 60, SNAPSHOTS);
+	at = image.bytes + get_be64(image.bytes + 64);
+	length = align_up(40 + get_be32(at + 36) + 2, 8);
+	image.size = at + SNAPSHOTS * length - image.bytes;
+	image.bytes = realloc(image.bytes, image.size);
+	assert_non_null(image.bytes);
+	at = image.bytes + get_be64(image.bytes + 64);
+	for (size_t i = 1; i < SNAPSHOTS; i++)
+		memcpy(at + i * length, at, length);
+	/* Three for each entry of the list. */
+	assert_in_range(count_reads(&image, &found), 1, 3 * SNAPSHOTS + 100);
+	assert_true(found.corruptions > SNAPSHOTS / 2);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +220,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(refcounts_of_nothing_do_not_hold_up_a_write),
 		cmocka_unit_test(
 			damaged_compressed_data_fail_their_request_only),
+		cmocka_unit_test(
+			a_table_that_is_named_too_often_is_not_read_each_time),
+		cmocka_unit_test(
+			snapshots_of_one_table_do_not_have_it_read_each_time),
 		cmocka_unit_test(free_metadata_are_not_given_to_the_guest),
 	};
 
