@@ -220,17 +220,15 @@ int bridge_prepare(const struct net_options *options)
 			return err;
 	} else if (err < 0) {
 		log_err("net bridge %s: %s: say bridge=%s,create, or make it "
-			"with: ip link add name %s type bridge && ip link set "
-			"%s up",
+			"with: sudo kvist net create %s",
 			bridge,
 			err == -ENODEV ? "no such interface" : strerror(-err),
-			bridge, bridge, bridge);
+			bridge, bridge);
 		return err;
 	}
 	if (!netif_is(bridge, "bridge")) {
 		log_err("net bridge %s: this interface is not a Linux bridge: "
-			"name one, or make one with: ip link add name br0 "
-			"type bridge && ip link set br0 up",
+			"name one, or make one with: sudo kvist net create br0",
 			bridge);
 		return -ENODEV;
 	}

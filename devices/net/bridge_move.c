@@ -186,6 +186,9 @@ static void undo(struct move *m, size_t count)
 
 static int move_run(struct move *m)
 {
+	/* The kernel's answer to one of its addresses. */
+	static const char ipv6_is_off[] =
+		"IPv6 is turned off there (sysctl: disable_ipv6)";
 	char text[160];
 
 	for (size_t i = 0; i < m->nr_steps; i++) {
@@ -202,7 +205,7 @@ static int move_run(struct move *m)
 			log_err("net bridge %s: cannot %s: %s; nothing was "
 				"changed",
 				m->bridge, step_text(m, &m->steps[i], text),
-				strerror(-err));
+				err == -EACCES ? ipv6_is_off : strerror(-err));
 		undo(m, i);
 		return err;
 	}

@@ -95,6 +95,14 @@ static void tap_explain(const char *tap, int err)
 			advice ? advice : strerror(-err));
 }
 
+/* @what is wrong with the tap, for which making it is the remedy. */
+static void tap_missing(const char *tap, const char *what)
+{
+	log_err("net tap %s: %s: sudo ip tuntap add dev %s mode tap user $USER "
+		"&& sudo ip link set %s up",
+		tap, what, tap, tap);
+}
+
 /* A tap that is not there: made, for as long as the process lives. */
 static int make_tap(const struct net_options *options, struct net_backend **net)
 {
@@ -103,10 +111,8 @@ static int make_tap(const struct net_options *options, struct net_backend **net)
 	int err = tap_open(tap, queues_wanted(options), net);
 
 	if (err == -EPERM) {
-		log_err("net tap %s: no right to make it (CAP_NET_ADMIN): run "
-			"as root, or once: sudo ip tuntap add dev %s mode tap "
-			"user $USER && sudo ip link set %s up",
-			tap, tap, tap);
+		tap_missing(tap, "no right to make it (CAP_NET_ADMIN): run as "
+				 "root, or once");
 		return err;
 	}
 	if (err) {
@@ -137,16 +143,13 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 	if (err == -ENODEV && options->create)
 		return make_tap(options, net);
 	if (err < 0) {
-		log_err("net tap %s: %s: make it with: ip tuntap add dev %s "
-			"mode tap user $USER && ip link set %s up",
-			tap,
-			err == -ENODEV ? "no such interface" : strerror(-err),
-			tap, tap);
+		tap_missing(tap, err == -ENODEV ? "no such interface; make it"
+						: strerror(-err));
 		return err;
 	}
 	if (!netif_is(tap, "tap")) {
 		log_err("net tap %s: this interface is not a tap: make one "
-			"with: ip tuntap add dev tap0 mode tap user $USER",
+			"with: sudo ip tuntap add dev tap0 mode tap user $USER",
 			tap);
 		return -EINVAL;
 	}

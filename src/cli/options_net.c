@@ -168,24 +168,17 @@ static int check(struct net_options *net)
 	}
 	if (net->kind != NET_BRIDGE && net->vlan)
 		why = "vlan= goes with bridge=BR";
-	else if (!host_end && net->create)
-		why = "create goes with bridge=BR and tap=IF";
-	else if (!host_end && (net->up || net->down))
-		why = "up= and down= go with bridge=BR and tap=IF";
-	else if (!host_end && net->queues > 1)
-		why = "queues= goes with bridge=BR and tap=IF";
-	else if (!host_end && net->rss)
-		why = "rss= goes with bridge=BR and tap=IF";
+	else if (!host_end && (net->create || net->up || net->down ||
+			       net->queues > 1 || net->rss))
+		why = "create, up=, down=, queues= and rss= go with bridge=BR "
+		      "and tap=IF";
 	else if (!is_tap && net->vhost == NET_VHOST_ON)
 		why = "vhost=on goes with bridge=BR, tap=IF and fd=N";
 	else if (net->burst && !net->rate)
 		why = "burst= goes with rate=";
-	else if (net->vhost == NET_VHOST_ON && net->rate)
-		why = "rate= does not see what the kernel carries: leave out "
-		      "vhost=on";
-	else if (net->vhost == NET_VHOST_ON && net->pcap)
-		why = "pcap= does not see what the kernel carries: leave out "
-		      "vhost=on";
+	else if (net->vhost == NET_VHOST_ON && (net->rate || net->pcap))
+		why = "rate= and pcap= do not see what the kernel carries: "
+		      "leave out vhost=on";
 	else if (net->kind == NET_FD &&
 		 parse_number(net->ifname, 3, INT_MAX, &number))
 		why = "is not the number of a descriptor, 3 or more";

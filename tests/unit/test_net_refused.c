@@ -77,8 +77,8 @@ static const struct failure {
 	const char *says;
 } failures[] = {
 	{ ROOT, ON_BRIDGE("nobr"), -ENODEV,
-	  "say bridge=nobr,create, or make it with: ip link add name "
-	  "nobr type bridge && ip link set nobr up" },
+	  "say bridge=nobr,create, or make it with: sudo kvist net create "
+	  "nobr" },
 	{ ROOT, ON_BRIDGE("a-name-too-long-for-linux", .create = true), -EINVAL,
 	  "1 to 15 characters" },
 	{ ROOT, ON_BRIDGE("br/0", .create = true), -EINVAL, "none of them /" },
