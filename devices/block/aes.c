@@ -166,7 +166,7 @@ void aes_init(struct aes *aes, const uint8_t *key, size_t len)
 			memmove(sub, sub + 1, 3);
 			sub[3] = first;
 			sub[0] ^= constant;
-			constant <<= 1;
+			constant = constant << 1 ^ (constant >> 7) * 0x1b;
 		}
 		for (unsigned j = 0; j < 4; j++)
 			w[at + j] = w[at + j - len] ^ sub[j];

@@ -1,7 +1,6 @@
 #include "devices/block/luks.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,17 +21,44 @@
 #define AT_ITERATIONS 164
 #define AT_UUID       168
 
-static int fail(char *why, size_t len, int err, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+static const struct choice {
+	const char *name, *value;
+	uint8_t at, is; /* the byte of struct luks_kind, and what it is then */
+} choices[] = {
+	{ "cipher-alg", "aes-128", offsetof(struct luks_kind, key_len), 32 },
+	{ "cipher-alg", "aes-256", offsetof(struct luks_kind, key_len), 64 },
+	{ "cipher-mode", "xts", offsetof(struct luks_kind, xts), 0 },
+	{ "hash-alg", "sha1", offsetof(struct luks_kind, hash), HASH_SHA1 },
+	{ "hash-alg", "sha256", offsetof(struct luks_kind, hash), HASH_SHA256 },
+	{ "hash-alg", "sha512", offsetof(struct luks_kind, hash), HASH_SHA512 },
+	{ "ivgen-alg", "plain", offsetof(struct luks_kind, plain), 1 },
+	{ "ivgen-alg", "plain64", offsetof(struct luks_kind, plain), 0 },
+	/* Of what is not made: taken, and of no meaning. */
+	{ "ivgen-hash-alg", "sha256", offsetof(struct luks_kind, xts), 0 },
+};
 
-static int fail(char *why, size_t len, int err, const char *fmt, ...)
+const struct luks_kind luks_usual = { .hash = HASH_SHA256, .key_len = 64 };
+
+int luks_choose(struct luks_kind *kind, const char *name, const char *value)
 {
-	va_list ap;
+	for (size_t i = 0; i < ARRAY_SIZE(choices); i++) {
+		const struct choice *c = &choices[i];
 
-	va_start(ap, fmt);
-	vsnprintf(why, len, fmt, ap);
-	va_end(ap);
-	return err;
+		if (!strcmp(c->name, name) && !strcmp(c->value, value)) {
+			((uint8_t *)kind)[c->at] = c->is;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+const char *luks_chosen(const struct luks_kind *kind, const char *name)
+{
+	const struct choice *c = choices;
+
+	while (strcmp(c->name, name) || ((const uint8_t *)kind)[c->at] != c->is)
+		c++;
+	return c->value;
 }
 
 /* The text of a field of @len bytes, in a form that may be shown. */
@@ -46,15 +72,12 @@ static void copy_text(char *to, const uint8_t *field, size_t len)
 	}
 }
 
-/* True when the name in a field of 32 bytes is @wanted; @name gets it. */
-static bool is_named(const uint8_t *field, const char *wanted, char name[33])
+static int parse_slot(struct luks_header *header, const uint8_t *bytes,
+		      uint64_t area, unsigned n)
 {
-	copy_text(name, field, 32);
-	return !strcmp(name, wanted);
-}
+	const uint8_t *b = bytes + LUKS_AT_SLOTS + n * LUKS_SLOT_LEN;
+	struct luks_slot *slot = &header->slot[n];
 
-static int parse_slot(const uint8_t *b, uint64_t area, struct luks_slot *slot)
-{
 	slot->active = get_be32(b) == LUKS_SLOT_ACTIVE;
 	slot->iterations = get_be32(b + 4);
 	memcpy(slot->salt, b + 8, LUKS_SALT_LEN);
@@ -64,136 +87,160 @@ static int parse_slot(const uint8_t *b, uint64_t area, struct luks_slot *slot)
 	if (!slot->iterations || slot->iterations > LUKS_ITERATIONS_MAX ||
 	    get_be32(b + 44) != LUKS_STRIPES ||
 	    slot->material < LUKS_HEADER_LEN ||
-	    !range_within(slot->material, LUKS_MATERIAL, area))
+	    !range_within(slot->material, luks_material(&header->kind), area))
 		return -EINVAL;
 	return 0;
+}
+
+/* What was chosen of all that there is: whether that is supported. */
+static bool parse_kind(const uint8_t *bytes, struct luks_kind *kind, char *why,
+		       size_t why_len)
+{
+	uint32_t key_len = get_be32(bytes + AT_KEY_LEN);
+	char cipher[33], mode[33], hash[33];
+
+	copy_text(cipher, bytes + AT_CIPHER, 32);
+	copy_text(mode, bytes + AT_MODE, 32);
+	copy_text(hash, bytes + AT_HASH, 32);
+	*kind = luks_usual;
+	kind->key_len = key_len;
+	if (!strcmp(cipher, "aes") && !strncmp(mode, "xts-", 4) &&
+	    !luks_choose(kind, "ivgen-alg", mode + 4) &&
+	    !luks_choose(kind, "hash-alg", hash) &&
+	    (key_len == 32 || key_len == 64))
+		return true;
+	snprintf(
+		why, why_len,
+		"it is encrypted with %s-%s, %u bytes of key and %s; supported "
+		"are aes-xts-plain64 and -plain, 32 and 64, sha1, sha256 and "
+		"sha512",
+		cipher, mode, key_len, hash);
+	return false;
 }
 
 int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 		      struct luks_header *header, char *why, size_t why_len)
 {
-	char name[33];
+	unsigned slot = 0;
 
+	snprintf(why, why_len,
+		 "its LUKS header is damaged: it has no signature");
 	if (memcmp(bytes, "LUKS\xba\xbe", 6))
-		return fail(why, why_len, -EINVAL,
-			    "its LUKS header is damaged: it has no signature");
-	if (get_be16(bytes + AT_VERSION) != 1)
-		return fail(why, why_len, -ENOTSUP,
-			    "it is encrypted with LUKS version %u; only 1 is "
-			    "supported",
-			    get_be16(bytes + AT_VERSION));
-	if (!is_named(bytes + AT_CIPHER, "aes", name))
-		return fail(why, why_len, -ENOTSUP,
-			    "it is encrypted with %s; only aes is supported",
-			    name);
-	if (!is_named(bytes + AT_MODE, "xts-plain64", name))
-		return fail(why, why_len, -ENOTSUP,
-			    "it is encrypted in mode %s; only xts-plain64 is "
-			    "supported",
-			    name);
-	if (!is_named(bytes + AT_HASH, "sha256", name))
-		return fail(why, why_len, -ENOTSUP,
-			    "its keys are hashed with %s; only sha256 is "
-			    "supported",
-			    name);
-	if (get_be32(bytes + AT_KEY_LEN) != XTS_KEY_LEN)
-		return fail(why, why_len, -ENOTSUP,
-			    "its key has %u bytes; only aes-256, with 64, is "
-			    "supported",
-			    get_be32(bytes + AT_KEY_LEN));
+		return -EINVAL;
+	if (get_be16(bytes + AT_VERSION) != 1) {
+		snprintf(why, why_len,
+			 "it is encrypted with LUKS version %u; only 1 is "
+			 "supported",
+			 get_be16(bytes + AT_VERSION));
+		return -ENOTSUP;
+	}
+	if (!parse_kind(bytes, &header->kind, why, why_len))
+		return -ENOTSUP;
 	memcpy(header->digest, bytes + AT_DIGEST, LUKS_DIGEST_LEN);
 	memcpy(header->digest_salt, bytes + AT_SALT, LUKS_SALT_LEN);
 	header->payload = get_be32(bytes + AT_PAYLOAD) * (uint64_t)XTS_SECTOR;
 	copy_text(header->uuid, bytes + AT_UUID, LUKS_UUID_LEN);
 	header->digest_iterations = get_be32(bytes + AT_ITERATIONS);
+	snprintf(why, why_len, "its LUKS header is damaged: %u iterations",
+		 header->digest_iterations);
 	if (!header->digest_iterations ||
 	    header->digest_iterations > LUKS_ITERATIONS_MAX)
-		return fail(why, why_len, -EINVAL,
-			    "its LUKS header is damaged: %u iterations",
-			    header->digest_iterations);
-	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
-		if (parse_slot(bytes + LUKS_AT_SLOTS + i * LUKS_SLOT_LEN, area,
-			       &header->slot[i]))
-			return fail(why, why_len, -EINVAL,
-				    "its LUKS header is damaged: key slot %u",
-				    i);
-	}
-	return 0;
+		return -EINVAL;
+	while (slot < LUKS_SLOTS && !parse_slot(header, bytes, area, slot))
+		slot++;
+	snprintf(why, why_len, "its LUKS header is damaged: key slot %u", slot);
+	return slot < LUKS_SLOTS ? -EINVAL : 0;
 }
 
 /* Hashes each piece of the stripe with its number, so that one lost bit
  * spreads over all of it. */
-static void diffuse(const struct sha256 *fresh, uint8_t stripe[XTS_KEY_LEN])
+static void diffuse(const struct hash *fresh, uint8_t *stripe, size_t len)
 {
-	for (uint32_t i = 0; i < XTS_KEY_LEN / SHA256_LEN; i++) {
-		struct sha256 s = *fresh;
-		uint8_t number[4];
+	size_t size = hash_len(fresh->kind);
+
+	for (uint32_t i = 0; i * size < len; i++) {
+		uint8_t number[4], digest[HASH_LEN_MAX],
+			*at = stripe + i * size;
+		size_t n = len - i * size < size ? len - i * size : size;
+		struct hash s = *fresh;
 
 		put_be32(number, i);
-		sha256_add(&s, number, sizeof(number));
-		sha256_add(&s, stripe + i * SHA256_LEN, SHA256_LEN);
-		sha256_end(&s, stripe + i * SHA256_LEN);
+		hash_add(&s, number, sizeof(number));
+		hash_add(&s, at, n);
+		hash_end(&s, digest);
+		memcpy(at, digest, n);
 		explicit_bzero(&s, sizeof(s));
 	}
 }
 
-void luks_merge(const uint8_t material[LUKS_MATERIAL], uint8_t key[XTS_KEY_LEN])
+void luks_merge(const struct luks_kind *kind, const uint8_t *material,
+		uint8_t *key)
 {
-	struct sha256 fresh;
+	struct hash fresh;
 
 	/* Once: asking the processor what it can do traps in a machine. */
-	sha256_init(&fresh);
-	memset(key, 0, XTS_KEY_LEN);
+	hash_init(&fresh, kind->hash);
+	memset(key, 0, kind->key_len);
 	for (unsigned i = 0; i < LUKS_STRIPES; i++) {
 		if (i)
-			diffuse(&fresh, key);
-		for (unsigned j = 0; j < XTS_KEY_LEN; j++)
-			key[j] ^= material[i * XTS_KEY_LEN + j];
+			diffuse(&fresh, key, kind->key_len);
+		for (unsigned j = 0; j < kind->key_len; j++)
+			key[j] ^= *material++;
 	}
 }
 
-void luks_split(const uint8_t key[XTS_KEY_LEN], uint8_t material[LUKS_MATERIAL])
+void luks_split(const struct luks_kind *kind, const uint8_t *key,
+		uint8_t *material)
 {
-	uint8_t *last = material + LUKS_MATERIAL - XTS_KEY_LEN;
-	uint8_t before[XTS_KEY_LEN];
+	uint8_t *last = material + luks_material(kind) - kind->key_len;
+	uint8_t before[XTS_KEY_MAX];
 
 	/* What the merge has by then, so that it ends with the key. */
-	memset(last, 0, XTS_KEY_LEN);
-	luks_merge(material, before);
-	for (unsigned j = 0; j < XTS_KEY_LEN; j++)
+	memset(last, 0, kind->key_len);
+	luks_merge(kind, material, before);
+	for (unsigned j = 0; j < kind->key_len; j++)
 		last[j] = before[j] ^ key[j];
 	explicit_bzero(before, sizeof(before));
 }
 
+void luks_cipher(const struct luks_kind *kind, const uint8_t *key,
+		 struct xts *xts)
+{
+	xts_init(xts, key, kind->key_len);
+	xts->plain = kind->plain;
+}
+
 /* All that is secret while a passphrase is tried. */
 struct attempt {
-	struct hmac_sha256 passphrase, candidate;
+	struct hmac passphrase, candidate;
 	struct xts slot;
-	uint8_t derived[XTS_KEY_LEN];
-	uint8_t key[XTS_KEY_LEN];
+	uint8_t derived[XTS_KEY_MAX];
+	uint8_t key[XTS_KEY_MAX];
 	uint8_t digest[LUKS_DIGEST_LEN];
-	uint8_t material[LUKS_MATERIAL];
+	uint8_t material[LUKS_MATERIAL_MAX];
 };
 
 /* 0 and a->key, -EACCES when the slot does not open, or -errno. */
 static int try_slot(struct attempt *a, const struct luks_header *header,
 		    const struct luks_slot *slot, const struct luks_area *area)
 {
+	const struct luks_kind *kind = &header->kind;
+	size_t len = luks_material(kind);
 	uint8_t differs = 0;
-	int err = host_read(area->file, a->material, sizeof(a->material),
+	int err = host_read(area->file, a->material, len,
 			    area->offset + slot->material);
 
 	if (err)
 		return err;
-	pbkdf2_sha256(&a->passphrase, slot->salt, LUKS_SALT_LEN,
-		      slot->iterations, a->derived, sizeof(a->derived));
-	xts_init(&a->slot, a->derived);
+	pbkdf2(&a->passphrase, slot->salt, LUKS_SALT_LEN, slot->iterations,
+	       a->derived, kind->key_len);
+	luks_cipher(kind, a->derived, &a->slot);
 	/* Its sectors are counted from its own start. */
-	xts_decrypt(&a->slot, 0, a->material, sizeof(a->material));
-	luks_merge(a->material, a->key);
-	hmac_sha256_init(&a->candidate, a->key, sizeof(a->key));
-	pbkdf2_sha256(&a->candidate, header->digest_salt, LUKS_SALT_LEN,
-		      header->digest_iterations, a->digest, sizeof(a->digest));
+	xts_decrypt(&a->slot, 0, a->material, len);
+	luks_merge(kind, a->material, a->key);
+	hmac_init(&a->candidate, kind->hash, a->key, kind->key_len);
+	pbkdf2(&a->candidate, header->digest_salt, LUKS_SALT_LEN,
+	       header->digest_iterations, a->digest, sizeof(a->digest));
 	/* In a time that does not tell where they differ. */
 	for (unsigned i = 0; i < LUKS_DIGEST_LEN; i++)
 		differs |= a->digest[i] ^ header->digest[i];
@@ -209,13 +256,14 @@ int luks_find_slot(const struct luks_area *area,
 
 	if (!a)
 		return -ENOMEM;
-	hmac_sha256_init(&a->passphrase, secret->bytes, secret->len);
+	hmac_init(&a->passphrase, header->kind.hash, secret->bytes,
+		  secret->len);
 	for (unsigned i = 0; i < LUKS_SLOTS && err == -EACCES; i++) {
 		if (!header->slot[i].active || !(slots & 1u << i))
 			continue;
 		err = try_slot(a, header, &header->slot[i], area);
 		if (!err && xts)
-			xts_init(xts, a->key);
+			luks_cipher(&header->kind, a->key, xts);
 		if (!err)
 			err = i;
 	}
@@ -226,7 +274,7 @@ int luks_find_slot(const struct luks_area *area,
 int luks_read_header(const struct luks_area *area, struct luks_header *header)
 {
 	uint8_t bytes[LUKS_HEADER_LEN];
-	char why[160];
+	char why[LUKS_WHY_LEN];
 	int err = host_read(area->file, bytes, sizeof(bytes), area->offset);
 
 	if (err) {

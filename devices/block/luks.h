@@ -1,8 +1,8 @@
 /*
  * LUKS version 1 (the on-disk format specification 1.2.3), as qemu-img makes
- * it inside a qcow2 image: AES-256 in XTS mode, sector numbers as "plain64",
- * SHA-256. The header is hostile input; what it asks for beyond that is
- * refused by name.
+ * it inside a qcow2 image: AES in XTS mode, with what struct luks_kind has of
+ * hashes, key lengths and sector numbers. The header is hostile input; what it
+ * asks for beyond that is refused by name.
  *
  * One thread at a time opens; the key that comes of it is read-only, for any.
  */
@@ -13,17 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/block/hash.h"
 #include "devices/block/host_file.h"
-#include "devices/block/sha256.h"
 #include "devices/block/xts.h"
 
-#define LUKS_HEADER_LEN 592
-#define LUKS_SLOTS      8
-#define LUKS_SALT_LEN   32
-#define LUKS_DIGEST_LEN 20
-#define LUKS_UUID_LEN   40
-#define LUKS_STRIPES    4000
-#define LUKS_MATERIAL   (LUKS_STRIPES * XTS_KEY_LEN)
+#define LUKS_HEADER_LEN   592
+#define LUKS_SLOTS        8
+#define LUKS_SALT_LEN     32
+#define LUKS_DIGEST_LEN   20
+#define LUKS_UUID_LEN     40
+#define LUKS_STRIPES      4000
+#define LUKS_MATERIAL_MAX (LUKS_STRIPES * XTS_KEY_MAX)
 
 /* Where the header has its slots, and what the first word of one says. */
 #define LUKS_AT_SLOTS    208
@@ -34,6 +34,22 @@
 /* A passphrase is tried in seconds, whatever the header says. */
 #define LUKS_ITERATIONS_MAX (1u << 26)
 
+/* How an image is encrypted. */
+struct luks_kind {
+	uint8_t hash;    /* enum hash_kind */
+	uint8_t key_len; /* 32 for AES-128, 64 for AES-256 */
+	uint8_t plain;   /* sector numbers have 32 bits */
+	uint8_t xts;     /* 0: there is no other mode */
+};
+
+extern const struct luks_kind luks_usual; /* unless one is chosen */
+
+/* Its parts have the names that qemu-img gives them: "hash-alg" is "sha256" and
+ * so on. Sets the one called @name: 0, or -EINVAL when there is no such value.
+ * And the name of the value that one has. */
+int luks_choose(struct luks_kind *kind, const char *name, const char *value);
+const char *luks_chosen(const struct luks_kind *kind, const char *name);
+
 struct luks_slot {
 	bool active;
 	uint32_t iterations;
@@ -42,6 +58,7 @@ struct luks_slot {
 };
 
 struct luks_header {
+	struct luks_kind kind;
 	uint8_t digest[LUKS_DIGEST_LEN]; /* of the master key */
 	uint8_t digest_salt[LUKS_SALT_LEN];
 	uint32_t digest_iterations;
@@ -50,9 +67,12 @@ struct luks_header {
 	struct luks_slot slot[LUKS_SLOTS];
 };
 
+#define LUKS_WHY_LEN 288
+
 /*
  * Reads and checks a header that lies in an area of @area bytes. 0, -EINVAL
- * (damaged) or -ENOTSUP, and half a sentence in @why.
+ * (damaged) or -ENOTSUP, and half a sentence in @why, of which
+ * LUKS_WHY_LEN bytes are enough.
  */
 int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 		      struct luks_header *header, char *why, size_t why_len);
@@ -91,14 +111,24 @@ int luks_find_slot(const struct luks_area *area,
 int luks_open(const struct luks_area *area, const struct luks_secret *secret,
 	      struct xts **xts);
 
+/* The bytes of the stripes that a key of that kind is split into. */
+static inline size_t luks_material(const struct luks_kind *kind)
+{
+	return (size_t)LUKS_STRIPES * kind->key_len;
+}
+
 /* Undoes the anti-forensic split (specification, section 2.4): @material is
  * LUKS_STRIPES stripes of a key. */
-void luks_merge(const uint8_t material[LUKS_MATERIAL],
-		uint8_t key[XTS_KEY_LEN]);
+void luks_merge(const struct luks_kind *kind, const uint8_t *material,
+		uint8_t *key);
 
 /* The opposite: all stripes but the last are there and random; makes that. */
-void luks_split(const uint8_t key[XTS_KEY_LEN],
-		uint8_t material[LUKS_MATERIAL]);
+void luks_split(const struct luks_kind *kind, const uint8_t *key,
+		uint8_t *material);
+
+/* What encrypts sectors by that key. */
+void luks_cipher(const struct luks_kind *kind, const uint8_t *key,
+		 struct xts *xts);
 
 /* luks_create.c */
 #define LUKS_AREA    2068480 /* bytes: the header and eight key slots */
@@ -109,14 +139,16 @@ void luks_split(const uint8_t key[XTS_KEY_LEN],
  * @area[0..LUKS_AREA). The passphrase is hashed as often as takes this host @ms
  * of one CPU. 0 or -errno (-ENOMEM, or no random bytes), not logged.
  */
-int luks_create(uint8_t *area, const struct luks_secret *secret, uint64_t ms);
+int luks_create(uint8_t *area, const struct luks_kind *kind,
+		const struct luks_secret *secret, uint64_t ms);
 
 /* All that is secret while a key goes into a slot; of secret_alloc(). */
 struct luks_making {
-	struct hmac_sha256 passphrase, master;
+	struct luks_kind kind;
+	struct hmac passphrase, master;
 	struct xts slot;
-	uint8_t key[XTS_KEY_LEN];
-	uint8_t derived[XTS_KEY_LEN];
+	uint8_t key[XTS_KEY_MAX];
+	uint8_t derived[XTS_KEY_MAX];
 };
 
 /* 0 or -errno. */
@@ -127,7 +159,7 @@ uint32_t luks_rounds(struct luks_making *m, uint64_t ms);
 /* m->key, split and encrypted by m->passphrase: salt and rounds of the slot's
  * bytes in the header, and its material. 0 or -errno. */
 int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
-	      uint8_t material[LUKS_MATERIAL], uint32_t rounds);
+	      uint8_t *material, uint32_t rounds);
 
 /* luks_amend.c */
 struct luks_change {

@@ -22,7 +22,7 @@ struct amending {
 	struct luks_header header;
 	uint32_t rounds;
 	struct luks_making making;
-	uint8_t slot[LUKS_SLOT_LEN], material[LUKS_MATERIAL];
+	uint8_t slot[LUKS_SLOT_LEN], material[LUKS_MATERIAL_MAX];
 };
 
 static uint64_t slot_at(const struct amending *a, unsigned n)
@@ -58,7 +58,8 @@ static int put_rest(struct amending *a, unsigned n)
 	err = host_write(area->file, a->slot + 4, LUKS_SLOT_LEN - 4,
 			 slot_at(a, n) + 4);
 	if (!err)
-		err = host_write(area->file, a->material, LUKS_MATERIAL,
+		err = host_write(area->file, a->material,
+				 luks_material(&a->header.kind),
 				 area->offset + material);
 	return sync_after(a, err);
 }
@@ -74,7 +75,7 @@ static int put_key(struct amending *a, unsigned n)
 
 static int wipe(struct amending *a, unsigned n)
 {
-	int err = luks_random(a->material, LUKS_MATERIAL);
+	int err = luks_random(a->material, luks_material(&a->header.kind));
 
 	memset(a->slot, 0, LUKS_SLOT_LEN);
 	if (!err)
@@ -96,16 +97,15 @@ static unsigned active_slots(const struct amending *a)
 static bool is_apart(const struct amending *a, unsigned n)
 {
 	const struct luks_slot *slot = a->header.slot;
-	uint64_t at = slot[n].material;
+	uint64_t at = slot[n].material, len = luks_material(&a->header.kind);
 
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		if (i != n && slot[i].active &&
-		    ranges_overlap(at, LUKS_MATERIAL, slot[i].material,
-				   LUKS_MATERIAL))
+		    ranges_overlap(at, len, slot[i].material, len))
 			return false;
 	}
 	return at >= LUKS_HEADER_LEN &&
-	       range_within(at, LUKS_MATERIAL, a->change->area.length);
+	       range_within(at, len, a->change->area.length);
 }
 
 /* Half a sentence, or NULL where the slots can be written. */
@@ -113,7 +113,7 @@ static const char *check_apart(const struct amending *a, unsigned slots)
 {
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		if (slots & 1u << i && !is_apart(a, i))
-			return "Key slots overlap: the LUKS header is damaged";
+			return "Keyslots overlap: the LUKS header is damaged";
 	}
 	return NULL;
 }
@@ -139,7 +139,9 @@ static int add(struct amending *a, const char **why)
 	slot = __builtin_ctz(wanted);
 	other = spare && wanted & active ? __builtin_ctz(spare) : slot;
 	xts_key(c->key, a->making.key);
-	hmac_sha256_init(&a->making.passphrase, c->secret.bytes, c->secret.len);
+	a->making.kind = a->header.kind;
+	hmac_init(&a->making.passphrase, a->header.kind.hash, c->secret.bytes,
+		  c->secret.len);
 	a->rounds = luks_rounds(&a->making, c->ms);
 	/* The old key may be the only one: until the new one has its place,
 	 * it is in another, too. */
@@ -181,14 +183,12 @@ static int erase(struct amending *a, const char **why)
 	if (slots < 0)
 		return slots;
 	if (!slots)
-		*why = c->slot < 0 ? "No keyslots match given (old) password"
-				   : "The given keyslot doesn't contain the "
-				     "given old password";
+		*why = "No keyslots match given (old) password";
 	else if (!c->force && !(active & slots))
-		*why = "The given keyslot is already erased (inactive)";
+		*why = "Given keyslot is already erased (inactive)";
 	else if (!c->force && !(active & ~slots))
-		*why = "No other keyslot is active: this would erase all the "
-		       "data in the image irreversibly - refusing operation";
+		*why = "This would erase all keys, and all the data "
+		       "irreversibly - refusing operation";
 	else
 		*why = check_apart(a, slots);
 	if (*why)

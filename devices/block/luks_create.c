@@ -41,8 +41,8 @@ uint32_t luks_rounds(struct luks_making *m, uint64_t ms)
 
 	while (ms) {
 		ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-		pbkdf2_sha256(&m->passphrase, salt, sizeof(salt), rounds,
-			      m->derived, sizeof(m->derived));
+		pbkdf2(&m->passphrase, salt, sizeof(salt), rounds, m->derived,
+		       m->kind.key_len);
 		ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - ns;
 		/* Long enough to be measured. */
 		if (ns >= 5000000 || rounds >= LUKS_ITERATIONS_MAX)
@@ -55,7 +55,7 @@ uint32_t luks_rounds(struct luks_making *m, uint64_t ms)
 	return wanted < LUKS_ITERATIONS_MAX ? wanted : LUKS_ITERATIONS_MAX;
 }
 
-static int put_fields(uint8_t *area)
+static int put_fields(const struct luks_kind *kind, uint8_t *area)
 {
 	uint8_t id[16];
 	int err = luks_random(id, sizeof(id));
@@ -63,10 +63,10 @@ static int put_fields(uint8_t *area)
 	memcpy(area, "LUKS\xba\xbe", 6);
 	put_be16(area + 6, 1);
 	strcpy((char *)area + 8, "aes");
-	strcpy((char *)area + 40, "xts-plain64");
-	strcpy((char *)area + 72, "sha256");
+	sprintf((char *)area + 40, "xts-%s", luks_chosen(kind, "ivgen-alg"));
+	strcpy((char *)area + 72, luks_chosen(kind, "hash-alg"));
 	put_be32(area + 104, LUKS_AREA / XTS_SECTOR);
-	put_be32(area + 108, XTS_KEY_LEN);
+	put_be32(area + 108, kind->key_len);
 	/* A random UUID (RFC 4122, 4.4). */
 	id[6] = (id[6] & 0x0f) | 0x40;
 	id[8] = (id[8] & 0x3f) | 0x80;
@@ -91,32 +91,34 @@ static int put_digest(struct luks_making *m, uint8_t *area, uint32_t rounds)
 	uint8_t *salt = area + 132;
 	int err = luks_random(salt, LUKS_SALT_LEN);
 
-	hmac_sha256_init(&m->master, m->key, sizeof(m->key));
+	hmac_init(&m->master, m->kind.hash, m->key, m->kind.key_len);
 	put_be32(area + 164, rounds);
-	pbkdf2_sha256(&m->master, salt, LUKS_SALT_LEN, rounds, area + 112,
-		      LUKS_DIGEST_LEN);
+	pbkdf2(&m->master, salt, LUKS_SALT_LEN, rounds, area + 112,
+	       LUKS_DIGEST_LEN);
 	return err;
 }
 
 int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
-	      uint8_t material[LUKS_MATERIAL], uint32_t rounds)
+	      uint8_t *material, uint32_t rounds)
 {
+	size_t len = luks_material(&m->kind);
 	int err = luks_random(slot + 8, LUKS_SALT_LEN);
 
 	if (!err)
-		err = luks_random(material, LUKS_MATERIAL - XTS_KEY_LEN);
+		err = luks_random(material, len - m->kind.key_len);
 	if (err)
 		return err;
 	put_be32(slot + 4, rounds);
-	luks_split(m->key, material);
-	pbkdf2_sha256(&m->passphrase, slot + 8, LUKS_SALT_LEN, rounds,
-		      m->derived, sizeof(m->derived));
-	xts_init(&m->slot, m->derived);
-	xts_encrypt(&m->slot, 0, material, LUKS_MATERIAL);
+	luks_split(&m->kind, m->key, material);
+	pbkdf2(&m->passphrase, slot + 8, LUKS_SALT_LEN, rounds, m->derived,
+	       m->kind.key_len);
+	luks_cipher(&m->kind, m->derived, &m->slot);
+	xts_encrypt(&m->slot, 0, material, len);
 	return 0;
 }
 
-int luks_create(uint8_t *area, const struct luks_secret *secret, uint64_t ms)
+int luks_create(uint8_t *area, const struct luks_kind *kind,
+		const struct luks_secret *secret, uint64_t ms)
 {
 	uint8_t *slot = area + LUKS_AT_SLOTS;
 	struct luks_making *m = secret_alloc(sizeof(*m));
@@ -125,9 +127,11 @@ int luks_create(uint8_t *area, const struct luks_secret *secret, uint64_t ms)
 
 	memset(area, 0, LUKS_AREA);
 	if (!err)
-		err = put_fields(area);
+		err = put_fields(kind, area);
 	if (!err) {
-		hmac_sha256_init(&m->passphrase, secret->bytes, secret->len);
+		m->kind = *kind;
+		hmac_init(&m->passphrase, kind->hash, secret->bytes,
+			  secret->len);
 		rounds = luks_rounds(m, ms);
 		/* Guessing at the key itself is hopeless as it is. */
 		err = put_digest(m, area,

@@ -6,19 +6,23 @@
 
 #include "util/bytes.h"
 
-void xts_init(struct xts *xts, const uint8_t key[XTS_KEY_LEN])
+void xts_init(struct xts *xts, const uint8_t *key, size_t len)
 {
 	unsigned a, b, c, d;
 
-	aes_init(&xts->data, key, XTS_KEY_LEN / 2);
-	aes_init(&xts->tweak, key + XTS_KEY_LEN / 2, XTS_KEY_LEN / 2);
+	aes_init(&xts->data, key, len / 2);
+	aes_init(&xts->tweak, key + len / 2, len / 2);
+	xts->key_len = len;
+	xts->plain = false;
 	xts->instructions = __get_cpuid(1, &a, &b, &c, &d) && c & bit_AES;
 }
 
-void xts_key(const struct xts *xts, uint8_t key[XTS_KEY_LEN])
+void xts_key(const struct xts *xts, uint8_t *key)
 {
-	memcpy(key, xts->data.key, 32);
-	memcpy(key + 32, xts->tweak.key, 32);
+	size_t half = xts->key_len / 2;
+
+	memcpy(key, xts->data.key, half);
+	memcpy(key + half, xts->tweak.key, half);
 }
 
 #define AES_TARGET __attribute__((target("aes")))
@@ -29,48 +33,32 @@ AES_TARGET static inline __m128i load_block(const uint8_t *bytes)
 	return _mm_loadu_si128((const __m128i *)(const void *)bytes);
 }
 
-AES_TARGET static void encrypt_aes(const struct aes *aes, uint8_t *block,
-				   unsigned lanes)
+AES_TARGET static void crypt_aes(const struct aes *aes, uint8_t *block,
+				 unsigned lanes, bool decrypt)
 {
-	__m128i v[LANES], key = load_block(aes->key[0]);
+	const uint8_t(*keys)[AES_BLOCK] = decrypt ? aes->inverse : aes->key;
+	__m128i v[LANES], key = load_block(keys[0]);
 
 	for (unsigned i = 0; i < lanes; i++)
 		v[i] = load_block(block + i * AES_BLOCK) ^ key;
 	for (unsigned round = 1; round < aes->rounds; round++) {
-		key = load_block(aes->key[round]);
+		key = load_block(keys[round]);
 		for (unsigned i = 0; i < lanes; i++)
-			v[i] = _mm_aesenc_si128(v[i], key);
+			v[i] = decrypt ? _mm_aesdec_si128(v[i], key)
+				       : _mm_aesenc_si128(v[i], key);
 	}
-	key = load_block(aes->key[aes->rounds]);
+	key = load_block(keys[aes->rounds]);
 	for (unsigned i = 0; i < lanes; i++)
 		_mm_storeu_si128((__m128i *)(void *)(block + i * AES_BLOCK),
-				 _mm_aesenclast_si128(v[i], key));
-}
-
-AES_TARGET static void decrypt_aes(const struct aes *aes, uint8_t *block,
-				   unsigned lanes)
-{
-	__m128i v[LANES], key = load_block(aes->inverse[0]);
-
-	for (unsigned i = 0; i < lanes; i++)
-		v[i] = load_block(block + i * AES_BLOCK) ^ key;
-	for (unsigned round = 1; round < aes->rounds; round++) {
-		key = load_block(aes->inverse[round]);
-		for (unsigned i = 0; i < lanes; i++)
-			v[i] = _mm_aesdec_si128(v[i], key);
-	}
-	key = load_block(aes->inverse[aes->rounds]);
-	for (unsigned i = 0; i < lanes; i++)
-		_mm_storeu_si128((__m128i *)(void *)(block + i * AES_BLOCK),
-				 _mm_aesdeclast_si128(v[i], key));
+				 decrypt ? _mm_aesdeclast_si128(v[i], key)
+					 : _mm_aesenclast_si128(v[i], key));
 }
 
 static void crypt_blocks(const struct xts *xts, uint8_t *blocks, unsigned lanes,
 			 bool decrypt)
 {
 	if (xts->instructions) {
-		(decrypt ? decrypt_aes : encrypt_aes)(&xts->data, blocks,
-						      lanes);
+		crypt_aes(&xts->data, blocks, lanes, decrypt);
 		return;
 	}
 	for (; lanes; lanes--, blocks += AES_BLOCK)
@@ -97,9 +85,9 @@ static void crypt_sector(const struct xts *xts, uint64_t sector, uint8_t *data,
 	uint8_t mask[LANES * AES_BLOCK] = { 0 };
 	uint64_t low, high;
 
-	put_le64(mask, sector);
+	put_le64(mask, xts->plain ? (uint32_t)sector : sector);
 	if (xts->instructions)
-		encrypt_aes(&xts->tweak, mask, 1);
+		crypt_aes(&xts->tweak, mask, 1, false);
 	else
 		aes_encrypt(&xts->tweak, mask);
 	low = get_le64(mask);

@@ -6,6 +6,7 @@
 #define KVIST_CLI_IMG_CREATE_H
 
 #include "cli/img.h"
+#include "devices/block/luks.h"
 #include "devices/block/qcow2_create.h"
 
 /* What amend is told to do to the keys of an encrypted image. */
@@ -36,6 +37,7 @@ struct img_creation {
 	const char *key_secret;          /* the id of one of them */
 	const char *key_file;            /* or the file itself */
 	uint64_t iter_ms;                /* 0: as is usual */
+	struct luks_kind luks_kind;      /* no key_len: as is usual */
 	uint8_t *luks;                   /* shape.luks, while img_make() runs */
 	struct img_keys *keys;           /* of an image to be amended */
 };

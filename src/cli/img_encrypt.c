@@ -7,22 +7,9 @@
 #include <string.h>
 
 #include "cli/img_create.h"
-#include "devices/block/luks.h"
 #include "devices/block/secret.h"
 #include "util/args.h"
-#include "util/checked.h"
 #include "util/log.h"
-
-/* What there is no choice of. */
-static const struct {
-	const char *name, *value;
-} fixed[] = {
-	{ "encrypt.cipher-alg", "aes-256" },
-	{ "encrypt.cipher-mode", "xts" },
-	{ "encrypt.hash-alg", "sha256" },
-	{ "encrypt.ivgen-alg", "plain64" },
-	{ "encrypt.ivgen-hash-alg", "sha256" },
-};
 
 int img_set_encryption(struct img_creation *c, const char *name,
 		       const char *value)
@@ -44,11 +31,10 @@ int img_set_encryption(struct img_creation *c, const char *name,
 		c->iter_ms += !c->iter_ms; /* 0 is: as is usual */
 		return 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
-		if (!strcmp(name, fixed[i].name) &&
-		    !strcmp(value, fixed[i].value))
-			return 0;
-	}
+	if (!c->luks_kind.key_len)
+		c->luks_kind = luks_usual;
+	if (!luks_choose(&c->luks_kind, name + strlen("encrypt."), value))
+		return 0;
 	log_err("%s: Parameter '%s' does not accept value '%s'", c->path, name,
 		value);
 	return -EINVAL;
@@ -99,7 +85,9 @@ static int check_encryption(const struct img_creation *c)
 static int make_area(struct img_creation *c, const struct luks_secret *secret)
 {
 	uint8_t *area = malloc(LUKS_AREA);
-	int err = area ? luks_create(area, secret,
+	const struct luks_kind *kind = c->luks_kind.key_len ? &c->luks_kind
+							    : &luks_usual;
+	int err = area ? luks_create(area, kind, secret,
 				     c->iter_ms ? c->iter_ms : LUKS_TIME_MS)
 		       : -ENOMEM;
 

@@ -46,23 +46,22 @@ static bool check(const struct img_creation *c)
 			    : !adds && keys->new_secret ? "new-secret"
 			    : !adds && c->iter_ms       ? "iter-time"
 							: NULL;
+	const char *lacks = adds && !keys->new_secret ? "new-secret"
+			    : !adds && keys->slot < 0 && !keys->old_secret
+				    ? "keyslot or old-secret"
+				    : NULL;
 
-	if (!adds && (!keys->state || strcmp(keys->state, "inactive")))
+	if (!adds && (!keys->state || strcmp(keys->state, "inactive"))) {
 		log_err("%s: Parameter 'state' must be active or inactive",
 			c->path);
-	else if (extra)
-		log_err("%s: '%s' must not be given when %s keyslots", c->path,
-			extra, adds ? "activating" : "erasing");
-	else if (adds && !keys->new_secret)
-		log_err("%s: 'new-secret' is required to activate a keyslot",
-			c->path);
-	else if (!adds && keys->slot < 0 && !keys->old_secret)
-		log_err("%s: 'keyslot' or 'old-secret' is required to erase "
-			"keyslots",
-			c->path);
-	else
-		return true;
-	return false;
+		return false;
+	}
+	if (extra || lacks)
+		log_err("%s: '%s' %s when %s keyslots", c->path,
+			extra ? extra : lacks,
+			extra ? "must not be given" : "is required",
+			adds ? "activating" : "erasing");
+	return !extra && !lacks;
 }
 
 int img_change_keys(struct img_creation *c, struct block *disk)

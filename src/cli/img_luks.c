@@ -8,28 +8,26 @@
 #include "util/checked.h"
 #include "util/json.h"
 
-/* Of an image that kvist can open: there is but one kind. */
-static const struct {
-	const char *name, *key, *value; /* value NULL: the UUID */
-} texts[] = {
-	{ "ivgen alg", "ivgen-alg", "plain64" },
-	{ "hash alg", "hash-alg", "sha256" },
-	{ "cipher alg", "cipher-alg", "aes-256" },
-	{ "uuid", "uuid", NULL },
-	{ "format", "format", "luks" },
-	{ "cipher mode", "cipher-mode", "xts" },
-};
+/* The human form of a name has a space for its "-". */
+static const char *const names[] = { "ivgen-alg", "hash-alg", "cipher-alg",
+				     "uuid",      "format",   "cipher-mode" };
 
 static const char *text_of(size_t i, const struct luks_header *luks)
 {
-	return texts[i].value ? texts[i].value : luks->uuid;
+	if (i == 3)
+		return luks->uuid;
+	return i == 4 ? "luks" : luks_chosen(&luks->kind, names[i]);
 }
 
 void img_print_luks(const struct luks_header *luks)
 {
 	puts("    encrypt:");
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		printf("        %s: %s\n", texts[i].name, text_of(i, luks));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		fputs("        ", stdout);
+		for (const char *c = names[i]; *c; c++)
+			putchar(*c == '-' ? ' ' : *c);
+		printf(": %s\n", text_of(i, luks));
+	}
 	puts("        slots:");
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		const struct luks_slot *slot = &luks->slot[i];
@@ -50,8 +48,8 @@ void img_print_luks(const struct luks_header *luks)
 void img_json_luks(struct json *json, const struct luks_header *luks)
 {
 	json_object(json, "encrypt");
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		json_string(json, texts[i].key, text_of(i, luks));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		json_string(json, names[i], text_of(i, luks));
 	json_array(json, "slots");
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		const struct luks_slot *slot = &luks->slot[i];

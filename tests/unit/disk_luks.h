@@ -35,7 +35,7 @@ static inline void luks_image_create(const char *path,
 	assert_non_null(file);
 	disk_save("key", "pass", 4);
 	assert_int_equal(
-		luks_create(area,
+		luks_create(area, &luks_usual,
 			    &(struct luks_secret){ (const uint8_t *)"pass", 4 },
 			    1),
 		0);

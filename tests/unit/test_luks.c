@@ -43,38 +43,42 @@ static struct block *unlocked(const char *path)
 
 static void a_key_that_is_split_merges_to_itself(void **state)
 {
-	uint8_t *material = malloc(LUKS_MATERIAL);
-	uint8_t key[XTS_KEY_LEN], merged[XTS_KEY_LEN];
+	static uint8_t material[LUKS_MATERIAL_MAX];
+	uint8_t key[XTS_KEY_MAX], merged[XTS_KEY_MAX];
 	uint64_t seed = 5;
 
 	(void)state;
-	assert_non_null(material);
 	for (unsigned i = 0; i < sizeof(key); i++)
 		key[i] = rnd(&seed);
-	for (unsigned i = 0; i < LUKS_MATERIAL; i++)
-		material[i] = rnd(&seed);
-	luks_split(key, material);
-	luks_merge(material, merged);
-	assert_memory_equal(key, merged, sizeof(key));
-	/* Any bit of it is needed. */
-	material[rnd_below(&seed, LUKS_MATERIAL - XTS_KEY_LEN)] ^= 4;
-	luks_merge(material, merged);
-	assert_memory_not_equal(key, merged, sizeof(key));
-	free(material);
+	for (unsigned i = 0; i < 2 * HASH_KINDS; i++) {
+		struct luks_kind kind = { .hash = i / 2,
+					  .key_len = i % 2 ? 32 : 64 };
+
+		for (unsigned j = 0; j < LUKS_MATERIAL_MAX; j++)
+			material[j] = rnd(&seed);
+		luks_split(&kind, key, material);
+		luks_merge(&kind, material, merged);
+		assert_memory_equal(key, merged, kind.key_len);
+		/* Any bit of it is needed. */
+		material[rnd_below(&seed,
+				   luks_material(&kind) - kind.key_len)] ^= 4;
+		luks_merge(&kind, material, merged);
+		assert_memory_not_equal(key, merged, kind.key_len);
+	}
 }
 
 static void a_new_header_is_opened_by_its_passphrase(void **state)
 {
 	static uint8_t area[LUKS_AREA];
 	struct luks_header header;
-	char why[160] = "";
+	char why[LUKS_WHY_LEN] = "";
 	struct xts *xts;
 	struct luks_area at = { .length = sizeof(area), .name = "area" };
 	const struct luks_secret abc = { (const uint8_t *)"abc", 3 };
 	const struct luks_secret abd = { (const uint8_t *)"abd", 3 };
 
 	(void)state;
-	assert_int_equal(luks_create(area, &abc, 1), 0);
+	assert_int_equal(luks_create(area, &luks_usual, &abc, 1), 0);
 	assert_int_equal(luks_header_parse(area, sizeof(area), &header, why,
 					   sizeof(why)),
 			 0);
@@ -257,12 +261,17 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 	static const struct bad cases[] = {
 		{ 0, 0, 0, "LUKX", -EINVAL, "no signature" },
 		{ 6, 2, 2, "", -ENOTSUP, "version 2" },
-		{ 8, 0, 0, "serpent", -ENOTSUP, "with serpent" },
+		{ 8, 0, 0, "serpent", -ENOTSUP, "with serpent-xts" },
 		{ 8, 0, 0, "aes\033[", -ENOTSUP, "with aes?[" },
 		{ 40, 0, 0, "cbc-essiv:sha256", -ENOTSUP, "cbc-essiv:sha256" },
 		{ 40, 0, 0, "xts-plain64x", -ENOTSUP, "xts-plain64x" },
-		{ 72, 0, 0, "sha1", -ENOTSUP, "sha1" },
-		{ 108, 4, 32, "", -ENOTSUP, "32 bytes" },
+		{ 40, 0, 0, "cbc-plain64", -ENOTSUP, "aes-cbc-plain64" },
+		{ 40, 0, 0, "xts-", -ENOTSUP, "xts-" },
+		{ 72, 0, 0, "md5", -ENOTSUP, "md5" },
+		{ 72, 0, 0, "sha512-256", -ENOTSUP, "sha512-256" },
+		{ 108, 4, 0, "", -ENOTSUP, "0 bytes" },
+		{ 108, 4, 48, "", -ENOTSUP, "48 bytes" },
+		{ 108, 4, 256 + 32, "", -ENOTSUP, "288 bytes" },
 		{ 164, 4, 0, "", -EINVAL, "0 iterations" },
 		{ 164, 4, 0xffffffff, "", -EINVAL, "iterations" },
 		{ 212, 4, 0, "", -EINVAL, "key slot 0" },
@@ -273,7 +282,7 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 	};
 	uint8_t good[LUKS_HEADER_LEN];
 	struct luks_header header;
-	char why[160];
+	char why[LUKS_WHY_LEN];
 	FILE *file;
 
 	(void)state;
@@ -292,7 +301,7 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 
 		memcpy(b, good, sizeof(b));
 		if (bad->width == 0)
-			memcpy(b + bad->at, bad->text, strlen(bad->text));
+			memcpy(b + bad->at, bad->text, strlen(bad->text) + 1);
 		else if (bad->width == 2)
 			put_be16(b + bad->at, bad->value);
 		else

@@ -54,6 +54,8 @@ static const struct change_case {
 };
 
 static struct xts *key; /* of every area here */
+/* How the next one is encrypted. */
+static struct luks_kind kind = { .hash = HASH_SHA256, .key_len = 64 };
 
 static struct luks_secret secret_of(const char *text)
 {
@@ -86,7 +88,8 @@ static void make(const char *slots, struct memory_bytes *memory)
 					 .size = OFFSET + LUKS_AREA,
 					 .limit = OFFSET + LUKS_AREA };
 	assert_non_null(memory->bytes);
-	assert_int_equal(luks_create(memory->bytes + OFFSET, &first, 0), 0);
+	assert_int_equal(luks_create(memory->bytes + OFFSET, &kind, &first, 0),
+			 0);
 	file = memory_file_create(memory);
 	assert_non_null(file);
 	area.file = file;
@@ -174,6 +177,8 @@ static void every_change_does_what_it_says_or_nothing(void **state)
 		struct host_file *file;
 
 		print_message("%s\n", c->name);
+		kind.hash = i % HASH_KINDS;
+		kind.key_len = i % 2 ? 32 : 64;
 		make(c->before, &memory);
 		file = record_file_create(memory_file_create(&memory),
 					  &recording, 0);
@@ -185,6 +190,7 @@ static void every_change_does_what_it_says_or_nothing(void **state)
 		recording_fini(&recording);
 		forget(&memory);
 	}
+	kind = luks_usual;
 }
 
 /* Any part of what came after the last sync, sector by sector. */
@@ -274,7 +280,7 @@ static void nothing_is_left_of_a_key_that_was_erased(void **state)
 	assert_non_null(file);
 	assert_int_equal(amend(file, &c), 0);
 	file->ops->close(file);
-	for (uint64_t i = 0; i < LUKS_MATERIAL; i += 512)
+	for (uint64_t i = 0; i < LUKS_MATERIAL_MAX; i += 512)
 		assert_memory_not_equal(before.bytes + at + i,
 					after.bytes + at + i, 512);
 	for (unsigned i = 4; i < 40; i++)

@@ -70,8 +70,9 @@ static int make_common(void **state)
 	disk_save("key", "pass", 4);
 	/* What images in memory call themselves. */
 	disk_save("top.qcow2", base, 0);
-	return luks_create(
-		luks, &(struct luks_secret){ (const uint8_t *)"pass", 4 }, 1);
+	return luks_create(luks, &luks_usual,
+			   &(struct luks_secret){ (const uint8_t *)"pass", 4 },
+			   1);
 }
 
 static void choose_shape(struct stream *s)

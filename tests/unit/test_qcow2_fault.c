@@ -410,7 +410,7 @@ static void a_new_image_is_whole_or_none(void **state)
 
 	(void)state;
 	assert_int_equal(
-		luks_create(luks,
+		luks_create(luks, &luks_usual,
 			    &(struct luks_secret){ (const uint8_t *)"pass", 4 },
 			    1),
 		0);
