@@ -114,24 +114,10 @@ static int new_socket(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* net.fd is another open file from now on; @fd is used up if @close_it. */
-static int become(struct named *named, int fd, bool close_it)
+/* net.fd is the open file that @fd is, from now on. */
+static int become(struct named *named, int fd)
 {
-	int err = 0;
-
-	if (named->net.fd < 0 && close_it) {
-		named->net.fd = fd;
-		return 0;
-	}
-	if (named->net.fd < 0) {
-		named->net.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		return named->net.fd < 0 ? -errno : 0;
-	}
-	if (dup3(fd, named->net.fd, O_CLOEXEC) < 0)
-		err = -errno;
-	if (close_it)
-		close(fd);
-	return err;
+	return dup3(fd, named->net.fd, O_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static int listen_there(struct named *named)
@@ -152,20 +138,17 @@ static int listen_there(struct named *named)
 
 static int connect_there(struct named *named)
 {
-	int fd = new_socket(), err = 0;
+	int fd = new_socket(), err;
 
 	if (fd < 0)
 		return fd;
 	if (connect(fd, (struct sockaddr *)&named->address, named->length))
 		err = -errno;
-	else if (!same_user(fd))
-		err = -EPERM;
-	if (err) {
-		close(fd);
-		return err;
-	}
-	named->joined = true;
-	return become(named, fd, true);
+	else
+		err = same_user(fd) ? become(named, fd) : -EPERM;
+	close(fd);
+	named->joined = !err;
+	return err;
 }
 
 /* Connects, or listens, or the other way round if others were faster. */
@@ -184,7 +167,7 @@ static int join(struct named *named)
 			err = 0;
 		}
 	}
-	return err ? err : become(named, named->listener, false);
+	return err ? err : become(named, named->listener);
 }
 
 static void take_guest(struct named *named)
@@ -194,11 +177,8 @@ static void take_guest(struct named *named)
 
 	if (fd < 0)
 		return;
-	if (!same_user(fd)) {
-		close(fd);
-		return;
-	}
-	named->joined = !become(named, fd, true);
+	named->joined = same_user(fd) && !become(named, fd);
+	close(fd);
 }
 
 /* Without another end it is as with a cable that hangs in the air. */
@@ -275,10 +255,11 @@ int net_pair_open(const char *name, struct net_backend **net)
 	named->address.sun_family = AF_UNIX;
 	named->length = offsetof(struct sockaddr_un, sun_path) + 1 + n;
 	named->net.ops = &named_ops;
-	named->net.fd = named->listener = -1;
+	named->listener = -1;
 	named->net.mtu = 1500;
 	snprintf(named->net.name, sizeof(named->net.name), "%.15s", name);
-	err = join(named);
+	named->net.fd = new_socket(); /* for its number */
+	err = named->net.fd < 0 ? named->net.fd : join(named);
 	if (err) {
 		named_close(&named->net);
 		return err;

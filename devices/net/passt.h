@@ -10,7 +10,11 @@
 
 #define PASST_MTU_MAX 65520
 
-/* 0 or -errno, silent. */
+/*
+ * Connects to the socket at @path; *net is the caller's. 0 or -errno, silent:
+ * -ENOENT or -ECONNREFUSED if nobody listens there, -EACCES if it is another
+ * user's, -ENAMETOOLONG.
+ */
 int passt_open(const char *path, struct net_backend **net);
 
 #endif

@@ -10,9 +10,11 @@
 #include "devices/net/net.h"
 
 /*
- * Opens /dev/net/tun for the tap @name with @queues queues; "kvist%d" makes a
- * new one and numbers it. Offloads are off until set_offloads(). 0 or -errno,
- * silent: the caller knows what it was for.
+ * Opens /dev/net/tun for the tap @name with @queues queues, chained by next;
+ * "kvist%d" makes a new one and numbers it. Offloads are off until
+ * set_offloads(). *net is the caller's. 0 or -errno, silent: -EPERM if the tap
+ * is another user's, or a new one may not be made; -EBUSY if it is in use;
+ * -EINVAL if it was made with one queue; -ENOENT, -EACCES of /dev/net/tun.
  */
 int tap_open(const char *name, unsigned queues, struct net_backend **net);
 
