@@ -253,6 +253,8 @@ static void net_drain(struct virtio_device *virtio)
 		net_tx_drain(net, i);
 		*net_events(net, i) = on ? POLLIN : 0;
 	}
+	/* The next worker begins in a hurry. */
+	net->bulk.on = false;
 }
 
 static void net_stop(struct virtio_device *virtio)

@@ -89,6 +89,12 @@ struct tx_pause {
 	uint64_t quiet;             /* since when an interrupt is owed, or 0 */
 };
 
+/* What kind of frames go by, both ways (net_pause.c). */
+struct net_bulk {
+	uint64_t packets, bytes; /* until it was last seen */
+	bool on;                 /* long ones; the worker's policy says so */
+};
+
 /* Frames that go by one call of the backend's, and what is left of them when it
  * is full: first .. first + count - 1, which were popped last. */
 struct tx_state {
@@ -136,6 +142,7 @@ struct virtio_net {
 	bool announces;            /* atomic: GUEST_ANNOUNCE is negotiated */
 	struct limit limits[NET_DIRECTIONS]; /* of all pairs together */
 	bool limited;
+	struct net_bulk bulk;
 	struct guest_error rx_dropped, rx_failed, tx_dropped, bad_buffer,
 		bad_command, bad_ring;
 };
@@ -214,7 +221,8 @@ bool net_limit_over(struct virtio_net *net, unsigned backend);
  * net_pause.c: the queue of @pair is empty; true if the worker shall not ask
  * for a notification yet, but sleep and look again, because many frames will
  * have come then. The card's idle() sees to that; the pause ends as well when
- * a frame comes in.
+ * a frame comes in. And while long frames move, idle() has the worker let others
+ * on its CPU go on when it wakes up.
  */
 bool net_pause(struct virtio_net *net, unsigned pair);
 /* True if the interrupt for frames that are sent may wait until that end. */

@@ -3,6 +3,8 @@
 #include "util/clock.h"
 #include "util/counter.h"
 
+#include <sched.h>
+
 /* So many frames have left and none has come: nobody waits for an answer. */
 #define UNANSWERED 128
 
@@ -15,6 +17,11 @@
 /* The driver may wait for what it has back, and send from elsewhere meanwhile:
  * so long at most, and one more pause. */
 #define QUIET_MAX 4000000 /* ns */
+
+/* So many frames show what kind they are: with the acknowledgements between
+ * them, segments to be cut into packets have so many bytes on average. */
+#define BULK_FRAMES 64
+#define BULK_BYTES  4096
 
 /* Frames that came in: an answer may come by another queue than its question
  * has left by. */
@@ -67,12 +74,49 @@ bool net_quiet(struct virtio_net *net, unsigned p)
 	return pause->quiet;
 }
 
+/*
+ * A thread that wakes up drives another from its CPU. Woken by each segment,
+ * the worker would find one, and interrupt the guest for one answer, which then
+ * notifies it of one more. Under SCHED_BATCH it wakes up as soon if a CPU is
+ * free; if not, whoever is at work, the guest or what it talks with, goes on
+ * till it waits or its time is over, and there are several. Who sends short
+ * frames may wait for each. Whoever gave us another policy knows better.
+ */
+static void net_hurry(struct virtio_net *net)
+{
+	static const int policies[] = { SCHED_OTHER, SCHED_BATCH };
+	static const struct sched_param none; /* neither has any */
+	struct net_bulk *bulk = &net->bulk;
+	uint64_t packets = 0, bytes = 0;
+	bool on;
+
+	for (unsigned i = 0; i < net->nr_pairs; i++) {
+		const struct net_pair *pair = &net->pairs[i];
+
+		packets += counter_read(&pair->received.packets) +
+			   counter_read(&pair->sent.packets);
+		bytes += counter_read(&pair->received.bytes) +
+			 counter_read(&pair->sent.bytes);
+	}
+	packets -= bulk->packets;
+	bytes -= bulk->bytes;
+	if (packets < BULK_FRAMES)
+		return;
+	bulk->packets += packets;
+	bulk->bytes += bytes;
+	on = bytes >= packets * BULK_BYTES;
+	if (on != bulk->on && sched_getscheduler(0) == policies[bulk->on] &&
+	    !sched_setscheduler(0, policies[on], &none))
+		bulk->on = on;
+}
+
 bool net_idle(struct virtio_device *virtio)
 {
 	struct virtio_net *net =
 		container_of(virtio, struct virtio_net, virtio);
 	bool again = false;
 
+	net_hurry(net);
 	virtio->sleep_ns = 0;
 	for (unsigned i = 0; i < net->control.pairs; i++) {
 		struct tx_pause *pause = &net->pairs[i].tx->pause;

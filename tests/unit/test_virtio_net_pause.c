@@ -8,6 +8,8 @@
 #include "util/clock.h"
 #include "util/counter.h"
 
+#include <sched.h>
+
 #define US   1000ull
 #define MS   1000000ull
 #define MANY 1000
@@ -202,6 +204,36 @@ static void it_ends_while_another_queue_is_busy(void **state)
 	bench_end(&bench);
 }
 
+static int policy_after(struct card *card, unsigned frames, uint64_t bytes)
+{
+	counter_add(&card->net.pairs[1].received.packets, frames / 2);
+	counter_add(&card->net.pairs[0].sent.packets, frames - frames / 2);
+	counter_add(&card->net.pairs[0].sent.bytes, frames * bytes);
+	net_idle(&card->net.virtio);
+	return sched_getscheduler(0);
+}
+
+static void the_worker_drives_nobody_away_for_long_frames(void **state)
+{
+	struct sched_param param = { 0 };
+	struct card *card = card_create();
+
+	(void)state;
+	assert_int_equal(policy_after(card, 64, 1514), SCHED_OTHER);
+	/* Those before do not count, nor do a few. */
+	assert_int_equal(policy_after(card, 63, 65536), SCHED_OTHER);
+	assert_int_equal(policy_after(card, 1, 65536), SCHED_BATCH);
+	assert_int_equal(policy_after(card, 63, 100), SCHED_BATCH);
+	assert_int_equal(policy_after(card, 1, 100), SCHED_OTHER);
+
+	/* Where to begin is for whoever started us to say. */
+	assert_int_equal(sched_setscheduler(0, SCHED_BATCH, &param), 0);
+	assert_int_equal(policy_after(card, 64, 65536), SCHED_BATCH);
+	assert_int_equal(policy_after(card, 64, 100), SCHED_BATCH);
+	assert_int_equal(sched_setscheduler(0, SCHED_OTHER, &param), 0);
+	test_free(card);
+}
+
 /* Like Linux, it wants an interrupt when three quarters are done, frees what is
  * done with every frame, and notifies when it must. True if it had to. */
 static bool flood_send(struct bench *bench, unsigned frame)
@@ -268,6 +300,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_worker_wakes_for_the_pause_that_ends_first),
 	cmocka_unit_test(an_interrupt_waits_for_a_few_pauses_only),
 	cmocka_unit_test(it_ends_while_another_queue_is_busy),
+	cmocka_unit_test(the_worker_drives_nobody_away_for_long_frames),
 	cmocka_unit_test(a_flood_is_few_notifications_and_interrupts),
 };
 
