@@ -324,14 +324,21 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 static int prepare_run(struct qcow2 *q, const struct qcow2_run *run,
 		       enum block_space space)
 {
-	uint64_t bytes = run->end - run->start;
+	uint64_t end = run->end, offset = run->host;
+	struct host_file *file = qcow2_file_at(q, &offset);
+	bool external = file != q->file;
+	int err = 0;
 
-	qcow2_will_write(q, run->host, bytes);
-	if (space == BLOCK_FILL || !run->fresh)
-		return host_write_zeros(q->file, run->host, bytes);
-	return space == BLOCK_RESERVE
-		       ? q->file->ops->allocate(q->file, run->host, bytes)
-		       : 0;
+	/* A data file ends where the disk does, and may hold anything. */
+	if (external && end > q->block.size)
+		end = q->block.size;
+	if (file && (space == BLOCK_FILL || (!run->fresh && !external)))
+		return host_write_zeros(file, offset, end - run->start);
+	if (external)
+		err = qcow2_data_zero(q, offset, end - run->start);
+	return !err && space == BLOCK_RESERVE
+		       ? file->ops->allocate(file, offset, end - run->start)
+		       : err;
 }
 
 /* As write_new(), of zeros that need not be written. */
@@ -339,28 +346,17 @@ static int allocate_new(struct qcow2 *q, const struct qcow2_extent *e,
 			uint64_t offset, enum block_space space,
 			uint64_t *length)
 {
-	struct qcow2_run run = {
-		.start = align_down(offset, q->sub_size),
-		.end = align_up(offset + e->length, q->sub_size),
-	};
-	int err = qcow2_l2_private(q, offset);
+	struct qcow2_run run;
+	int err = qcow2_run_begin(q, e, offset, &run);
 
-	if (q->extended && run.end > align_up(offset + 1, q->cluster_size))
-		run.end = align_up(offset + 1, q->cluster_size);
-	if (!err)
-		err = place_run(q, &e->entry, offset, &run);
 	if (err)
 		return err;
 	err = prepare_run(q, &run, space);
 	if (!err && q->extended && run.allocated)
 		err = copy_rest(q, &run, &e->entry);
-	if (!err)
-		err = link_run(q, &run);
-	if (err)
-		unplace_run(q, &run);
 	if (run.end - offset < *length)
 		*length = run.end - offset;
-	return err;
+	return qcow2_run_end(q, &run, err);
 }
 
 /* The file covers all clusters that entries name. */
