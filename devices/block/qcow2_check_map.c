@@ -151,6 +151,13 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	return err;
 }
 
+static void tell_too_many(struct qcow2_census *c, uint64_t l1)
+{
+	qcow2_census_damaged(
+		c, "l1_offset=%llx: more tables than the file has room for",
+		LLU(l1));
+}
+
 /*
  * No two L1 tables share a cluster, nor do two entries of one name the same L2
  * table. An image in which they do may have far more to read than it has bytes:
@@ -165,10 +172,7 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 
 	c->l1_bytes += entries * 8ull;
 	if (c->l1_bytes > c->file_size) {
-		qcow2_census_damaged(c,
-				     "l1_offset=%llx: the file is too short "
-				     "for all L1 tables",
-				     LLU(offset));
+		tell_too_many(c, offset);
 		return 0;
 	}
 	err = qcow2_table_load(c->q, &l1, offset, entries);
@@ -182,11 +186,7 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		if (!l1.entry[i])
 			continue;
 		if (tables++ == c->clusters) {
-			qcow2_census_damaged(
-				c,
-				"l1_offset=%llx: names more L2 tables than the "
-				"file has clusters",
-				LLU(offset));
+			tell_too_many(c, offset);
 			break;
 		}
 		if (l1.entry[i] & L1_RESERVED)
