@@ -340,7 +340,7 @@ int qcow2_check(struct host_file *file, const char *name, unsigned fix,
 	err = take(&c);
 	if (err)
 		log_err("%s: Check failed: %s", name,
-			err == -EFBIG ? "the file is too large to be counted"
+			err == -EFBIG ? "there is too much in it to be counted"
 				      : strerror(-err));
 	if (c.reftable.entry)
 		qcow2_table_fini(&c.reftable);

@@ -13,6 +13,9 @@
 #define L1_RESERVED 0x7f000000000001ffull
 #define L2_RESERVED 0x3f000000000001feull
 
+/* Bytes of tables of one kind beyond the size of the file. */
+#define DAMAGED_MAX (64u << 20)
+
 #define LLU(n) ((unsigned long long)(n))
 
 /* What an extended entry says of its subclusters. */
@@ -151,30 +154,22 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	return err;
 }
 
-static void tell_too_many(struct qcow2_census *c, uint64_t l1)
-{
-	qcow2_census_damaged(
-		c, "l1_offset=%llx: more tables than the file has room for",
-		LLU(l1));
-}
-
 /*
  * No two L1 tables share a cluster, nor do two entries of one name the same L2
- * table. An image in which they do may have far more to read than it has bytes:
- * as much is passed over as cannot be.
+ * table: so there is no more of either than the file has bytes, and what is
+ * damaged adds some. An image of a few megabytes could have a table read for
+ * days.
  */
 int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		    bool active)
 {
-	uint64_t tables = 0;
+	uint64_t most = c->file_size + DAMAGED_MAX, l2_bytes = 0;
 	struct qcow2_table l1;
 	int err;
 
 	c->l1_bytes += entries * 8ull;
-	if (c->l1_bytes > c->file_size) {
-		tell_too_many(c, offset);
-		return 0;
-	}
+	if (c->l1_bytes > most)
+		return -EFBIG;
 	err = qcow2_table_load(c->q, &l1, offset, entries);
 	if (err)
 		return err;
@@ -185,10 +180,6 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 
 		if (!l1.entry[i])
 			continue;
-		if (tables++ == c->clusters) {
-			tell_too_many(c, offset);
-			break;
-		}
 		if (l1.entry[i] & L1_RESERVED)
 			qcow2_census_damaged(
 				c,
@@ -202,7 +193,8 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 				"l2_offset=%llx: Table is not cluster "
 				"aligned; L1 entry corrupted",
 				LLU(l2));
-		err = see_l2(c, l2, active);
+		l2_bytes += c->q->cluster_size;
+		err = l2_bytes > most ? -EFBIG : see_l2(c, l2, active);
 	}
 	qcow2_table_fini(&l1);
 	return err;
@@ -221,7 +213,6 @@ int qcow2_census_copied(struct qcow2_census *c,
 				    uint64_t at))
 {
 	struct qcow2 *q = c->q;
-	uint64_t tables = 0;
 	int err = 0;
 
 	for (uint32_t i = 0; i < q->l1.entries && !err; i++) {
@@ -231,8 +222,6 @@ int qcow2_census_copied(struct qcow2_census *c,
 
 		if (!l2)
 			continue;
-		if (tables++ == c->clusters)
-			break; /* as qcow2_census_l1() has told */
 		if (copied_wrong(c, raw))
 			err = each(c, raw, q->l1.offset + i * 8ull);
 		if (qcow2_is_external(q))
