@@ -231,7 +231,7 @@ static void the_worker_drives_nobody_away_for_long_frames(void **state)
 	assert_int_equal(policy_after(card, 64, 65536), SCHED_BATCH);
 	assert_int_equal(policy_after(card, 64, 100), SCHED_BATCH);
 	assert_int_equal(sched_setscheduler(0, SCHED_OTHER, &param), 0);
-	test_free(card);
+	card_destroy(card);
 }
 
 /* Like Linux, it wants an interrupt when three quarters are done, frees what is
