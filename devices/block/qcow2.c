@@ -87,7 +87,7 @@ static void qcow2_free(struct qcow2 *q)
 	free(q->bounce);
 	free(q->inflated);
 	free(q->zstd);
-	qcow2_lock_up(q);
+	qcow2_forget_key(q);
 	free(q->block.data_name);
 	free(q->block.name);
 	free(q);
