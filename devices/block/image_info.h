@@ -43,9 +43,9 @@ int image_probe(struct host_file *file, enum block_format *format);
 
 /*
  * Reads what the image in @file, which is called @name, says of itself; it is
- * not changed, and backing files are not opened; @slice as of raw_open(). Takes @file over and closes
- * it in every case. 0 or -errno, logged; on success *info is to be given to
- * image_info_fini().
+ * not changed, and backing files are not opened; @slice is as of raw_open().
+ * Takes @file over and closes it in every case. 0 or -errno, logged; on success
+ * *info is to be given to image_info_fini().
  */
 int image_info_read(struct host_file *file, const char *name,
 		    enum block_format format, const struct block_slice *slice,

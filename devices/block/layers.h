@@ -28,9 +28,9 @@ int block_look_below(struct block *block, bool unlocked);
 
 /*
  * The layers. Each takes @file over on success only; errors are logged with
- * @name. @slice is NULL where all of the file is the disk. A qcow2 image comes without its backing file: its name and format
- * ("raw" or "qcow2") are asked for, and the opened block, owned from then on,
- * is put below.
+ * @name. @slice is NULL where all of the file is the disk. A qcow2 image comes
+ * without its backing file: its name and format ("raw" or "qcow2") are asked
+ * for, and the opened block, owned from then on, is put below.
  */
 int raw_open(struct host_file *file, const char *name, bool read_only,
 	     const struct block_slice *slice, struct block **block);

@@ -87,7 +87,7 @@ static void qcow2_free(struct qcow2 *q)
 	free(q->bounce);
 	free(q->inflated);
 	free(q->zstd);
-	qcow2_forget_key(q);
+	qcow2_lock_up(q);
 	free(q->block.data_name);
 	free(q->block.name);
 	free(q);

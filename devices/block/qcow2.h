@@ -360,18 +360,17 @@ int qcow2_data_readv(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		     uint64_t skip, uint64_t length, uint64_t offset);
 int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		      uint64_t skip, uint64_t length, uint64_t offset);
-/* Wipes and frees the key. */
-void qcow2_forget_key(struct qcow2 *q);
-
-/* qcow2_data.c. The file that holds the bytes at host *offset, which becomes
- * the offset there; NULL for a data file that was not opened. */
-struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset);
 /* Makes guest [offset, offset + length) zeros in the data file. */
 int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Gives that space back to the host, which may not be able to: no harm. */
 void qcow2_data_punch(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Makes a raw data file as long as the disk: zeros from @old on. */
 int qcow2_data_resize(struct qcow2 *q, uint64_t old, uint64_t size);
+/* The file that holds the bytes at host *offset, which becomes the offset
+ * there. NULL for a data file that was not opened. */
+struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset);
+/* Wipes and frees the key. */
+void qcow2_lock_up(struct qcow2 *q);
 
 /* qcow2_commit.c */
 /* Writes bytes of the image itself: everything but guest data. */

@@ -73,10 +73,18 @@ int qcow2_amend_keys(struct block *block, struct luks_change *change)
 	return luks_amend(change);
 }
 
-void qcow2_forget_key(struct qcow2 *q)
+void qcow2_lock_up(struct qcow2 *q)
 {
 	secret_free(q->key, sizeof(*q->key));
 	secret_free(q->crypt_buffer, QCOW2_BOUNCE);
+}
+
+struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset)
+{
+	if (*offset < QCOW2_DATA_BASE)
+		return q->file;
+	*offset -= QCOW2_DATA_BASE;
+	return q->data;
 }
 
 static uint64_t piece(uint64_t length)

@@ -22,14 +22,6 @@ void qcow2_set_data(struct block *block, struct host_file *data)
 	flusher_init(&q->data_flusher, data, q->block.name);
 }
 
-struct host_file *qcow2_file_at(const struct qcow2 *q, uint64_t *offset)
-{
-	if (*offset < QCOW2_DATA_BASE)
-		return q->file;
-	*offset -= QCOW2_DATA_BASE;
-	return q->data;
-}
-
 int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
 	if (!q->data)

@@ -81,12 +81,6 @@ void qcow2_piece_put(struct qcow2_piece *piece)
 	q->free_pieces = piece;
 }
 
-void qcow2_piece_drop(struct qcow2_piece *piece)
-{
-	piece->op->pending--;
-	qcow2_piece_put(piece);
-}
-
 /* One of what the op waits for has come. */
 static void op_release(struct qcow2_op *op, int err)
 {
@@ -221,8 +215,10 @@ static int fly(struct qcow2_op *op, uint64_t length, uint64_t offset)
 	if (piece && length < request->length)
 		iov = qcow2_piece_vectors(piece, op->mapped, length, &cnt);
 	if (!piece || !iov) {
-		if (piece)
-			qcow2_piece_drop(piece);
+		if (piece) {
+			qcow2_piece_put(piece);
+			op->pending--;
+		}
 		return -ENOMEM;
 	}
 	qcow2_lift_off(piece, iov, cnt, length, offset);
@@ -250,8 +246,10 @@ static int fly_below(struct qcow2_op *op, uint64_t length)
 	iov = piece ? qcow2_piece_vectors(piece, op->mapped, there, &cnt)
 		    : NULL;
 	if (!iov) {
-		if (piece)
-			qcow2_piece_drop(piece);
+		if (piece) {
+			qcow2_piece_put(piece);
+			op->pending--;
+		}
 		return -ENOMEM;
 	}
 	piece->io.file = NULL; /* it is not in this layer's file */

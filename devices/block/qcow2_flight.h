@@ -41,11 +41,9 @@ static inline bool qcow2_crowded(const struct qcow2 *q)
 }
 
 /* A piece of the op, which waits for it from now on; NULL when memory is out.
- * Its end, of which the op has to be told; and the end of one that never flew,
- * for which the op waits no longer. */
+ * And its end; the op is not told. */
 struct qcow2_piece *qcow2_piece_get(struct qcow2_op *op);
 void qcow2_piece_put(struct qcow2_piece *piece);
-void qcow2_piece_drop(struct qcow2_piece *piece);
 
 /* The vectors of the request's bytes [skip, skip + length), with room for one
  * more before and behind them; NULL when memory is out. The piece's. */

@@ -141,6 +141,7 @@ int qcow2_fly_fresh(struct qcow2_op *op, struct qcow2_extent *e)
 		       piece->run.host + (start - piece->run.start));
 	return 0;
 drop:
-	qcow2_piece_drop(piece);
+	qcow2_piece_put(piece);
+	op->pending--;
 	return err;
 }

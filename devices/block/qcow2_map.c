@@ -18,15 +18,14 @@
  *     offset | COPIED          data, ours alone: write in place
  *     ZERO                     zeros
  *     offset | ZERO [| COPIED] zeros, and a host cluster kept for later
- *     COMPRESSED | descriptor  packed bytes, anywhere in the file
+ *     COMPRESSED | descriptor  deflated bytes, anywhere in the file
  *
  * An L2 table fills one cluster, so an L2 index has cluster_bits - 3 bits.
  *
- * Extended entries have 16 bytes, and so an L2 index has one bit less. The
- * second half has two bits for each of 32 subclusters: it holds data, it is
- * zeros, or, with neither, it is unallocated, whether or not the cluster has a
- * host cluster. What is said of a cluster above is then said of a subcluster;
- * COPIED, shared and compressed stay the cluster's.
+ * Extended entries have 16 bytes, the second half a bit or none for each of 32
+ * subclusters: it holds data, or it is zeros, or it is unallocated, whether or
+ * not the cluster has a host cluster. What is said of a cluster above is then
+ * said of a subcluster; COPIED, shared and compressed stay the cluster's.
  *
  * Read the walk as qcow2_map() does it: qcow2_l2_slice() follows the L1 entry,
  * qcow2_entry_decode() reads one L2 entry, and the loop joins neighbours that

@@ -78,7 +78,7 @@ static const struct img_command {
 
 static void usage(FILE *to)
 {
-	fputs("usage: kvist img COMMAND [OPTION]...\n"
+	fputs("usage: kvist img [-T|--trace PATTERN] COMMAND [OPTION]...\n"
 	      "       kvist img --help|--version\n\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
@@ -115,10 +115,11 @@ int img_option(int argc, char **argv, const char *letters,
 	enum { OBJECT = 1000, IMAGE_OPTS };
 	struct option all[16] = { { "help", 0, 0, 'h' },
 				  { "object", 1, 0, OBJECT },
-				  { "image-opts", 0, 0, IMAGE_OPTS } };
+				  { "image-opts", 0, 0, IMAGE_OPTS },
+				  { "force-share", 0, 0, 'U' } };
 	int c;
 
-	for (int n = 3; names->name; n++)
+	for (int n = 4; names->name; n++)
 		all[n] = *names++;
 	for (;;) {
 		c = getopt_long(argc, argv, letters, all, NULL);
@@ -133,6 +134,8 @@ int img_option(int argc, char **argv, const char *letters,
 		img_usage("missing argument for option '%s'", argv[optind - 1]);
 		return '?';
 	}
+	if (c == 'U' && !strchr(letters, 'U'))
+		c = '?';
 	if (c == '?')
 		img_usage("unrecognized option '%s'", argv[optind - 1]);
 	return c;
@@ -222,14 +225,8 @@ int img_output(const char *text, bool *json)
 
 bool img_cache_known(const char *mode)
 {
-	static const char *const modes[] = { "none",       "off",
-					     "writeback",  "writethrough",
-					     "directsync", "unsafe" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		if (!strcmp(mode, modes[i]))
-			return true;
-	}
+	if (among("none off writeback writethrough directsync unsafe", mode))
+		return true;
 	log_err("Invalid cache option: %s", mode);
 	return false;
 }
@@ -333,8 +330,25 @@ int img_open(struct block_options *options, const char *format,
 	return err ? err : block_open(options, disk);
 }
 
+int img_trace(char *list)
+{
+	char *name, *value;
+
+	while ((name = list_next(&list, &value))) {
+		if (value && !among("enable events file", name)) {
+			log_err("Invalid parameter '%s' of --trace", name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 int cmd_img(int argc, char **argv)
 {
+	for (; argc > 1 && among("-T --trace", argv[0]); argc -= 2, argv += 2) {
+		if (img_trace(argv[1]))
+			return IMG_ERROR;
+	}
 	if (argc < 1)
 		return img_usage("Not enough arguments");
 	if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))

@@ -48,8 +48,8 @@ struct img_common {
  * The next option of getopt_long(), which takes them in any order, joined and
  * shortened, as qemu-img does; -1 at the end. One that is unknown or lacks its
  * value is logged, and '?' returned; so is what is wrong with a common one.
- * @letters begins with ':'; --help ('h') and the common ones are not among
- * @names, of which there may be 12.
+ * @letters begins with ':'; --help ('h'), --force-share ('U', where that is a
+ * letter) and the common ones are not among @names, of which there may be 11.
  */
 int img_option(int argc, char **argv, const char *letters,
 	       const struct option *names, struct img_common *common);
@@ -78,6 +78,8 @@ int img_list(const struct img_common *common, char *list,
 	     struct block_options *options, const char **format);
 int img_json(const struct img_common *common, char *json,
 	     struct block_options *options, const char **format);
+/* Whether that may be said of an image and changes no result. */
+bool img_idle(const char *name, const char *value);
 
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
 int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -94,7 +96,8 @@ int img_take_size(const char *text, const char *what, uint64_t max,
 int img_format(const char *path, const char *name, enum block_format *format);
 
 /* That of the image at options->path, or where @name is NULL what the file
- * looks like, into options->format: without a lock, which block_open() takes. */
+ * looks like, into options->format: without a lock, which block_open() takes.
+ */
 int img_find_format(struct block_options *options, const char *name);
 
 /* Opens what img_source() found: 0 or -errno, logged. */
@@ -107,6 +110,20 @@ static inline const char *img_if_busy(bool read_only)
 	return read_only ? "look at it as it is with -U" : "wait for it";
 }
 
+/* img_resize.c: whether and how what is new of a disk gets its place. */
+struct img_growth {
+	bool placed;
+	enum block_space space;
+};
+
+/* off, metadata, falloc or full: 0, or -EINVAL, logged. */
+int img_parse_growth(const char *text, struct img_growth *growth);
+
+/* Gives a disk another size, a multiple of BLOCK_SECTOR: 0 or -errno, logged.
+ */
+int img_set_size(struct block *disk, uint64_t size,
+		 const struct img_growth *growth);
+
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);
 
@@ -114,9 +131,9 @@ int img_output(const char *text, bool *json);
  * false. */
 bool img_cache_known(const char *mode);
 
-/* The disk becomes what it was in a snapshot of the image at @path: @text, which
- * is cut up, is its ID or name, or snapshot.id=ID,snapshot.name=NAME with one of
- * them or both. 0 or -errno, logged. */
+/* The disk becomes what it was in a snapshot of the image at @path: @text,
+ * which is cut up, is its ID or name, or snapshot.id=ID,snapshot.name=NAME with
+ * one of them or both. 0 or -errno, logged. */
 int img_snapshot_view(struct block *block, const char *path, char *text);
 
 /* How far it is, in percent, on a line that the next one replaces. */
@@ -146,6 +163,10 @@ int img_copy_bitmaps(struct block *from, struct block *to);
  * consistent: 0 or -errno, logged. */
 int img_measure_bitmaps(struct block *from, uint64_t cluster_size,
 			uint64_t *bytes);
+
+/* -T [enable=]PATTERN,events=FILE,file=FILE, of which nothing comes, as there
+ * is nothing to be traced. 0, or -EINVAL, logged. */
+int img_trace(char *list);
 
 /* Prints the help; always 0. */
 int img_help(void);

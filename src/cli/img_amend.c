@@ -90,8 +90,8 @@ static const char *why(const struct amending *a, int err)
 	if (err == -EFBIG)
 		return "it does not fit into the header";
 	if (err == -ERANGE)
-		return "snapshots refer to a cluster more often than refcounts "
-		       "of so few bits can say; delete some first";
+		return "snapshots share clusters more often than so few bits "
+		       "can say; delete some";
 	if (err == -EINVAL)
 		return "so many refcounts would not fit into their table, or "
 		       "into memory";
@@ -99,10 +99,10 @@ static const char *why(const struct amending *a, int err)
 		return strerror(-err);
 	return a->to.shape.lazy_refcounts
 		       ? "Lazy refcounts need compat=1.1"
-		       : "compatibility level 0.10 knows no snapshots beside "
-			 "zeros, bitmaps, refcounts of other than 16 bits and "
-			 "incompatible features; convert it with convert -o "
-			 "compat=0.10";
+		       : "compat=0.10 knows no snapshots beside zeros, "
+			 "bitmaps, refcounts of other than 16 bits, "
+			 "incompatible features; kvist img convert leaves "
+			 "them out";
 }
 
 static bool same(const char *a, const char *b)

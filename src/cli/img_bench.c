@@ -172,31 +172,22 @@ static int measure(struct bench *b)
 
 static int set_cache(struct bench *b, const char *mode)
 {
-	bool direct = !strcmp(mode, "directsync");
-
 	if (!img_cache_known(mode))
 		return -EINVAL;
-	b->through = direct || !strcmp(mode, "writethrough");
-	if (direct || !strcmp(mode, "none") || !strcmp(mode, "off"))
-		b->options.cache = BLOCK_CACHE_NONE;
-	else
-		b->options.cache = strcmp(mode, "unsafe")
-					   ? BLOCK_CACHE_WRITEBACK
-					   : BLOCK_CACHE_UNSAFE;
+	b->through = among("writethrough directsync", mode);
+	b->options.cache = among("none off directsync", mode) ? BLOCK_CACHE_NONE
+			   : *mode == 'u' ? BLOCK_CACHE_UNSAFE
+					  : BLOCK_CACHE_WRITEBACK;
 	return 0;
 }
 
 static int set_aio(struct block_options *options, const char *text)
 {
-	if (!strcmp(text, "threads"))
-		options->io = BLOCK_IO_THREADS;
-	else if (!strcmp(text, "native") || !strcmp(text, "io_uring"))
-		options->io = BLOCK_IO_URING;
-	else {
-		log_err("Invalid aio option: %s", text);
-		return -EINVAL;
-	}
-	return 0;
+	options->io = *text == 't' ? BLOCK_IO_THREADS : BLOCK_IO_URING;
+	if (among("threads native io_uring", text))
+		return 0;
+	log_err("Invalid aio option: %s", text);
+	return -EINVAL;
 }
 
 static int set_number(const char *text, const char *what, uint64_t max,
@@ -287,7 +278,6 @@ int img_bench(int argc, char **argv)
 		{ "flush-interval", required_argument, NULL,
 		  OPT_FLUSH_INTERVAL },
 		{ "no-drain", no_argument, NULL, OPT_NO_DRAIN },
-		{ "force-share", no_argument, NULL, 'U' },
 		{ 0 },
 	};
 	struct bench b = { .count = 75000,

@@ -30,9 +30,8 @@ int img_check_bitmaps(struct block *from, bool skip_broken)
 			log_warn("Skipping inconsistent bitmap '%s'", name);
 			continue;
 		}
-		log_err("Cannot copy inconsistent bitmap '%s'; try "
-			"--skip-broken-bitmaps, or use 'qemu-img bitmap "
-			"--remove' to delete it",
+		log_err("Cannot copy inconsistent bitmap '%s'; "
+			"--skip-broken-bitmaps leaves it out",
 			name);
 		err = -EINVAL;
 	}

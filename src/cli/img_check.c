@@ -178,7 +178,6 @@ int img_check(int argc, char **argv)
 	static const struct option names[] = { { "format", 1, 0, 'f' },
 					       { "repair", 1, 0, 'r' },
 					       { "output", 1, 0, 'O' },
-					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct check check = { 0 };
 	struct block_options options = { 0 };

@@ -147,7 +147,6 @@ static int run(struct comparison *c)
 int img_compare(int argc, char **argv)
 {
 	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
-					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct comparison c = { 0 };
 	struct img_common common = { 0 };

@@ -383,7 +383,6 @@ int img_convert(int argc, char **argv)
 		{ "backing-dir", 1, 0, 'D' },
 		{ "bitmaps", 0, 0, 'b' },
 		{ "skip-broken-bitmaps", 0, 0, 'k' },
-		{ "force-share", 0, 0, 'U' },
 		{ "salvage", 0, 0, 's' },
 		{ "target-is-zero", 0, 0, 'Z' },
 		{ "target-image-opts", 0, 0, 'L' },

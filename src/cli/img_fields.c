@@ -71,14 +71,9 @@ static int set_refcount(struct img_creation *c, const char *name,
 static int set_bool(const struct img_creation *c, const char *name,
 		    const char *value, bool *on)
 {
-	static const char *const words[] = { "off", "on", "no",    "yes",
-					     "n",   "y",  "false", "true" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		*on = i % 2;
-		if (!strcmp(value, words[i]))
-			return 0;
-	}
+	*on = among("on yes y true", value);
+	if (*on || among("off no n false", value))
+		return 0;
 	log_err("%s: Parameter '%s' expects 'on' or 'off'", c->path, name);
 	return -EINVAL;
 }
@@ -177,8 +172,8 @@ static int set_old_encryption(struct img_creation *c, const char *name,
 	c->not_encrypted = true;
 	if (err || !on)
 		return err;
-	log_err("%s: encryption=on is AES in the old way, which keeps nothing "
-		"secret: say encrypt.format=luks",
+	log_err("%s: encryption=on keeps nothing secret: say "
+		"encrypt.format=luks",
 		c->path);
 	return -EINVAL;
 }

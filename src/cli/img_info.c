@@ -374,7 +374,6 @@ int img_info(int argc, char **argv)
 	static const struct option names[] = { { "format", 1, 0, 'f' },
 					       { "output", 1, 0, 'O' },
 					       { "backing-chain", 0, 0, 'B' },
-					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct img_common common = { 0 };
 	struct block_options options = { 0 };

@@ -129,13 +129,11 @@ static int run(struct map *map)
 
 int img_map(int argc, char **argv)
 {
-	static const struct option names[] = { { "format", 1, 0, 'f' },
-					       { "output", 1, 0, 'O' },
-					       { "force-share", 0, 0, 'U' },
-					       { "start-offset", 1, 0, 's' },
-					       { "max-length", 1, 0, 'l' },
-					       { "backing-dir", 1, 0, 'D' },
-					       { 0 } };
+	static const struct option names[] = {
+		{ "format", 1, 0, 'f' },       { "output", 1, 0, 'O' },
+		{ "start-offset", 1, 0, 's' }, { "max-length", 1, 0, 'l' },
+		{ "backing-dir", 1, 0, 'D' },  { 0 }
+	};
 	struct map map = { .options.read_only = true, .length = UINT64_MAX };
 	struct img_common common = { 0 };
 	int option, err = 0;

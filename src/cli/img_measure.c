@@ -122,7 +122,6 @@ int img_measure(int argc, char **argv)
 {
 	static const struct option names[] = { { "output", 1, 0, 'J' },
 					       { "size", 1, 0, 's' },
-					       { "force-share", 0, 0, 'U' },
 					       { "backing-dir", 1, 0, 'D' },
 					       { 0 } };
 	struct measuring m = { .options.read_only = true,

@@ -63,20 +63,6 @@ static const struct {
 	{ "locking", "auto off on", false, true },
 };
 
-/* Whether one of @words is @word. */
-static bool among(const char *words, const char *word)
-{
-	size_t length = strlen(word);
-
-	for (; words; words = strchr(words, ' ')) {
-		words += *words == ' ';
-		if (!strncmp(words, word, length) &&
-		    (!words[length] || words[length] == ' '))
-			return length;
-	}
-	return false;
-}
-
 static bool is_idle(const char *name, const char *value, bool file)
 {
 	uint64_t number;
@@ -91,6 +77,11 @@ static bool is_idle(const char *name, const char *value, bool file)
 					: !img_parse_size(value, &number));
 	}
 	return false;
+}
+
+bool img_idle(const char *name, const char *value)
+{
+	return is_idle(name, value, false);
 }
 
 static bool strip(const char **name, const char *begin)
@@ -209,7 +200,8 @@ static const char *settle(struct list *l, const char **format)
 				       "backing.driver=FMT";
 		}
 	}
-	options->path = l->nodes[0].filename;
+	if (l->nodes[0].filename)
+		options->path = l->nodes[0].filename;
 	options->data_path = l->nodes[DATA].filename;
 	if (!*format)
 		*format = l->nodes[0].driver;

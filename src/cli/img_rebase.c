@@ -123,7 +123,6 @@ static int run(struct rebase *r)
 int img_rebase(int argc, char **argv)
 {
 	static const struct option names[] = { { "backing-dir", 1, 0, 'D' },
-					       { "force-share", 0, 0, 'U' },
 					       { 0 } };
 	struct rebase r = { 0 };
 	struct img_common common = { .writes = true };

@@ -13,11 +13,11 @@ struct resizing {
 	struct block_options options;
 	const char *format;
 	const char *size; /* with its sign */
-	bool quiet, shrink, preallocate;
-	enum block_space space;
+	bool quiet, shrink;
+	struct img_growth growth;
 };
 
-static int parse_space(struct resizing *r, const char *text)
+int img_parse_growth(const char *text, struct img_growth *growth)
 {
 	static const char *const modes[] = {
 		[BLOCK_PLACE] = "metadata",
@@ -25,11 +25,11 @@ static int parse_space(struct resizing *r, const char *text)
 		[BLOCK_FILL] = "full",
 	};
 
-	r->preallocate = strcmp(text, "off");
-	if (!r->preallocate)
+	growth->placed = strcmp(text, "off");
+	if (!growth->placed)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		r->space = i;
+		growth->space = i;
 		if (!strcmp(text, modes[i]))
 			return 0;
 	}
@@ -61,43 +61,28 @@ static int new_size(const struct resizing *r, uint64_t old, uint64_t *size)
 	return 0;
 }
 
-static int check(const struct resizing *r, const struct block *disk,
-		 uint64_t size)
+int img_set_size(struct block *disk, uint64_t size,
+		 const struct img_growth *growth)
 {
-	if (size <= disk->size && r->preallocate) {
+	uint64_t old = disk->size;
+	int err = -EINVAL;
+
+	if (size <= old && growth->placed)
 		log_err("Preallocation can only be used for growing images");
-		return -EINVAL;
-	}
-	if (size < disk->size && !r->shrink) {
-		log_err("Use the --shrink option to perform a shrink "
-			"operation; all data beyond the new end are lost.");
-		return -EINVAL;
-	}
-	if (r->options.format == BLOCK_RAW && r->preallocate &&
-	    r->space == BLOCK_PLACE) {
+	/* A format of its own says how large a disk is. */
+	else if (disk->ops->refresh && growth->placed &&
+		 growth->space == BLOCK_PLACE)
 		log_err("Unsupported preallocation mode: metadata");
-		return -EINVAL;
-	}
-	if (!disk->ops->resize) {
+	else if (!disk->ops->resize)
 		log_err("%s: this kind of disk has the size it has",
 			disk->name);
-		return -ENOTSUP;
-	}
-	return 0;
-}
-
-static int resize(const struct resizing *r, struct block *disk)
-{
-	uint64_t old = disk->size, size;
-	int err = new_size(r, old, &size);
-
-	if (!err)
-		err = check(r, disk, size);
+	else
+		err = 0;
 	if (err)
 		return err;
 	err = disk->ops->resize(disk, size);
-	if (!err && r->preallocate && disk->ops->allocate) {
-		err = disk->ops->allocate(disk, old, size - old, r->space);
+	if (!err && growth->placed && disk->ops->allocate) {
+		err = disk->ops->allocate(disk, old, size - old, growth->space);
 		/* Without the space it is not what was asked for. */
 		if (err)
 			disk->ops->resize(disk, old);
@@ -106,6 +91,19 @@ static int resize(const struct resizing *r, struct block *disk)
 		log_err("%s: cannot be resized: %s", disk->name,
 			block_resize_error(err));
 	return err;
+}
+
+static int resize(const struct resizing *r, struct block *disk)
+{
+	uint64_t size;
+	int err = new_size(r, disk->size, &size);
+
+	if (!err && size < disk->size && !r->shrink && !r->growth.placed) {
+		log_err("Use the --shrink option: all data beyond the new end "
+			"are lost.");
+		err = -EINVAL;
+	}
+	return err ? err : img_set_size(disk, size, &r->growth);
 }
 
 static int run(struct resizing *r)
@@ -155,7 +153,7 @@ int img_resize(int argc, char **argv)
 			r.shrink = true;
 		else if (option == 'D')
 			r.options.backing_dir = optarg;
-		else if (parse_space(&r, optarg))
+		else if (img_parse_growth(optarg, &r.growth))
 			return IMG_ERROR;
 	}
 	if (optind != argc - 1)

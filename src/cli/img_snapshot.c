@@ -71,14 +71,12 @@ static const char *reason(char letter, int err)
 		return "a raw image has no snapshots; convert it with "
 		       "kvist img convert -O qcow2";
 	case -EXDEV:
-		return "an image with an external data file has no "
-		       "snapshots; convert it with kvist img convert -O "
-		       "qcow2";
+		return "with an external data file there are none; convert it "
+		       "with kvist img convert -O qcow2";
 	case -EINVAL:
 		return letter == 'c' || letter == 'a'
-			       ? "the image's refcounts are too narrow for "
-				 "one more reference; widen them with kvist "
-				 "img amend -o refcount_bits=16"
+			       ? "refcounts are too narrow for one more; kvist "
+				 "img amend -o refcount_bits=16 widens them"
 			       : "its snapshot table is damaged; repair it "
 				 "with kvist img check -r all";
 	default:
@@ -166,8 +164,7 @@ static int act(const struct action *action)
 
 int img_snapshot(int argc, char **argv)
 {
-	static const struct option names[] = { { "force-share", 0, 0, 'U' },
-					       { 0 } };
+	static const struct option names[] = { { 0 } };
 	struct action action = { 0 };
 	struct block_options options = { 0 };
 	const char *format = NULL;

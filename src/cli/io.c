@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,12 @@
 static int io_help(struct io *io, int argc, char **argv);
 static int io_quit(struct io *io, int argc, char **argv);
 static int io_sleep(struct io *io, int argc, char **argv);
+static int io_abort(struct io *io, int argc, char **argv);
+static int io_sigraise(struct io *io, int argc, char **argv);
 
 static const struct io_command commands[] = {
+	{ "abort", NULL, io_abort, 0, 0, WITH_NOTHING, "",
+	  "simulate a program crash using abort(3)" },
 	{ "aio_flush", NULL, io_nothing, 0, 0, WITH_DISK, "",
 	  "completes all outstanding aio requests" },
 	{ "aio_read", NULL, io_aio_read, 2, -1, WITH_DISK,
@@ -47,8 +52,8 @@ static const struct io_command commands[] = {
 	  "gets the length of the current file" },
 	{ "map", NULL, io_map, 0, 0, WITH_DISK, "",
 	  "prints the allocated areas of a file" },
-	{ "open", "o", io_open, 0, -1, WITH_NOTHING,
-	  "[-rnU] [-t cache] [-o options] [path]",
+	{ "open", "o", io_open, 1, -1, WITH_NOTHING,
+	  "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
 	  "open the file specified by path" },
 	{ "quit", "q", io_quit, 0, 0, WITH_NOTHING, "", "exit the program" },
 	{ "read", "r", io_read, 2, -1, WITH_DISK,
@@ -57,11 +62,15 @@ static const struct io_command commands[] = {
 	{ "readv", NULL, io_readv, 2, -1, WITH_DISK,
 	  "[-Cqv] [-P pattern] off len [len..]",
 	  "reads a number of bytes at a specified offset" },
-	{ "reopen", NULL, io_reopen, 0, -1, WITH_DISK, "[(-r|-w)] [-c cache]",
+	{ "reopen", NULL, io_reopen, 0, -1, WITH_DISK,
+	  "[(-r|-w)] [-c cache] [-o options]",
 	  "reopens an image with new options" },
+	{ "sigraise", NULL, io_sigraise, 1, 1, WITH_NOTHING, "signal",
+	  "raises a signal" },
 	{ "sleep", NULL, io_sleep, 1, 1, WITH_NOTHING, "",
 	  "waits for the given value in milliseconds" },
-	{ "truncate", "t", io_truncate, 1, 1, WITH_WRITABLE, "off",
+	{ "truncate", "t", io_truncate, 1, -1, WITH_WRITABLE,
+	  "[-m prealloc_mode] off",
 	  "truncates the current file at the given offset" },
 	{ "write", "w", io_write, 2, -1, WITH_WRITABLE,
 	  "[-bcCfnquz] [-P pattern | -s source_file] off len",
@@ -77,11 +86,16 @@ static const struct arg_option options[] = {
 	  "qcow2 or raw; as the file looks, if not given" },
 	{ "read-only", 'r', NULL, "open FILE to read it only" },
 	{ "nocache", 'n', NULL, "short for -t none" },
-	{ "cache", 't', "MODE",
-	  "accepted, as qemu-io's: none, writeback,\n"
-	  "writethrough, directsync or unsafe" },
-	{ "aio", 'i', "MODE", "accepted: threads, native or io_uring" },
-	{ "discard", 'd', "MODE", "accepted: ignore or unmap" },
+	{ "cache", 't', "MODE", "accepted" },
+	{ "aio", 'i', "MODE", "accepted" },
+	{ "native-aio", 'k', NULL, "accepted" },
+	{ "discard", 'd', "MODE", "accepted" },
+	{ "snapshot", 's', NULL, "keep what is written for this run only" },
+	{ "copy-on-read", 'C', NULL, "keep what is read in FILE itself" },
+	{ "image-opts", 'I', NULL, "FILE is a list, as for kvist img" },
+	{ "object", 'O', "SECRET", "as for kvist img" },
+	{ "trace", 'T', "PATTERN", "accepted: nothing is traced" },
+	{ "version", 'V', NULL, "print the version" },
 	{ "force-share", 'U', NULL,
 	  "look at FILE while another writes to it; with -r" },
 	{ "backing-dir", 'B', "DIR", "backing files may lie below DIR, too" },
@@ -152,6 +166,27 @@ static int io_sleep(struct io *io, int argc, char **argv)
 	time.tv_sec = ms / 1000;
 	time.tv_nsec = ms % 1000 * 1000000;
 	nanosleep(&time, NULL);
+	return 0;
+}
+
+static int io_abort(struct io *io, int argc, char **argv)
+{
+	(void)io;
+	(void)argc;
+	(void)argv;
+	abort();
+}
+
+static int io_sigraise(struct io *io, int argc, char **argv)
+{
+	uint64_t signal;
+
+	(void)io;
+	(void)argc;
+	if (io_number(argv[1], &signal))
+		return -1;
+	fflush(stdout);
+	raise((int)signal);
 	return 0;
 }
 
@@ -235,21 +270,26 @@ static void print_help(void)
 	args_print_help(options, ARRAY_SIZE(options), stdout);
 }
 
-static bool one_of(const char *what, const char *value, const char *a,
-		   const char *b, const char *c)
+bool io_take_mode(int letter, const char *value)
 {
-	if (!strcmp(value, a) || !strcmp(value, b) || (c && !strcmp(value, c)))
+	if (letter == 't')
+		return img_cache_known(value);
+	if (letter != 'i' && letter != 'd')
 		return true;
-	log_err("io: invalid %s mode '%s'; it is %s, %s%s%s", what, value, a, b,
-		c ? " or " : "", c ? c : "");
+	if (among(letter == 'i' ? "threads native io_uring"
+				: "ignore off unmap on",
+		  value))
+		return true;
+	log_err("Invalid %s option: %s", letter == 'i' ? "aio" : "discard",
+		value);
 	return false;
 }
 
 struct invocation {
 	char **lines; /* of -c */
 	int count;
-	const char *path, *format;
-	bool read_only, unlocked, help;
+	struct io_how how;
+	bool help, version;
 };
 
 /* Takes one option; false after a message. */
@@ -260,20 +300,24 @@ static bool take(struct io *io, struct invocation *in, int letter, char *value)
 		in->lines[in->count++] = value;
 		return true;
 	case 'f':
-		in->format = value;
+		in->how.format = value;
 		return true;
 	case 'r':
-		return in->read_only = true;
+		return in->how.read_only = true;
 	case 'U':
-		return in->unlocked = true;
-	case 'n':
-		return true;
-	case 't':
-		return img_cache_known(value);
-	case 'i':
-		return one_of("AIO", value, "threads", "native", "io_uring");
-	case 'd':
-		return one_of("discard", value, "ignore", "unmap", NULL);
+		return in->how.unlocked = true;
+	case 's':
+		return in->how.above = true;
+	case 'C':
+		return in->how.copy = true;
+	case 'I':
+		return in->how.image_opts = true;
+	case 'O':
+		return !img_add_secret(&io->common, value);
+	case 'T':
+		return !img_trace(value);
+	case 'V':
+		return in->version = true;
 	case 'B':
 		io->backing_dir = value;
 		return true;
@@ -282,8 +326,11 @@ static bool take(struct io *io, struct invocation *in, int letter, char *value)
 		return true;
 	case 'h':
 		return in->help = true;
-	default:
+	case '?':
+	case ':':
 		return false;
+	default:
+		return io_take_mode(letter, value);
 	}
 }
 
@@ -300,8 +347,8 @@ static bool parse(struct io *io, struct invocation *in, int argc, char **argv)
 		names[i].val = options[i].letter;
 	}
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, ":c:f:rnt:i:d:UB:K:h", names,
-				     NULL)) >= 0) {
+	while ((letter = getopt_long(argc, argv, ":c:f:rnt:i:d:UB:K:hsCkIO:T:V",
+				     names, NULL)) >= 0) {
 		if (letter == '?' || letter == ':')
 			log_err("io: %s '%s'; kvist io --help lists them",
 				letter == ':' ? "missing argument for option"
@@ -310,18 +357,17 @@ static bool parse(struct io *io, struct invocation *in, int argc, char **argv)
 		if (!take(io, in, letter, optarg))
 			return false;
 	}
-	in->path = argv[optind];
-	if (in->path && argv[optind + 1])
+	in->how.path = argv[optind];
+	if (in->how.path && argv[optind + 1])
 		log_err("io: more than one file: %s", argv[optind + 1]);
-	return !in->path || !argv[optind + 1];
+	return !in->how.path || !argv[optind + 1];
 }
 
 static int run(struct io *io, const struct invocation *in)
 {
 	int err = 0;
 
-	if (in->path && io_open_image(io, in->path, in->format, in->read_only,
-				      in->unlocked))
+	if (in->how.path && io_open_image(io, &in->how))
 		return -1;
 	for (int i = 0; i < in->count && !io->quit; i++)
 		err |= run_line(io, in->lines[i]);
@@ -330,6 +376,7 @@ static int run(struct io *io, const struct invocation *in)
 	if (io->disk)
 		err |= block_close(io->disk);
 	free(io->path);
+	free(io->list);
 	return err;
 }
 
@@ -355,11 +402,13 @@ int cmd_io(int argc, char **argv)
 
 	if (!all || !in.lines)
 		log_err("io: out of memory");
-	else if (parse(&io, &in, argc + 1, all) && !in.help)
+	else if (parse(&io, &in, argc + 1, all) && !in.help && !in.version)
 		err = run(&io, &in);
 	if (in.help) {
 		print_help();
 		err = 0;
+	} else if (in.version) {
+		err = cmd_version(0, NULL);
 	}
 	free(in.lines);
 	free(all);

@@ -3,6 +3,7 @@
  * the commands of qemu-io 7.2 and prints what it prints. Main thread.
  *
  *   io.c           the command line, and the loop over commands
+ *   io_open.c      how an image is opened
  *   io_image.c     commands about the image as a whole
  *   io_transfer.c  commands that move data
  *   io_access.c    bytes of a disk, read and written
@@ -15,12 +16,15 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "devices/block/block.h"
+#include "cli/img.h"
 
 struct io {
 	struct block *disk; /* NULL: none is open */
 	struct block_options options;
-	char *path; /* of the disk; owned, options.path borrows it */
+	char *path, *list; /* of the disk; owned, options borrow from them */
+	struct img_common common;
+	bool above; /* -s: what is written is not kept */
+	bool copy;  /* -C: what is read is copied into the image */
 	const char *backing_dir, *key_file;
 	bool quit;
 };
@@ -49,10 +53,23 @@ io_run io_open, io_close, io_reopen, io_length, io_info, io_map, io_alloc,
 io_run io_read, io_readv, io_write, io_writev, io_aio_read, io_aio_write,
 	io_discard, io_nothing;
 
-/* Opens @path, which is copied; 0 or -1, with a message. @format NULL: as it
- * looks. */
-int io_open_image(struct io *io, const char *path, const char *format,
-		  bool read_only, bool unlocked);
+struct io_how {
+	const char *path, *format; /* or NULL */
+	const char *list;          /* of -o, or NULL */
+	bool read_only, unlocked, above, copy;
+	bool image_opts; /* the path is a list */
+};
+
+/* Opens an image; texts are copied. 0 or -1, with a message. */
+int io_open_image(struct io *io, const struct io_how *how);
+
+/* Whether an option -t, -i or -d has a value that QEMU knows; true for others.
+ * False after a message. */
+bool io_take_mode(int letter, const char *value);
+
+/* Copies what the image itself lacks of that range into it, by whole clusters.
+ * 0 or -errno. */
+int io_copy_up(struct io *io, uint64_t offset, uint64_t length);
 
 /*
  * Bytes of the disk: 0 or -errno, -EIO behind its end. Sectors that are not

@@ -8,6 +8,7 @@
 
 #include "cli/io.h"
 #include "devices/block/compress.h"
+#include "devices/block/image_map.h"
 #include "devices/block/layers.h"
 #include "util/checked.h"
 
@@ -42,6 +43,37 @@ int io_access(struct io *io, enum block_op op, uint8_t *bytes, uint64_t length,
 		err = move(io, op, sectors, whole, begin);
 	}
 	free(sectors);
+	return err;
+}
+
+int io_copy_up(struct io *io, uint64_t offset, uint64_t length)
+{
+	uint64_t unit = io->disk->discard_unit, end = offset + length;
+	struct block_extent e;
+	int err = 0;
+
+	end = end < io->disk->size ? align_up(end, unit) : end;
+	if (end > io->disk->size)
+		end = io->disk->size;
+	offset = align_down(offset, unit);
+	for (; !err && offset < end; offset += e.length) {
+		uint8_t *bytes;
+		bool zeros;
+
+		err = image_map_layer(io->disk, offset, end - offset, &e);
+		if (err || e.allocated)
+			continue;
+		bytes = malloc(e.length);
+		err = bytes ? io_access(io, BLOCK_READ, bytes, e.length, offset)
+			    : -ENOMEM;
+		zeros = !err && !*bytes &&
+			!memcmp(bytes, bytes + 1, e.length - 1);
+		if (!err)
+			err = zeros ? io_clear(io, BLOCK_ZERO, e.length, offset)
+				    : io_access(io, BLOCK_WRITE, bytes,
+						e.length, offset);
+		free(bytes);
+	}
 	return err;
 }
 

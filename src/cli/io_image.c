@@ -16,120 +16,6 @@
 #include "util/checked.h"
 #include "util/log.h"
 
-/* Opens what io->options say. */
-static int open_again(struct io *io)
-{
-	int err = block_open(&io->options, &io->disk);
-
-	if (err)
-		io->disk = NULL;
-	return err ? -1 : 0;
-}
-
-int io_open_image(struct io *io, const char *path, const char *format,
-		  bool read_only, bool unlocked)
-{
-	if (io->disk) {
-		log_err("file open already, try 'help close'");
-		return -1;
-	}
-	if (unlocked && !read_only) {
-		log_err("can't open device %s: force-share=on can only be used "
-			"with read-only images",
-			path);
-		return -1;
-	}
-	free(io->path);
-	io->path = strdup(path);
-	io->options = (struct block_options){ .path = io->path,
-					      .read_only = read_only,
-					      .unlocked = unlocked,
-					      .if_busy = img_if_busy(read_only),
-					      .backing_dir = io->backing_dir,
-					      .key_file = io->key_file };
-	if (!io->path) {
-		log_err("%s: out of memory", path);
-		return -1;
-	}
-	if (img_find_format(&io->options, format))
-		return -1;
-	return open_again(io);
-}
-
-/* -o: the format is all there is to say here. */
-static int open_options(char *list, const char **format)
-{
-	char *name, *value;
-
-	while ((name = list_next(&list, &value))) {
-		if (strcmp(name, "driver") || !value) {
-			log_err("open -o: '%s' is not an option that kvist io "
-				"knows; it knows driver=",
-				name);
-			return -1;
-		}
-		*format = value;
-	}
-	return 0;
-}
-
-int io_open(struct io *io, int argc, char **argv)
-{
-	bool read_only = false, unlocked = false;
-	const char *format = NULL;
-	int option;
-
-	while ((option = getopt(argc, argv, "rnUt:i:d:o:")) >= 0) {
-		if (option == '?')
-			return io_usage(argv);
-		if (option == 't' && !img_cache_known(optarg))
-			return -1;
-		if (option == 'o' && open_options(optarg, &format))
-			return -1;
-		read_only |= option == 'r';
-		unlocked |= option == 'U';
-	}
-	if (optind != argc - 1)
-		return io_usage(argv);
-	return io_open_image(io, argv[optind], format, read_only, unlocked);
-}
-
-int io_close(struct io *io, int argc, char **argv)
-{
-	int err = block_close(io->disk);
-
-	(void)argc;
-	(void)argv;
-	io->disk = NULL;
-	return err ? -1 : 0;
-}
-
-int io_reopen(struct io *io, int argc, char **argv)
-{
-	bool read_only = io->disk->read_only;
-	int option, modes = 0;
-
-	while ((option = getopt(argc, argv, "c:rw")) >= 0) {
-		if (option == '?')
-			return io_usage(argv);
-		if (option == 'c' && !img_cache_known(optarg))
-			return -1;
-		if (option == 'c')
-			continue;
-		read_only = option == 'r';
-		if (modes++) {
-			log_err("Only one -r/-w option may be given");
-			return -1;
-		}
-	}
-	if (optind != argc)
-		return io_usage(argv);
-	if (io_close(io, argc, argv))
-		return -1;
-	io->options.read_only = read_only;
-	return open_again(io);
-}
-
 int io_length(struct io *io, int argc, char **argv)
 {
 	char text[IO_SIZE_TEXT];
@@ -142,23 +28,25 @@ int io_length(struct io *io, int argc, char **argv)
 
 int io_truncate(struct io *io, int argc, char **argv)
 {
+	struct img_growth growth = { 0 };
 	uint64_t size;
-	int err;
+	int option;
 
-	(void)argc;
-	if (io_number(argv[1], &size))
+	while ((option = getopt(argc, argv, "m:")) >= 0) {
+		if (option == '?')
+			return io_usage(argv);
+		if (img_parse_growth(optarg, &growth))
+			return -1;
+	}
+	if (optind == argc)
+		return io_usage(argv);
+	if (io_number(argv[optind], &size))
 		return -1;
-	err = io->disk->ops->resize ? 0 : -ENOTSUP;
-	if (!err && size % BLOCK_SECTOR) {
+	if (size % BLOCK_SECTOR) {
 		log_err("The new size must be a multiple of 512");
 		return -1;
 	}
-	if (!err)
-		err = io->disk->ops->resize(io->disk, size);
-	if (err)
-		log_err("%s: cannot change the size to %" PRIu64 ": %s",
-			io->disk->name, size, strerror(-err));
-	return err ? -1 : 0;
+	return img_set_size(io->disk, size, &growth) ? -1 : 0;
 }
 
 int io_info(struct io *io, int argc, char **argv)

@@ -271,10 +271,15 @@ static int check_options(const struct transfer *t, char **argv)
 
 static int read_it(struct transfer *t)
 {
+	int err;
+
 	if (t->vm_state)
 		return qcow2_vm_state(t->io->disk, BLOCK_READ, t->bytes,
 				      t->length, t->offset);
-	return io_access(t->io, BLOCK_READ, t->bytes, t->length, t->offset);
+	err = io_access(t->io, BLOCK_READ, t->bytes, t->length, t->offset);
+	if (!err && t->io->copy)
+		err = io_copy_up(t->io, t->offset, t->length);
+	return err;
 }
 
 static int run_read(struct transfer *t, const char *what)

@@ -232,3 +232,16 @@ char *list_next(char **rest, char **value)
 		*(*value)++ = '\0';
 	return field;
 }
+
+bool among(const char *words, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (; words; words = strchr(words, ' ')) {
+		words += *words == ' ';
+		if (!strncmp(words, word, length) &&
+		    (!words[length] || words[length] == ' '))
+			return length;
+	}
+	return false;
+}

@@ -66,4 +66,7 @@ int parse_number(const char *text, uint64_t min, uint64_t max,
  */
 char *list_next(char **rest, char **value);
 
+/* Whether one of @words, which blanks part, is @word. */
+bool among(const char *words, const char *word);
+
 #endif
