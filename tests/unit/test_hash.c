@@ -84,10 +84,12 @@ static void every_length_is_padded(void **state)
 {
 	static const char *const all[HASH_KINDS] = {
 		[HASH_SHA1] = "2d095daa1437f7f4f361cd003710e0b4d4d9af37",
-		[HASH_SHA256] =
-			"3b05b530351f50663ba5ac734c246d169eafec6b57c70dc6dc94cad39d04aad8",
-		[HASH_SHA512] =
-			"8a732a2ef96b72c61264041d982c51f52f584ba520746f8dfcbe356c60311e9d68a05c40ac64998fb6bfca078a50d008373e7d30159f0e4626b1102c1cf370b3",
+		[HASH_SHA256] = "3b05b530351f50663ba5ac734c246d16"
+				"9eafec6b57c70dc6dc94cad39d04aad8",
+		[HASH_SHA512] = "8a732a2ef96b72c61264041d982c51f5"
+				"2f584ba520746f8dfcbe356c60311e9d"
+				"68a05c40ac64998fb6bfca078a50d008"
+				"373e7d30159f0e4626b1102c1cf370b3",
 	};
 	uint8_t data[300];
 
@@ -131,22 +133,31 @@ static void hmac_gives_the_examples_of_the_standards(void **state)
 		  "Test Using Larger Than Block-Size Key - Hash Key First",
 		  "aa4ae5e15272d00e95705637ce8a3b55ed402112" },
 		{ HASH_SHA256, 0xb, 20, NULL, "Hi There",
-		  "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7" },
+		  "b0344c61d8db38535ca8afceaf0bf12b"
+		  "881dc200c9833da726e9376c2e32cff7" },
 		{ HASH_SHA256, -1, 4, "Jefe", "what do ya want for nothing?",
-		  "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" },
+		  "5bdcc146bf60754e6a042426089575c7"
+		  "5a003f089d2739839dec58b964ec3843" },
 		{ HASH_SHA256, 0xaa, 131, NULL,
 		  "Test Using Larger Than Block-Size Key - Hash Key First",
-		  "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54" },
+		  "60e431591ee0b67f0d8a26aacbf5b77f"
+		  "8e0bc6213728c5140546040f0ee37f54" },
 		{ HASH_SHA512, 0xb, 20, NULL, "Hi There",
-		  "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde"
-		  "daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854" },
+		  "87aa7cdea5ef619d4ff0b4241a1d6cb0"
+		  "2379f4e2ce4ec2787ad0b30545e17cde"
+		  "daa833b7d6b8a702038b274eaea3f4e4"
+		  "be9d914eeb61f1702e696c203a126854" },
 		{ HASH_SHA512, -1, 4, "Jefe", "what do ya want for nothing?",
-		  "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554"
-		  "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737" },
+		  "164b7a7bfcf819e2e395fbe73b56e0a3"
+		  "87bd64222e831fd610270cd7ea250554"
+		  "9758bf75c05a994a6d034f65f8f0e6fd"
+		  "caeab1a34d4a6b4b636e070a38bce737" },
 		{ HASH_SHA512, 0xaa, 131, NULL,
 		  "Test Using Larger Than Block-Size Key - Hash Key First",
-		  "80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f352"
-		  "6b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598" },
+		  "80b24263c7c1a3ebb71493c1dd7be8b4"
+		  "9b46d1f41b4aeec1121b013783f8f352"
+		  "6b56d037e05f2598bd0fd2215d6a1e52"
+		  "95e64f73f63f0aec8b915a985d786598" },
 	};
 
 	(void)state;
@@ -183,20 +194,29 @@ static void pbkdf2_gives_the_examples_of_the_standards(void **state)
 		  "saltSALTsaltSALTsaltSALTsaltSALTsalt", 4096, 25,
 		  "3d2eec4fe41c849b80c8d83662c0e44a8b291a964cf2f07038" },
 		{ HASH_SHA256, "passwd", "salt", 1, 64,
-		  "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"
-		  "49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783" },
+		  "55ac046e56e3089fec1691c22544b605"
+		  "f94185216dde0465e68b9d57c20dacbc"
+		  "49ca9cccf179b645991664b39d77ef31"
+		  "7c71b845b1e30bd509112041d3a19783" },
 		{ HASH_SHA256, "Password", "NaCl", 80000, 64,
-		  "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56"
-		  "a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d" },
+		  "4ddcd8f60b98be21830cee5ef22701f9"
+		  "641a4418d04c0414aeff08876b34ab56"
+		  "a1d425a1225833549adb841b51c9b317"
+		  "6a272bdebba1d078478f62b397f33c8d" },
 		{ HASH_SHA256, "Password", "NaCl", 80000, 20,
 		  "4ddcd8f60b98be21830cee5ef22701f9641a4418" },
 		{ HASH_SHA512, "passwd", "salt", 1, 64,
-		  "c74319d99499fc3e9013acff597c23c5baf0a0bec5634c46b8352b793e324723"
-		  "d55caa76b2b25c43402dcfdc06cdcf66f95b7d0429420b39520006749c51a04e" },
+		  "c74319d99499fc3e9013acff597c23c5"
+		  "baf0a0bec5634c46b8352b793e324723"
+		  "d55caa76b2b25c43402dcfdc06cdcf66"
+		  "f95b7d0429420b39520006749c51a04e" },
 		{ HASH_SHA512, "Password", "NaCl", 1000, 100,
-		  "770848fb6d2da0ab075635d163e49e6c000d5238141cc78e70751e4dfd200e55"
-		  "f5a8ac244ed118138dad44855153518a2469925754b0a69a4b8213def142405c"
-		  "b20d76721cf7cf36c17a498e94a6dd7a7c181d8988a31505a0a41e63bed9c364"
+		  "770848fb6d2da0ab075635d163e49e6c"
+		  "000d5238141cc78e70751e4dfd200e55"
+		  "f5a8ac244ed118138dad44855153518a"
+		  "2469925754b0a69a4b8213def142405c"
+		  "b20d76721cf7cf36c17a498e94a6dd7a"
+		  "7c181d8988a31505a0a41e63bed9c364"
 		  "c794770c" },
 	};
 
