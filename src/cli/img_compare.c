@@ -69,7 +69,7 @@ static bool same_state(const struct block_extent *a,
 
 static void show(struct comparison *c, double percent)
 {
-	if (!c->progress || (c->shown > 0 && percent < c->shown + 2))
+	if (!c->progress || (percent <= c->shown + 2 && percent < 100))
 		return;
 	c->shown = percent;
 	img_progress(percent);

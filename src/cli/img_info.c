@@ -397,7 +397,8 @@ int img_info(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return img_usage("Expecting one image file name");
-	if (img_source(&common, argv[optind], &options, &format))
+	if (img_source(&common, argv[optind], &options, &format) ||
+	    (format && img_format(options.path, format, &options.format)))
 		return IMG_ERROR;
 	layers = calloc(CHAIN_MAX, sizeof(*layers));
 	if (!layers) {
