@@ -293,11 +293,11 @@ static void a_backing_file_is_a_plain_local_file_of_a_stated_format(void **s)
 	(void)s;
 	must("mkdir -p in/dir; truncate -s 1M in/b.raw; mkfifo in/fifo");
 	name_backing("nbd://127.0.0.1:1/x", "raw");
-	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only local files");
+	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only a local file");
 	name_backing("json:{\"driver\":\"null-co\"}", "raw");
-	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only local files");
+	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only a local file");
 	name_backing("fat:rw:dir", "raw");
-	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only local files");
+	refused("in/top.qcow2", BLOCK_QCOW2, -EINVAL, "only a local file");
 	name_backing("missing.raw", "raw");
 	refused("in/top.qcow2", BLOCK_QCOW2, -ENOENT, "missing.raw");
 	name_backing("dir", "raw");
