@@ -256,18 +256,50 @@ static void an_entry_of_a_bitmap_names_a_cluster_or_says_all(void **state)
 				 cases[i].ok);
 }
 
+/* The extension of the header that names the directory. */
+static uint8_t *find_extension(const struct memory_bytes *image)
+{
+	static const uint8_t magic[] = { 0x23, 0x85, 0x28, 0x75 };
+	uint8_t *at = memmem(image->bytes, CLUSTER, magic, sizeof(magic));
+
+	assert_non_null(at);
+	return at;
+}
+
+/* And not what was there of the one before, which is longer. */
+static void behind_the_end_of_a_bitmap_there_are_zeros(void **state)
+{
+	static const uint8_t zeros[CLUSTER];
+	struct memory_bytes source, disk;
+	struct block *from = make_source(&source), *to;
+	const uint8_t *entry, *table, *bits;
+
+	(void)state;
+	make_target("", &disk);
+	to = open_file(memory_file_create(&disk), "top.qcow2");
+	assert_int_equal(qcow2_copy_bitmaps(from, to), 0);
+	assert_int_equal(block_close(to), 0);
+	assert_int_equal(block_close(from), 0);
+	entry = disk.bytes + get_be64(find_extension(&disk) + 24) + 32;
+	table = disk.bytes + get_be64(entry);
+	bits = disk.bytes + get_be64(table);
+	/* A bit for each 64 KiB of 8 MiB. */
+	assert_memory_not_equal(bits, zeros, 16);
+	assert_memory_equal(bits + 16, zeros, CLUSTER - 16);
+	free(disk.bytes);
+	free(source.bytes);
+}
+
 /* An image with @n bitmaps of the same table, which is the last cluster. */
 static struct block *make_sharing(struct memory_bytes *image, uint8_t n)
 {
-	static const uint8_t magic[] = { 0x23, 0x85, 0x28, 0x75 };
 	uint8_t *at, *entry;
 
 	must("rm -f from.qcow2; qemu-img create -q -f qcow2 from.qcow2 2T && "
 	     "qemu-img bitmap --add from.qcow2 a && "
 	     "truncate -s %%64k from.qcow2 && truncate -s +64k from.qcow2");
 	memory_load(image, "from.qcow2");
-	at = memmem(image->bytes, CLUSTER, magic, sizeof(magic));
-	assert_non_null(at);
+	at = find_extension(image);
 	put_be32(at + 8, n);
 	entry = image->bytes + get_be64(at + 24);
 	put_be64(at + 16, n * 32ull);
@@ -321,6 +353,7 @@ int main(int argc, char **argv)
 			a_bitmap_with_unknown_extra_data_is_not_to_be_used),
 		cmocka_unit_test(
 			an_entry_of_a_bitmap_names_a_cluster_or_says_all),
+		cmocka_unit_test(behind_the_end_of_a_bitmap_there_are_zeros),
 		cmocka_unit_test(a_crash_leaves_all_bitmaps_or_none),
 		cmocka_unit_test(a_host_that_fails_leaves_no_leak),
 		cmocka_unit_test(
