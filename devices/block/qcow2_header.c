@@ -249,6 +249,11 @@ static int check_features(const struct qcow2_header *h, const uint8_t *names,
 			    "%u",
 			    1u << h->cluster_bits,
 			    1u << QCOW2_EXTENDED_BITS_MIN);
+	if (h->autoclear & QCOW2_AUTO_RAW &&
+	    !(h->incompatible & QCOW2_DATA_FILE))
+		return fail(why, -EINVAL,
+			    "the header is damaged: it calls a data file raw, "
+			    "but has none");
 	if (!type != !(h->incompatible & QCOW2_COMPRESSION))
 		return fail(why, -EINVAL,
 			    "the header is damaged: the compression type is %u "

@@ -99,6 +99,7 @@ static void a_bad_header_is_refused_with_a_reason(void **state)
 		{ 72, 8, 1 << 3, -EINVAL, "compression type" },
 		{ 72, 8, 1 << 5, -ENOTSUP, "feature 5" },
 		{ 72, 8, 1ull << 63, -ENOTSUP, "feature 63" },
+		{ 88, 8, 1 << 1, -EINVAL, "data file raw" },
 		{ 96, 4, 7, -EINVAL, "refcount_order is 7" },
 		{ 100, 4, 96, -EINVAL, "length is 96" },
 		{ 100, 4, 108, -EINVAL, "length is 108" },
