@@ -66,16 +66,18 @@ int io_open_image(struct io *io, const struct io_how *how)
 {
 	const char *format = how->format;
 	bool read_only = how->read_only || how->above;
+	const char *wrong = NULL;
 
 	if (io->disk) {
 		log_err("file open already, try 'help close'");
 		return -1;
 	}
-	if ((how->unlocked || how->copy) && how->read_only == how->copy) {
-		log_err("can't open device: %s",
-			how->copy ? "Can't use copy-on-read on read-only device"
-				  : "force-share=on can only be used with "
-				    "read-only images");
+	if (how->copy && how->read_only)
+		wrong = "Can't use copy-on-read on read-only device";
+	else if (how->unlocked && !read_only)
+		wrong = "force-share=on can only be used with read-only images";
+	if (wrong) {
+		log_err("can't open device: %s", wrong);
 		return -1;
 	}
 	free(io->path);
