@@ -29,6 +29,23 @@ field() { # FILE OFFSET LENGTH
 	echo $((0x$(od -An -tx1 -j "$2" -N "$3" "$1" | tr -d ' \n')))
 }
 
+# Somebody has the image open, until it is `released`.
+held() { # IMAGE [OPTION of qemu-io]...
+	rm -f hold
+	mkfifo hold
+	qemu-io -f qcow2 "${@:2}" "$1" <hold >prompt &
+	holder=$!
+	exec 9>hold
+	until [ -s prompt ]; do # which comes when the image is open
+		kill -0 $holder || { wrong "$1 is not held"; break; }
+		sleep 0.02
+	done
+}
+released() {
+	exec 9>&-
+	wait $holder
+}
+
 verdict() {
 	[ $seen -gt 0 ] || wrong "nothing was compared"
 	exit $bad

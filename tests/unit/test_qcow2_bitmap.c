@@ -314,7 +314,7 @@ static struct block *make_sharing(struct memory_bytes *image, uint8_t n)
 }
 
 /* Or who reads them would read as much as the image likes. */
-static void tables_that_have_no_room_beside_each_other_are_not_read(void **s)
+static void tables_without_room_for_all_are_not_read(void **s)
 {
 	static const struct {
 		uint8_t n;
@@ -356,8 +356,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(behind_the_end_of_a_bitmap_there_are_zeros),
 		cmocka_unit_test(a_crash_leaves_all_bitmaps_or_none),
 		cmocka_unit_test(a_host_that_fails_leaves_no_leak),
-		cmocka_unit_test(
-			tables_that_have_no_room_beside_each_other_are_not_read),
+		cmocka_unit_test(tables_without_room_for_all_are_not_read),
 		cmocka_unit_test(a_table_too_large_for_its_clusters_is_refused),
 	};
 

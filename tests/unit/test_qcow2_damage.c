@@ -152,8 +152,8 @@ static void free_metadata_are_not_given_to_the_guest(void **state)
 	assert_int_equal(peek64("f.qcow2", 72), 2);
 }
 
-/* Repairs an image, and frees it: there is more in it than can be, so nothing is
- * changed. The number of reads that it took to see that. */
+/* Repairs an image and frees it: it has more tables than can be, so nothing is
+ * changed. Returns how many reads it took to see that. */
 static uint64_t count_reads(struct memory_bytes *image)
 {
 	struct fault_plan plan = { .kinds = FAULT_READ };

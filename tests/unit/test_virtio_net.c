@@ -6,6 +6,20 @@
 #include "util/clock.h"
 #include "wire.h"
 
+#define MS 1000000ull
+
+static uint64_t now; /* atomic; 0: as it really is */
+
+/* In place of the library's. */
+uint64_t clock_ns(clockid_t clock)
+{
+	uint64_t set = __atomic_load_n(&now, __ATOMIC_SEQ_CST);
+	struct timespec real;
+
+	clock_gettime(clock, &real);
+	return set ? set : real.tv_sec * 1000 * MS + real.tv_nsec;
+}
+
 static void frames_leave_in_order_and_whole(void **state)
 {
 	struct segment segments[] = { { BENCH_DATA, NET_HEADER, false },
@@ -128,19 +142,18 @@ static void each_direction_has_a_limit_of_its_own(void **state)
 	struct vring_used_elem elem;
 	struct bench bench;
 	struct wire wire;
-	uint64_t start;
 
 	(void)state;
+	now = 1000 * MS; /* and stays so, however long this takes */
 	bench_memory(&bench);
 	wire_init(&wire);
-	wire.net.rate = 500; /* one frame in a fifth of a second */
+	wire.net.rate = 10000; /* one frame in 10 ms */
 	wire.net.burst = 1;
 	assert_int_equal(virtio_net_create("net0", &wire.net, mac,
 					   &bench.memory, &virtio),
 			 0);
 	bench_attach(&bench, virtio);
 	bench_up(&bench, FEATURES, SIZE);
-	start = clock_ns(CLOCK_MONOTONIC);
 	for (int i = 0; i < 2; i++) {
 		driver_add(&bench.queues[TX], &frame, 1);
 		wire_put(&wire, 100, i);
@@ -151,10 +164,12 @@ static void each_direction_has_a_limit_of_its_own(void **state)
 	assert_int_equal(rx_wait(&bench), 100);
 	/* The second of each waits. */
 	assert_int_equal(__atomic_load_n(&wire.sends, __ATOMIC_SEQ_CST), 1);
+	assert_false(driver_take(&bench.queues[RX], &elem));
+	__atomic_fetch_add(&now, 10 * MS, __ATOMIC_SEQ_CST);
 	assert_int_equal(rx_wait(&bench), 100);
-	assert_true(clock_ns(CLOCK_MONOTONIC) - start >= 150000000);
 	assert_true(driver_wait(&bench.queues[TX], &elem));
 	bench_end(&bench);
+	now = 0;
 }
 
 static void a_frame_the_host_refuses_is_dropped(void **state)
