@@ -282,7 +282,16 @@ static void resize_some(struct stream *s)
 	assert_int_equal(s->block->size, size);
 }
 
-static void judge_by_qemu(void);
+/* All images that wait, in one call. */
+static void judge_by_qemu(void)
+{
+	if (batch)
+		must("for n in q*.qcow2; do qemu-img check -q -f qcow2 $n || "
+		     "{ echo $n; exit 1; }; qemu-img compare -q -f qcow2 "
+		     "-F raw $n ${n%%.qcow2}.raw || { echo $n; exit 1; }; "
+		     "done; rm -f q*.qcow2 q*.raw");
+	batch = 0;
+}
 
 /* What the disk holds goes into its backing file, and the disk is empty. Of
  * snapshots that would change what they hold. */
@@ -388,17 +397,6 @@ static void judge(struct stream *s)
 		assert_memory_equal(raw.bytes, s->disk.bytes, raw.size);
 		free(raw.bytes);
 	}
-}
-
-/* All images that wait, in one call. */
-static void judge_by_qemu(void)
-{
-	if (batch)
-		must("for n in q*.qcow2; do qemu-img check -q -f qcow2 $n || "
-		     "{ echo $n; exit 1; }; qemu-img compare -q -f qcow2 "
-		     "-F raw $n ${n%%.qcow2}.raw || { echo $n; exit 1; }; "
-		     "done; rm -f q*.qcow2 q*.raw");
-	batch = 0;
 }
 
 static void keep_for_qemu(struct stream *s, uint64_t seed)

@@ -64,71 +64,73 @@ static void put(uint8_t *b, const struct bad *bad)
 	}
 }
 
+static const struct bad bad_headers[] = {
+	{ 0, 4, 0x7f454c46, -EINVAL, "format=raw" },
+	{ 4, 4, 1, -EINVAL, "version 1" },
+	{ 4, 4, 4, -EINVAL, "version 4" },
+	{ 20, 4, 8, -EINVAL, "cluster_bits is 8" },
+	{ 20, 4, 22, -EINVAL, "cluster_bits is 22" },
+	{ 20, 4, 0xffffffff, -EINVAL, "cluster_bits" },
+	{ 24, 8, 1ull << 63, -EINVAL, "disk has" },
+	{ 24, 8, 1ull << 40, -EINVAL, "too few" },
+	{ 32, 4, 1, -ENOTSUP, "AES" },
+	{ 32, 4, 2, -EINVAL, "LUKS" },
+	{ 32, 4, 3, -EINVAL, "encryption method 3" },
+	{ 36, 4, 0, -EINVAL, "too few" },
+	{ 36, 4, 1, -EINVAL, "too few" },
+	{ 36, 4, (32 << 20) / 8 + 1, -EINVAL, "32 MiB" },
+	{ 40, 8, 3 * CLUSTER + 512, -EINVAL, "L1 table" },
+	{ 40, 8, 0, -EINVAL, "L1 table" },
+	{ 40, 8, 1ull << 63, -EINVAL, "L1 table" },
+	{ 40, 8, 1ull << 60, -EINVAL, "L1 table" },
+	{ 40, 8, CLUSTER, -EINVAL, "overlap" },
+	{ 48, 8, 0, -EINVAL, "refcount table" },
+	{ 48, 8, CLUSTER + 8, -EINVAL, "refcount table" },
+	{ 48, 8, 0xffffffffffff0000, -EINVAL, "refcount table" },
+	{ 48, 8, 1ull << 56, -EINVAL, "refcount table" },
+	{ 56, 4, 0, -EINVAL, "no refcount table" },
+	{ 56, 4, 129, -EINVAL, "8 MiB" },
+	{ 56, 4, 0xffffffff, -EINVAL, "8 MiB" },
+	{ 56, 4, 3, -EINVAL, "overlap" },
+	{ 60, 8, 65537ull << 32 | 1, -EINVAL, "65537 snapshots" },
+	{ 60, 4, 1, -EINVAL, "snapshot table" },
+	{ 72, 8, 1 << 3, -EINVAL, "compression type" },
+	{ 72, 8, 1 << 5, -ENOTSUP, "feature 5" },
+	{ 72, 8, 1ull << 63, -ENOTSUP, "feature 63" },
+	{ 88, 8, 1 << 1, -EINVAL, "data file raw" },
+	{ 96, 4, 7, -EINVAL, "refcount_order is 7" },
+	{ 100, 4, 96, -EINVAL, "length is 96" },
+	{ 100, 4, 108, -EINVAL, "length is 108" },
+	{ 100, 4, 2 * CLUSTER, -EINVAL, "length" },
+	{ 104, 1, 1, -EINVAL, "compression type" },
+	{ 112, 8, 0x1234567800010000, -EINVAL, "extension 0x12345678" },
+	{ 112, 8, 0x1234567800000018 | 0xffffff00, -EINVAL, "extension" },
+	{ 112, 8, 0x0537be7700000010, -EINVAL, "LUKS extension" },
+	{ 112, 8, 0x4441544100000400, -EINVAL,
+	  "data file's name has 1024 bytes" },
+	{ 112, 8, 0x4441544100000008, -EINVAL, "control characters" },
+	{ 112, 8, 0x2385287500000017, -EINVAL, "bitmaps" },
+	{ 112, 8, 0x2385287500000018, -EINVAL, "0 bitmaps" },
+};
+
 static void a_bad_header_is_refused_with_a_reason(void **state)
 {
-	static const struct bad cases[] = {
-		{ 0, 4, 0x7f454c46, -EINVAL, "format=raw" },
-		{ 4, 4, 1, -EINVAL, "version 1" },
-		{ 4, 4, 4, -EINVAL, "version 4" },
-		{ 20, 4, 8, -EINVAL, "cluster_bits is 8" },
-		{ 20, 4, 22, -EINVAL, "cluster_bits is 22" },
-		{ 20, 4, 0xffffffff, -EINVAL, "cluster_bits" },
-		{ 24, 8, 1ull << 63, -EINVAL, "disk has" },
-		{ 24, 8, 1ull << 40, -EINVAL, "too few" },
-		{ 32, 4, 1, -ENOTSUP, "AES" },
-		{ 32, 4, 2, -EINVAL, "LUKS" },
-		{ 32, 4, 3, -EINVAL, "encryption method 3" },
-		{ 36, 4, 0, -EINVAL, "too few" },
-		{ 36, 4, 1, -EINVAL, "too few" },
-		{ 36, 4, (32 << 20) / 8 + 1, -EINVAL, "32 MiB" },
-		{ 40, 8, 3 * CLUSTER + 512, -EINVAL, "L1 table" },
-		{ 40, 8, 0, -EINVAL, "L1 table" },
-		{ 40, 8, 1ull << 63, -EINVAL, "L1 table" },
-		{ 40, 8, 1ull << 60, -EINVAL, "L1 table" },
-		{ 40, 8, CLUSTER, -EINVAL, "overlap" },
-		{ 48, 8, 0, -EINVAL, "refcount table" },
-		{ 48, 8, CLUSTER + 8, -EINVAL, "refcount table" },
-		{ 48, 8, 0xffffffffffff0000, -EINVAL, "refcount table" },
-		{ 48, 8, 1ull << 56, -EINVAL, "refcount table" },
-		{ 56, 4, 0, -EINVAL, "no refcount table" },
-		{ 56, 4, 129, -EINVAL, "8 MiB" },
-		{ 56, 4, 0xffffffff, -EINVAL, "8 MiB" },
-		{ 56, 4, 3, -EINVAL, "overlap" },
-		{ 60, 8, 65537ull << 32 | 1, -EINVAL, "65537 snapshots" },
-		{ 60, 4, 1, -EINVAL, "snapshot table" },
-		{ 72, 8, 1 << 3, -EINVAL, "compression type" },
-		{ 72, 8, 1 << 5, -ENOTSUP, "feature 5" },
-		{ 72, 8, 1ull << 63, -ENOTSUP, "feature 63" },
-		{ 88, 8, 1 << 1, -EINVAL, "data file raw" },
-		{ 96, 4, 7, -EINVAL, "refcount_order is 7" },
-		{ 100, 4, 96, -EINVAL, "length is 96" },
-		{ 100, 4, 108, -EINVAL, "length is 108" },
-		{ 100, 4, 2 * CLUSTER, -EINVAL, "length" },
-		{ 104, 1, 1, -EINVAL, "compression type" },
-		{ 112, 8, 0x1234567800010000, -EINVAL, "extension 0x12345678" },
-		{ 112, 8, 0x1234567800000018 | 0xffffff00, -EINVAL,
-		  "extension" },
-		{ 112, 8, 0x0537be7700000010, -EINVAL, "LUKS extension" },
-		{ 112, 8, 0x4441544100000400, -EINVAL,
-		  "data file's name has 1024 bytes" },
-		{ 112, 8, 0x4441544100000008, -EINVAL, "control characters" },
-		{ 112, 8, 0x2385287500000017, -EINVAL, "bitmaps" },
-		{ 112, 8, 0x2385287500000018, -EINVAL, "0 bitmaps" },
-	};
 	uint8_t *b = malloc(CLUSTER);
 	struct qcow2_header h;
 	struct qcow2_why why;
 
 	(void)state;
 	assert_non_null(b);
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad_headers); i++) {
+		const struct bad *bad = &bad_headers[i];
+
 		make_header(b);
 		assert_int_equal(parse(b, &h, &why), 0);
-		put(b, &cases[i]);
-		if (parse(b, &h, &why) != cases[i].err ||
-		    !strstr(why.text, cases[i].says))
+		put(b, bad);
+		if (parse(b, &h, &why) != bad->err ||
+		    !strstr(why.text, bad->says))
 			fail_msg("case %zu: want \"%s\", got \"%s\"", i,
-				 cases[i].says, why.text);
+				 bad->says, why.text);
 	}
 	free(b);
 }
@@ -245,63 +247,35 @@ static void an_entry_says_what_its_cluster_is(void **state)
 		uint64_t raw;
 		unsigned bits, version;
 		int err;
-		struct qcow2_entry entry;
+		enum qcow2_kind kind;
+		bool copied;
+		uint64_t host, bytes;
 	} cases[] = {
-		{ 0, 16, 3, 0, { QCOW2_KIND_UNALLOCATED, false, 0, 0, 0, 0 } },
-		{ QCOW2_COPIED,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_UNALLOCATED, false, 0, 0, 0, 0 } },
-		{ 1, 16, 3, 0, { QCOW2_KIND_ZERO, false, 0, 0, 0, 0 } },
-		{ 0x50000,
-		  16,
-		  2,
-		  0,
-		  { QCOW2_KIND_DATA, false, 0x50000, 0, 0, 0 } },
-		{ QCOW2_COPIED | 0x50000,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_DATA, true, 0x50000, 0, 0, 0 } },
-		{ QCOW2_COPIED | 0x50001,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_ZERO_ALLOCATED, true, 0x50000, 0, 0, 0 } },
-		{ 0x50001,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_ZERO_ALLOCATED, false, 0x50000, 0, 0, 0 } },
-		{ 1, 16, 2, -EIO, { 0 } },
-		{ 0x50002, 16, 3, -EIO, { 0 } },
-		{ 0x50200, 16, 3, -EIO, { 0 } },
-		{ 0x0100000000050000, 16, 3, -EIO, { 0 } },
+		{ 0, 16, 3, 0, QCOW2_KIND_UNALLOCATED, false, 0, 0 },
+		{ QCOW2_COPIED, 16, 3, 0, QCOW2_KIND_UNALLOCATED, false, 0, 0 },
+		{ 1, 16, 3, 0, QCOW2_KIND_ZERO, false, 0, 0 },
+		{ 0x50000, 16, 2, 0, QCOW2_KIND_DATA, false, 0x50000, 0 },
+		{ QCOW2_COPIED | 0x50000, 16, 3, 0, QCOW2_KIND_DATA, true,
+		  0x50000, 0 },
+		{ QCOW2_COPIED | 0x50001, 16, 3, 0, QCOW2_KIND_ZERO_ALLOCATED,
+		  true, 0x50000, 0 },
+		{ 0x50001, 16, 3, 0, QCOW2_KIND_ZERO_ALLOCATED, false, 0x50000,
+		  0 },
+		{ 1, 16, 2, -EIO, 0, false, 0, 0 },
+		{ 0x50002, 16, 3, -EIO, 0, false, 0, 0 },
+		{ 0x50200, 16, 3, -EIO, 0, false, 0, 0 },
+		{ 0x0100000000050000, 16, 3, -EIO, 0, false, 0, 0 },
 		/* 64 KiB: 54 bits of offset, 8 of sectors. */
-		{ QCOW2_COMPRESSED | 3ull << 54 | 0x50123,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x50123, 4 * 512 - 0x123, 0,
-		    0 } },
-		{ QCOW2_COMPRESSED | 255ull << 54 | 0x50000,
-		  16,
-		  3,
-		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x50000, 65536 * 2, 0, 0 } },
+		{ QCOW2_COMPRESSED | 3ull << 54 | 0x50123, 16, 3, 0,
+		  QCOW2_KIND_COMPRESSED, false, 0x50123, 4 * 512 - 0x123 },
+		{ QCOW2_COMPRESSED | 255ull << 54 | 0x50000, 16, 3, 0,
+		  QCOW2_KIND_COMPRESSED, false, 0x50000, 65536 * 2 },
 		/* 512 bytes: 61 bits of offset, 1 of sectors. */
-		{ QCOW2_COMPRESSED | 1ull << 61 | 0x1ff,
-		  9,
-		  3,
-		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x1ff, 1024 - 0x1ff, 0, 0 } },
+		{ QCOW2_COMPRESSED | 1ull << 61 | 0x1ff, 9, 3, 0,
+		  QCOW2_KIND_COMPRESSED, false, 0x1ff, 1024 - 0x1ff },
 		/* 2 MiB: 49 bits of offset, 13 of sectors. */
-		{ QCOW2_COMPRESSED | 8191ull << 49 | 0x200,
-		  21,
-		  3,
-		  0,
-		  { QCOW2_KIND_COMPRESSED, false, 0x200, 8192 * 512, 0, 0 } },
+		{ QCOW2_COMPRESSED | 8191ull << 49 | 0x200, 21, 3, 0,
+		  QCOW2_KIND_COMPRESSED, false, 0x200, 8192 * 512 },
 	};
 
 	(void)state;
@@ -313,10 +287,10 @@ static void an_entry_says_what_its_cluster_is(void **state)
 				 cases[i].err);
 		if (cases[i].err)
 			continue;
-		assert_int_equal(entry.kind, cases[i].entry.kind);
-		assert_int_equal(entry.copied, cases[i].entry.copied);
-		assert_int_equal(entry.host, cases[i].entry.host);
-		assert_int_equal(entry.bytes, cases[i].entry.bytes);
+		assert_int_equal(entry.kind, cases[i].kind);
+		assert_int_equal(entry.copied, cases[i].copied);
+		assert_int_equal(entry.host, cases[i].host);
+		assert_int_equal(entry.bytes, cases[i].bytes);
 	}
 }
 
