@@ -21,8 +21,9 @@ struct aes {
 	uint8_t inverse[AES_ROUNDS_MAX + 1][AES_BLOCK];
 };
 
-/* @len: 16, 24 or 32. */
+/* @key: of @len bytes, 16, 24 or 32. */
 void aes_init(struct aes *aes, const uint8_t *key, size_t len);
+/* One block, in place. */
 void aes_encrypt(const struct aes *aes, uint8_t block[AES_BLOCK]);
 void aes_decrypt(const struct aes *aes, uint8_t block[AES_BLOCK]);
 

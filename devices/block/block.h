@@ -108,7 +108,8 @@ struct block_ops {
 struct block {
 	const struct block_ops *ops;
 	char *name;            /* for messages; owned */
-	char *data_name;       /* of its data file, likewise; or NULL */
+	char *data_name;       /* of its external data file, likewise; or
+				* NULL */
 	uint64_t size;         /* bytes, a multiple of BLOCK_SECTOR */
 	uint32_t block_size;   /* best unit of I/O, in bytes: virtio's physical
 			      * block */

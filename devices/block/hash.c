@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "devices/block/sha.h"
 #include "util/bytes.h"
 
 static const struct {

@@ -32,8 +32,12 @@ struct hash {
 /* Bytes of a digest. */
 unsigned hash_len(enum hash_kind kind);
 
+/* Begins a message. */
 void hash_init(struct hash *s, enum hash_kind kind);
+/* Adds @len bytes to it. */
 void hash_add(struct hash *s, const void *data, size_t len);
+/* Ends it: its hash_len() bytes go to @digest. All that @s is good for then is
+ * to be wiped, or to begin anew. */
 void hash_end(struct hash *s, uint8_t *digest);
 
 /* A key of HMAC, hashed into the states that each message begins with. */
@@ -41,20 +45,16 @@ struct hmac {
 	struct hash inner, outer;
 };
 
+/* Of @len bytes, any number. */
 void hmac_init(struct hmac *key, enum hash_kind kind, const void *bytes,
 	       size_t len);
+/* The HMAC of a message of @len bytes: hash_len() bytes, to @digest. */
 void hmac(const struct hmac *key, const void *data, size_t len,
 	  uint8_t *digest);
 
-/* Derives @out from the key by @iterations >= 1 rounds; @salt_len at most 64
- * bytes. Takes its time. */
+/* Derives the @out_len bytes of @out, any number, from the key by @iterations
+ * >= 1 rounds; @salt_len at most 64 bytes. Takes its time. */
 void pbkdf2(const struct hmac *key, const uint8_t *salt, size_t salt_len,
 	    uint32_t iterations, uint8_t *out, size_t out_len);
-
-/* sha.c: one block more. */
-bool sha256_instructions(void);
-void sha1_block(uint32_t h[5], const uint8_t *block);
-void sha256_block(uint32_t h[8], const uint8_t *block, bool instructions);
-void sha512_block(uint64_t h[8], const uint8_t *block);
 
 #endif

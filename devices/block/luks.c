@@ -27,14 +27,14 @@ static const struct choice {
 } choices[] = {
 	{ "cipher-alg", "aes-128", offsetof(struct luks_kind, key_len), 32 },
 	{ "cipher-alg", "aes-256", offsetof(struct luks_kind, key_len), 64 },
-	{ "cipher-mode", "xts", offsetof(struct luks_kind, xts), 0 },
+	{ "cipher-mode", "xts", offsetof(struct luks_kind, mode), 0 },
 	{ "hash-alg", "sha1", offsetof(struct luks_kind, hash), HASH_SHA1 },
 	{ "hash-alg", "sha256", offsetof(struct luks_kind, hash), HASH_SHA256 },
 	{ "hash-alg", "sha512", offsetof(struct luks_kind, hash), HASH_SHA512 },
 	{ "ivgen-alg", "plain", offsetof(struct luks_kind, plain), 1 },
 	{ "ivgen-alg", "plain64", offsetof(struct luks_kind, plain), 0 },
 	/* Of what is not made: taken, and of no meaning. */
-	{ "ivgen-hash-alg", "sha256", offsetof(struct luks_kind, xts), 0 },
+	{ "ivgen-hash-alg", "sha256", offsetof(struct luks_kind, mode), 0 },
 };
 
 const struct luks_kind luks_usual = { .hash = HASH_SHA256, .key_len = 64 };
@@ -123,10 +123,11 @@ int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 {
 	unsigned slot = 0;
 
-	snprintf(why, why_len,
-		 "its LUKS header is damaged: it has no signature");
-	if (memcmp(bytes, "LUKS\xba\xbe", 6))
+	if (memcmp(bytes, "LUKS\xba\xbe", 6)) {
+		snprintf(why, why_len,
+			 "its LUKS header is damaged: it has no signature");
 		return -EINVAL;
+	}
 	if (get_be16(bytes + AT_VERSION) != 1) {
 		snprintf(why, why_len,
 			 "it is encrypted with LUKS version %u; only 1 is "
@@ -141,15 +142,19 @@ int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 	header->payload = get_be32(bytes + AT_PAYLOAD) * (uint64_t)XTS_SECTOR;
 	copy_text(header->uuid, bytes + AT_UUID, LUKS_UUID_LEN);
 	header->digest_iterations = get_be32(bytes + AT_ITERATIONS);
-	snprintf(why, why_len, "its LUKS header is damaged: %u iterations",
-		 header->digest_iterations);
 	if (!header->digest_iterations ||
-	    header->digest_iterations > LUKS_ITERATIONS_MAX)
+	    header->digest_iterations > LUKS_ITERATIONS_MAX) {
+		snprintf(why, why_len,
+			 "its LUKS header is damaged: %u iterations",
+			 header->digest_iterations);
 		return -EINVAL;
+	}
 	while (slot < LUKS_SLOTS && !parse_slot(header, bytes, area, slot))
 		slot++;
+	if (slot == LUKS_SLOTS)
+		return 0;
 	snprintf(why, why_len, "its LUKS header is damaged: key slot %u", slot);
-	return slot < LUKS_SLOTS ? -EINVAL : 0;
+	return -EINVAL;
 }
 
 /* Hashes each piece of the stripe with its number, so that one lost bit

@@ -37,17 +37,19 @@
 /* How an image is encrypted. */
 struct luks_kind {
 	uint8_t hash;    /* enum hash_kind */
-	uint8_t key_len; /* 32 for AES-128, 64 for AES-256 */
+	uint8_t key_len; /* of both XTS keys: 32 for AES-128, 64 for AES-256 */
 	uint8_t plain;   /* sector numbers have 32 bits */
-	uint8_t xts;     /* 0: there is no other mode */
+	uint8_t mode;    /* 0: XTS, the only one */
 };
 
 extern const struct luks_kind luks_usual; /* unless one is chosen */
 
 /* Its parts have the names that qemu-img gives them: "hash-alg" is "sha256" and
  * so on. Sets the one called @name: 0, or -EINVAL when there is no such value.
- * And the name of the value that one has. */
+ */
 int luks_choose(struct luks_kind *kind, const char *name, const char *value);
+/* The name of the value that the part called @name has: of luks_usual, or what
+ * luks_choose() or luks_header_parse() made. */
 const char *luks_chosen(const struct luks_kind *kind, const char *name);
 
 struct luks_slot {
@@ -151,13 +153,16 @@ struct luks_making {
 	uint8_t derived[XTS_KEY_MAX];
 };
 
-/* 0 or -errno. */
+/* @len random bytes: 0 or -errno, not logged. */
 int luks_random(uint8_t *to, size_t len);
 /* The rounds that take @ms of this thread's time, to derive a key; for 0 as
  * few as LUKS allows. */
 uint32_t luks_rounds(struct luks_making *m, uint64_t ms);
-/* m->key, split and encrypted by m->passphrase: salt and rounds of the slot's
- * bytes in the header, and its material. 0 or -errno. */
+/*
+ * Splits m->key and encrypts it by m->passphrase: writes the salt and @rounds
+ * of a slot to its bytes in the header, and all luks_material() bytes of its
+ * material. What else @slot says, the caller does. 0 or -errno, not logged.
+ */
 int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
 	      uint8_t *material, uint32_t rounds);
 

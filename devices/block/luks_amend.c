@@ -204,19 +204,21 @@ int luks_amend(const struct luks_change *change)
 {
 	struct amending *a = secret_alloc(sizeof(*a));
 	const char *why = NULL;
-	int err = a ? luks_read_header(&change->area, &a->header) : -ENOMEM;
+	int err;
 
-	if (a && err)
-		goto out;
-	if (!err) {
-		a->change = change;
-		err = (change->erase ? erase : add)(a, &why);
+	if (!a) {
+		log_err("%s: out of memory", change->area.name);
+		return -ENOMEM;
 	}
-	if (err)
-		log_err("%s: %s%s", change->area.name,
-			why ? "" : "cannot change its keys: ",
-			why ? why : strerror(-err));
-out:
+	a->change = change;
+	err = luks_read_header(&change->area, &a->header);
+	if (!err) {
+		err = (change->erase ? erase : add)(a, &why);
+		if (err)
+			log_err("%s: %s%s", change->area.name,
+				why ? "" : "cannot change its keys: ",
+				why ? why : strerror(-err));
+	}
 	secret_free(a, sizeof(*a));
 	return err;
 }

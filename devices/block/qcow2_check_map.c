@@ -13,7 +13,8 @@
 #define L1_RESERVED 0x7f000000000001ffull
 #define L2_RESERVED 0x3f000000000001feull
 
-/* Bytes of tables of one kind beyond the size of the file. */
+/* Where an image is damaged, so many bytes of tables more than its file has are
+ * still read. */
 #define DAMAGED_MAX (64u << 20)
 
 #define LLU(n) ((unsigned long long)(n))
@@ -155,10 +156,10 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 }
 
 /*
- * No two L1 tables share a cluster, nor do two entries of one name the same L2
- * table: so there is no more of either than the file has bytes, and what is
- * damaged adds some. An image of a few megabytes could have a table read for
- * days.
+ * In a sound image no two L1 tables share a cluster, and no two entries of one
+ * L1 table name the same L2 table: all L1 tables together, and all L2 tables of
+ * one, are no larger than the file. More than that, and DAMAGED_MAX for damage,
+ * is refused: an image of a few megabytes could have one table read for days.
  */
 int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		    bool active)

@@ -1,9 +1,9 @@
-/* The rounds of SHA-1, SHA-256 and SHA-512: what they make of one block. */
+#include "devices/block/sha.h"
+
 #include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
-#include "devices/block/hash.h"
 #include "util/bytes.h"
 
 /* Of SHA-512; their upper halves are those of SHA-256. */

@@ -23,10 +23,11 @@ struct xts {
 	bool instructions; /* the processor has them; a test may clear it */
 };
 
-/* @len: 32 for AES-128, 64 for AES-256. Sectors' numbers are "plain64". */
+/* @key: of @len bytes, 32 for AES-128, 64 for AES-256. Sectors' numbers are
+ * "plain64". */
 void xts_init(struct xts *xts, const uint8_t *key, size_t len);
 
-/* The key it was made of. */
+/* The key it was made of, xts->key_len bytes, to @key: a secret. */
 void xts_key(const struct xts *xts, uint8_t *key);
 
 /* In place; @len is whole sectors, the first of which has number @sector

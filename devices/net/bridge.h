@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 /* A new bridge, up, with this MTU (0: the kernel's default), that tells VLANs
- * apart or not. -EEXIST when there is an interface of that name. Silent. */
+ * apart or not; netif_name_is_valid() has seen its name. -EEXIST when there is
+ * an interface of that name. Silent. */
 int bridge_make(const char *bridge, uint32_t mtu, bool vlans);
 
 /* Whether the bridge of @options is there, and can do what they ask of it;

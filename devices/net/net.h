@@ -100,8 +100,9 @@ struct net_options {
 	bool has_mac;
 	uint8_t mac[NET_MAC];
 	uint32_t mtu; /* what the guest is told; 0: what the host's end has */
-	bool create;  /* a bridge that does not exist is made, and stays;
-			* a tap, and goes with the process; with that MTU */
+	/* Make it if it is not there, with that MTU: a bridge, which stays, or
+	 * a tap, which goes with the process. */
+	bool create;
 	const char *up, *down; /* commands (hook.h), or NULL */
 	/* Bytes a second in each direction, and how many at once; 0: no limit,
 	 * or a tenth of a second's worth. */

@@ -91,7 +91,7 @@ struct tx_pause {
 
 /* What kind of frames go by, both ways (net_pause.c). */
 struct net_bulk {
-	uint64_t packets, bytes; /* until it was last seen */
+	uint64_t packets, bytes; /* when that was last decided */
 	bool on;                 /* long ones; the worker's policy says so */
 };
 
@@ -221,8 +221,8 @@ bool net_limit_over(struct virtio_net *net, unsigned backend);
  * net_pause.c: the queue of @pair is empty; true if the worker shall not ask
  * for a notification yet, but sleep and look again, because many frames will
  * have come then. The card's idle() sees to that; the pause ends as well when
- * a frame comes in. And while long frames move, idle() has the worker let others
- * on its CPU go on when it wakes up.
+ * a frame comes in. While long frames move, idle() also has the worker preempt
+ * nobody when it wakes up.
  */
 bool net_pause(struct virtio_net *net, unsigned pair);
 /* True if the interrupt for frames that are sent may wait until that end. */

@@ -1,9 +1,9 @@
 #include "devices/virtio/net_parts.h"
 
+#include <sched.h>
+
 #include "util/clock.h"
 #include "util/counter.h"
-
-#include <sched.h>
 
 /* So many frames have left and none has come: nobody waits for an answer. */
 #define UNANSWERED 128
@@ -75,14 +75,15 @@ bool net_quiet(struct virtio_net *net, unsigned p)
 }
 
 /*
- * A thread that wakes up drives another from its CPU. Woken by each segment,
- * the worker would find one, and interrupt the guest for one answer, which then
- * notifies it of one more. Under SCHED_BATCH it wakes up as soon if a CPU is
- * free; if not, whoever is at work, the guest or what it talks with, goes on
- * till it waits or its time is over, and there are several. Who sends short
- * frames may wait for each. Whoever gave us another policy knows better.
+ * Where no CPU is free, a thread under SCHED_OTHER that wakes up preempts
+ * another. Woken by each segment, the worker would preempt the guest, carry
+ * that one, and interrupt the guest for one answer, after which the guest
+ * notifies it of the next. Under SCHED_BATCH it preempts nobody: the guest, or
+ * its peer, goes on until it waits or its time is over, and several segments
+ * are there. With short frames somebody may wait for each one. A policy that
+ * somebody else set stays.
  */
-static void net_hurry(struct virtio_net *net)
+static void net_choose_policy(struct virtio_net *net)
 {
 	static const int policies[] = { SCHED_OTHER, SCHED_BATCH };
 	static const struct sched_param none; /* neither has any */
@@ -116,7 +117,7 @@ bool net_idle(struct virtio_device *virtio)
 		container_of(virtio, struct virtio_net, virtio);
 	bool again = false;
 
-	net_hurry(net);
+	net_choose_policy(net);
 	virtio->sleep_ns = 0;
 	for (unsigned i = 0; i < net->control.pairs; i++) {
 		struct tx_pause *pause = &net->pairs[i].tx->pause;

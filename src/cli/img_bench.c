@@ -176,18 +176,20 @@ static int set_cache(struct bench *b, const char *mode)
 		return -EINVAL;
 	b->through = among("writethrough directsync", mode);
 	b->options.cache = among("none off directsync", mode) ? BLOCK_CACHE_NONE
-			   : *mode == 'u' ? BLOCK_CACHE_UNSAFE
-					  : BLOCK_CACHE_WRITEBACK;
+			   : !strcmp(mode, "unsafe") ? BLOCK_CACHE_UNSAFE
+						     : BLOCK_CACHE_WRITEBACK;
 	return 0;
 }
 
 static int set_aio(struct block_options *options, const char *text)
 {
-	options->io = *text == 't' ? BLOCK_IO_THREADS : BLOCK_IO_URING;
-	if (among("threads native io_uring", text))
-		return 0;
-	log_err("Invalid aio option: %s", text);
-	return -EINVAL;
+	if (!among("threads native io_uring", text)) {
+		log_err("Invalid aio option: %s", text);
+		return -EINVAL;
+	}
+	options->io = strcmp(text, "threads") ? BLOCK_IO_URING
+					      : BLOCK_IO_THREADS;
+	return 0;
 }
 
 static int set_number(const char *text, const char *what, uint64_t max,

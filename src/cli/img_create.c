@@ -314,6 +314,24 @@ static int run(struct img_creation *c, const char *name)
 	return img_make(c, NULL) ? IMG_ERROR : 0;
 }
 
+/* What -b and -F say, or NULL. 0 or -EINVAL, logged. */
+static int set_backing(struct img_creation *c, const char *backing,
+		       const char *backing_fmt)
+{
+	int err = 0;
+
+	if (backing && !*backing) {
+		log_err("%s: Expected backing file name, got empty string",
+			c->path);
+		return -EINVAL;
+	}
+	if (backing)
+		err = img_set_field(c, "backing_file", backing);
+	if (!err && backing_fmt)
+		err = img_set_field(c, "backing_fmt", backing_fmt);
+	return err;
+}
+
 int img_create(int argc, char **argv)
 {
 	static const struct option names[] = { { 0 } };
@@ -362,15 +380,8 @@ int img_create(int argc, char **argv)
 		return img_usage("Expecting image file name");
 	if (!c.path)
 		return IMG_ERROR;
-	if (!err && backing && !*backing) {
-		log_err("%s: Expected backing file name, got empty string",
-			c.path);
-		err = -EINVAL;
-	}
-	if (!err && backing)
-		err = img_set_field(&c, "backing_file", backing);
-	if (!err && backing_fmt)
-		err = img_set_field(&c, "backing_fmt", backing_fmt);
+	if (!err)
+		err = set_backing(&c, backing, backing_fmt);
 	if (!err && optind < argc)
 		err = parse_size_argument(&c, argv[optind++]);
 	if (!err && optind < argc)

@@ -14,17 +14,15 @@
 int img_set_key(struct img_creation *c, const char *name, const char *value)
 {
 	struct img_keys *keys = c->keys;
+	const char **text =
+		!strcmp(name, "encrypt.state")        ? &keys->state
+		: !strcmp(name, "encrypt.new-secret") ? &keys->new_secret
+		: !strcmp(name, "encrypt.old-secret") ? &keys->old_secret
+						      : NULL;
 	uint64_t slot;
 
-	switch (name[strlen("encrypt.")]) {
-	case 's':
-		keys->state = value;
-		return 0;
-	case 'n':
-		keys->new_secret = value;
-		return 0;
-	case 'o':
-		keys->old_secret = value;
+	if (text) {
+		*text = value;
 		return 0;
 	}
 	if (parse_number(value, 0, LUKS_SLOTS - 1, &slot)) {

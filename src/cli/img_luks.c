@@ -2,6 +2,7 @@
  * How an image is encrypted, for `kvist img info`.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/img.h"
 #include "devices/block/luks.h"
@@ -12,11 +13,13 @@
 static const char *const names[] = { "ivgen-alg", "hash-alg", "cipher-alg",
 				     "uuid",      "format",   "cipher-mode" };
 
-static const char *text_of(size_t i, const struct luks_header *luks)
+static const char *text_of(const char *name, const struct luks_header *luks)
 {
-	if (i == 3)
+	if (!strcmp(name, "uuid"))
 		return luks->uuid;
-	return i == 4 ? "luks" : luks_chosen(&luks->kind, names[i]);
+	if (!strcmp(name, "format"))
+		return "luks";
+	return luks_chosen(&luks->kind, name);
 }
 
 void img_print_luks(const struct luks_header *luks)
@@ -26,7 +29,7 @@ void img_print_luks(const struct luks_header *luks)
 		fputs("        ", stdout);
 		for (const char *c = names[i]; *c; c++)
 			putchar(*c == '-' ? ' ' : *c);
-		printf(": %s\n", text_of(i, luks));
+		printf(": %s\n", text_of(names[i], luks));
 	}
 	puts("        slots:");
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
@@ -49,7 +52,7 @@ void img_json_luks(struct json *json, const struct luks_header *luks)
 {
 	json_object(json, "encrypt");
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		json_string(json, names[i], text_of(i, luks));
+		json_string(json, names[i], text_of(names[i], luks));
 	json_array(json, "slots");
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		const struct luks_slot *slot = &luks->slot[i];

@@ -64,14 +64,14 @@ static int new_size(const struct resizing *r, uint64_t old, uint64_t *size)
 int img_set_size(struct block *disk, uint64_t size,
 		 const struct img_growth *growth)
 {
+	/* Only a raw disk has refresh(), and it has no tables to fill. */
+	bool raw = disk->ops->refresh;
 	uint64_t old = disk->size;
 	int err = -EINVAL;
 
 	if (size <= old && growth->placed)
 		log_err("Preallocation can only be used for growing images");
-	/* A format of its own says how large a disk is. */
-	else if (disk->ops->refresh && growth->placed &&
-		 growth->space == BLOCK_PLACE)
+	else if (raw && growth->placed && growth->space == BLOCK_PLACE)
 		log_err("Unsupported preallocation mode: metadata");
 	else if (!disk->ops->resize)
 		log_err("%s: this kind of disk has the size it has",

@@ -39,7 +39,8 @@ static int write_it(struct transfer *t)
 	int err;
 
 	if (t->zero) {
-		/* In this order: zeros take space, and a discard leaves them. */
+		/* In this order: to write zeros takes space, and what is then
+		 * discarded still reads as zeros. */
 		err = io_clear(t->io, BLOCK_ZERO, t->length, t->offset);
 		if (!err && t->unmap)
 			err = io_clear(t->io, BLOCK_DISCARD, t->length,

@@ -66,7 +66,8 @@ int parse_number(const char *text, uint64_t min, uint64_t max,
  */
 char *list_next(char **rest, char **value);
 
-/* Whether one of @words, which blanks part, is @word. */
+/* True if @word is one of @words, with one blank between them; never if it is
+ * empty. */
 bool among(const char *words, const char *word);
 
 #endif
