@@ -62,7 +62,8 @@ const char *block_resize_error(int err)
 	case -EROFS:
 		return "it is read-only";
 	case -EPERM:
-		return "it is a piece of its file, of the size= that was said";
+		return "it is a piece of its file, of the size= that was said, "
+		       "or the file is immutable";
 	case -ERANGE:
 		return "a disk that a guest uses is not made smaller: end the "
 		       "guest, and say kvist img resize --shrink";

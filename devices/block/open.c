@@ -294,9 +294,10 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 		options.backing_dir = "/"; /* it is the user's word */
 	} else if (!*name) {
 		log_err("disk %s: it keeps its data in an external data file "
-			"but does not name it; say data-file.filename=FILE "
-			"with --image-opts",
-			image);
+			"but does not name it; name it: kvist img amend "
+			"--image-opts -o data_file=FILE driver=qcow2,"
+			"file.filename=%s,data-file.filename=FILE",
+			image, image);
 		return -EINVAL;
 	} else if (check_name(image, "data file", name)) {
 		return -EINVAL;

@@ -49,11 +49,13 @@ int qcow2_unlock(struct block *block, const char *key_file)
 	if (err)
 		return err;
 	q->crypt_buffer = secret_alloc(QCOW2_BOUNCE);
-	err = q->crypt_buffer
-		      ? luks_open(&area,
-				  &(struct luks_secret){ passphrase, len },
-				  &q->key)
-		      : -ENOMEM;
+	if (q->crypt_buffer) {
+		err = luks_open(&area, &(struct luks_secret){ passphrase, len },
+				&q->key);
+	} else {
+		log_err("disk %s: out of memory", block->name);
+		err = -ENOMEM;
+	}
 	secret_free(passphrase, SECRET_FILE_MAX);
 	return err;
 }
