@@ -78,8 +78,9 @@ int img_list(const struct img_common *common, char *list,
 	     struct block_options *options, const char **format);
 int img_json(const struct img_common *common, char *json,
 	     struct block_options *options, const char **format);
-/* Whether that may be said of an image and changes no result. */
-bool img_idle(const char *name, const char *value);
+/* Whether that may be said of an image that is open: no other result comes of
+ * it. */
+bool img_may_change(const char *name, const char *value);
 
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
 int img_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -110,7 +111,8 @@ static inline const char *img_if_busy(bool read_only)
 	return read_only ? "look at it as it is with -U" : "wait for it";
 }
 
-/* img_resize.c: whether and how what is new of a disk gets its place. */
+/* img_resize.c: whether the space that a disk grows by is allocated at once,
+ * and how. */
 struct img_growth {
 	bool placed;
 	enum block_space space;

@@ -38,14 +38,17 @@ struct list {
 	char *json; /* or NULL */
 };
 
+/* How the image is opened; each is on or off. */
+#define CACHES "cache.direct cache.no-flush"
+static const char modes[] = "force-share read-only " CACHES;
+
 /* What may be said besides, and changes no result. */
 static const struct {
 	const char *names;
 	const char *values; /* "": a number or size; NULL: anything */
 	bool of_format, of_file;
 } idle[] = {
-	{ "auto-read-only cache.direct cache.no-flush force-share read-only",
-	  ONOFF, true, true },
+	{ "auto-read-only", ONOFF, true, true },
 	{ "detect-zeroes", "off on unmap", true, true },
 	{ "discard", "ignore off unmap on", true, true },
 	{ "node-name", NULL, true, true },
@@ -79,9 +82,11 @@ static bool is_idle(const char *name, const char *value, bool file)
 	return false;
 }
 
-bool img_idle(const char *name, const char *value)
+/* Data that go past a cache are the same. */
+bool img_may_change(const char *name, const char *value)
 {
-	return is_idle(name, value, false);
+	return is_idle(name, value, false) ||
+	       (among(CACHES, name) && among(ONOFF, value));
 }
 
 static bool strip(const char **name, const char *begin)
@@ -94,7 +99,7 @@ static bool strip(const char **name, const char *begin)
 	return true;
 }
 
-/* What is said of the image itself and changes how it is opened. */
+/* One of modes[] that is said of the image itself. */
 static bool take_mode(struct list *l, const char *name, const char *value)
 {
 	struct block_options *options = l->options;
@@ -162,10 +167,12 @@ static bool take(struct list *l, const char *name, const char *value,
 	}
 	if (!file && !n && take_slice(l, name, value))
 		return true;
+	if (among(modes, name))
+		return among(ONOFF, value) && (n || take_mode(l, name, value));
 	if (!file && is_idle(name, value, false))
-		return n || take_mode(l, name, value);
+		return true;
 	node->bare |= !file;
-	return is_idle(name, value, true) && (n || take_mode(l, name, value));
+	return is_idle(name, value, true);
 }
 
 static bool unknown(const char *name, const char *value)
@@ -277,6 +284,7 @@ static bool take_members(struct list *l, const char *object, char name[LONGEST],
 
 	while (json_next(&object, &key, &value)) {
 		char scalar[24], *text = NULL;
+
 		json_get_text(key, name + length, LONGEST - length);
 		if (*value == '{') {
 			size_t end = strlen(name);

@@ -22,29 +22,31 @@ static int open_above(struct io *io, bool read_only)
 	struct block_options above = { .path = "/",
 				       .format = BLOCK_QCOW2,
 				       .read_only = read_only,
+				       .unlocked = io->options.unlocked,
 				       .backing_dir = "/",
 				       .if_busy = io->options.if_busy };
-	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	struct host_file *file = fd < 0 ? NULL : host_file_create(fd);
+	struct host_file *file;
 	struct block *below;
-	int err = file ? block_open(&io->options, &below) : -errno;
+	int fd, err;
 
-	if (err)
-		goto fail;
+	if (block_open(&io->options, &below))
+		return -1;
 	shape.size = below->size;
 	block_close(below);
 	above.below[0].path = io->options.path;
 	above.below[0].format = io->options.format == BLOCK_QCOW2 ? "qcow2"
 								  : "raw";
-	err = qcow2_create(file, &shape);
-	if (!err)
+	fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	file = fd < 0 ? NULL : host_file_create(fd);
+	err = file ? qcow2_create(file, &shape) : -errno;
+	if (err)
+		log_err("%s: cannot be opened with -s: /var/tmp: %s",
+			io->options.path, strerror(-err));
+	else
 		err = block_open_file(&above, file, &io->disk);
 	if (!err)
 		return 0;
 	io->disk = NULL;
-fail:
-	log_err("%s: cannot be opened with -s: %s", io->options.path,
-		strerror(-err));
 	if (file)
 		file->ops->close(file);
 	else if (fd >= 0)
@@ -140,14 +142,12 @@ int io_close(struct io *io, int argc, char **argv)
 	return err ? -1 : 0;
 }
 
-/* What changes nothing can be changed. */
 static int check_list(char *list)
 {
 	char *name, *value;
 
 	while ((name = list_next(&list, &value))) {
-		if (!strcmp(name, "read-only") || !strcmp(name, "driver") ||
-		    !img_idle(name, value ? value : "on")) {
+		if (!img_may_change(name, value ? value : "on")) {
 			log_err("Cannot change the option '%s'", name);
 			return -1;
 		}
@@ -183,5 +183,6 @@ int io_reopen(struct io *io, int argc, char **argv)
 	if (io_close(io, argc, argv))
 		return -1;
 	io->options.read_only = read_only;
+	io->options.unlocked &= read_only;
 	return open_it(io);
 }
