@@ -97,7 +97,7 @@ static const struct arg_option options[] = {
 	{ "trace", 'T', "PATTERN", "accepted: nothing is traced" },
 	{ "version", 'V', NULL, "print the version" },
 	{ "force-share", 'U', NULL,
-	  "look at FILE while another writes to it; with -r" },
+	  "look at FILE while another writes; with -r or -s" },
 	{ "backing-dir", 'B', "DIR", "backing files may lie below DIR, too" },
 	{ "key-file", 'K', "FILE", "the passphrase of an encrypted image" },
 	{ "help", 'h', NULL, "print this help" },
