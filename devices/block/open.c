@@ -89,10 +89,12 @@ static int chain_enter(struct chain *chain, const char *path, int fd)
 	return 0;
 }
 
+/* Nobody writes without a lock, whatever the options say. */
 static int lock_layer(const struct block_options *options, const char *path,
 		      int fd, bool read_only)
 {
-	int err = image_lock(fd, !read_only);
+	int err = options->unlocked && read_only ? 0
+						 : image_lock(fd, !read_only);
 
 	if (err == -EOPNOTSUPP) {
 		log_warn("disk %s: its file system has no locks; make sure "
@@ -144,7 +146,7 @@ static int open_fd(struct chain *chain, int fd, const char *path,
 	struct host_file *file = NULL;
 	int err = chain_enter(chain, path, fd);
 
-	if (!err && !chain->options->unlocked)
+	if (!err)
 		err = lock_layer(chain->options, path, fd, read_only);
 	if (err) {
 		close(fd);
@@ -260,7 +262,7 @@ static int open_data_fd(struct chain *chain, int fd, const char *path,
 {
 	int err = chain_enter(chain, path, fd);
 
-	if (!err && !chain->options->unlocked)
+	if (!err)
 		err = lock_layer(chain->options, path, fd, read_only);
 	if (!err) {
 		/* The image that names it was entered before it. */

@@ -183,6 +183,5 @@ int io_reopen(struct io *io, int argc, char **argv)
 	if (io_close(io, argc, argv))
 		return -1;
 	io->options.read_only = read_only;
-	io->options.unlocked &= read_only;
 	return open_it(io);
 }

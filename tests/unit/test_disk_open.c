@@ -192,6 +192,30 @@ static void what_qemu_has_open_cannot_be_written_here(void **state)
 	opens("held.qcow2", false);
 }
 
+static void whoever_looks_without_a_lock_writes_with_one(void **state)
+{
+	struct block_options options = { .path = "held.qcow2",
+					 .unlocked = true,
+					 .backing_dir = "." };
+	struct block *block;
+	FILE *other;
+
+	(void)state;
+	must("rm -f held.qcow2; "
+	     "qemu-img create -q -f qcow2 -o data_file=h.raw held.qcow2 1M");
+	other = hold("");
+	assert_int_equal(block_open(&options, &block), -EBUSY);
+	options.read_only = true;
+	assert_int_equal(block_open(&options, &block), 0);
+	assert_int_equal(block_close(block), 0);
+	assert_int_equal(pclose(other), 0);
+	options.read_only = false;
+	assert_int_equal(block_open(&options, &block), 0);
+	assert_int_not_equal(sh("qemu-io -c 'write 0 512' held.qcow2"), 0);
+	assert_int_not_equal(sh("qemu-io -f raw -c 'write 0 512' h.raw"), 0);
+	assert_int_equal(block_close(block), 0);
+}
+
 static void a_backing_file_is_locked_for_reading(void **state)
 {
 	struct block *block, *second;
@@ -431,6 +455,7 @@ int main(int argc, char **argv)
 		T(a_corrupt_image_opens_read_only),
 		T(qemu_cannot_write_what_is_open_here),
 		T(what_qemu_has_open_cannot_be_written_here),
+		T(whoever_looks_without_a_lock_writes_with_one),
 		T(a_backing_file_is_locked_for_reading),
 		T(a_backing_file_outside_the_folder_needs_permission),
 		T(an_image_on_a_device_has_no_folder_of_its_own),
