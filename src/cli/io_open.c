@@ -19,12 +19,7 @@
 static int open_above(struct io *io, bool read_only)
 {
 	struct qcow2_shape shape = qcow2_shape_default;
-	struct block_options above = { .path = "/",
-				       .format = BLOCK_QCOW2,
-				       .read_only = read_only,
-				       .unlocked = io->options.unlocked,
-				       .backing_dir = "/",
-				       .if_busy = io->options.if_busy };
+	struct block_options above = io->options;
 	struct host_file *file;
 	struct block *below;
 	int fd, err;
@@ -33,6 +28,11 @@ static int open_above(struct io *io, bool read_only)
 		return -1;
 	shape.size = below->size;
 	block_close(below);
+	above.above = true;
+	above.format = BLOCK_QCOW2;
+	above.read_only = read_only;
+	memcpy(above.below + 1, io->options.below,
+	       BLOCK_BELOW * sizeof(*above.below));
 	above.below[0].path = io->options.path;
 	above.below[0].format = io->options.format == BLOCK_QCOW2 ? "qcow2"
 								  : "raw";
