@@ -352,6 +352,9 @@ static int allocate_new(struct qcow2 *q, const struct qcow2_extent *e,
 	if (err)
 		return err;
 	err = prepare_run(q, &run, space);
+	/* What the backing file holds of the first cluster is not hidden. */
+	if (!err && q->backing)
+		err = fill(q, &run, run.start, offset);
 	if (!err && q->extended && run.allocated)
 		err = copy_rest(q, &run, &e->entry);
 	if (run.end - offset < *length)

@@ -116,6 +116,16 @@ static inline unsigned streams(unsigned few)
 	return text ? (unsigned)strtoul(text, NULL, 0) : few;
 }
 
+/* Leaves in the folder what runs this stream again, should it be the last. */
+static inline void note_seed(unsigned seed)
+{
+	FILE *file = fopen("seed", "w");
+
+	assert_non_null(file);
+	fprintf(file, "KVIST_SEED=%u\n", seed);
+	fclose(file);
+}
+
 /* KVIST_IO=uring|threads and KVIST_CACHE=none run the tests that way. */
 static inline enum block_io disk_io(void)
 {

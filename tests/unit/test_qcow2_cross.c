@@ -107,7 +107,7 @@ static void choose_shape(struct stream *s)
 		shape->preallocation = QCOW2_PREALLOC_METADATA;
 }
 
-static int open_above(struct stream *s, bool read_only, unsigned writable_below,
+static int open_image(struct stream *s, bool read_only, unsigned writable_below,
 		      struct block **block)
 {
 	struct block_options options = { .path = "top.qcow2",
@@ -122,16 +122,11 @@ static int open_above(struct stream *s, bool read_only, unsigned writable_below,
 	return block_open_file(&options, file, block);
 }
 
-static int open_image(struct stream *s, bool read_only, struct block **block)
-{
-	return open_above(s, read_only, 0, block);
-}
-
 static void reopen(struct stream *s)
 {
 	if (s->block)
 		assert_int_equal(block_close(s->block), 0);
-	assert_int_equal(open_image(s, false, &s->block), 0);
+	assert_int_equal(open_image(s, false, 0, &s->block), 0);
 }
 
 static void make_image(struct stream *s)
@@ -268,6 +263,7 @@ static void resize_some(struct stream *s)
 {
 	uint64_t old = s->disk.size;
 	uint64_t size = 512 * (1 + rnd_below(&s->seed, 2 * DISK_MAX / 512));
+	unsigned space = rnd_below(&s->seed, BLOCK_FILL + 2);
 	int err = s->block->ops->resize(s->block, size);
 
 	if (err) {
@@ -280,6 +276,10 @@ static void resize_some(struct stream *s)
 		memset(s->disk.bytes + old, 0, size - old);
 	s->disk.size = size;
 	assert_int_equal(s->block->size, size);
+	if (size > old && space <= BLOCK_FILL)
+		assert_int_equal(s->block->ops->allocate(s->block, old,
+							 size - old, space),
+				 0);
 }
 
 /* All images that wait, in one call. */
@@ -303,7 +303,7 @@ static void commit_some(struct stream *s)
 		return;
 	judge_by_qemu(); /* of all that have the same backing file */
 	assert_int_equal(block_close(s->block), 0);
-	assert_int_equal(open_above(s, false, 1, &s->block), 0);
+	assert_int_equal(open_image(s, false, 1, &s->block), 0);
 	job.disk = s->block;
 	job.base = image_backing(s->block);
 	assert_non_null(job.base);
@@ -369,7 +369,7 @@ static void check_snapshot(struct stream *s, const struct model *shot)
 {
 	struct block *block;
 
-	assert_int_equal(open_image(s, true, &block), 0);
+	assert_int_equal(open_image(s, true, 0, &block), 0);
 	assert_int_equal(qcow2_snapshot_view(block, NULL, shot->name), 0);
 	assert_int_equal(block->size, shot->size);
 	assert_disk(block, shot->bytes);
@@ -383,7 +383,7 @@ static void judge(struct stream *s)
 	assert_int_equal(block_close(s->block), 0);
 	s->block = NULL;
 	check(s);
-	assert_int_equal(open_image(s, true, &block), 0);
+	assert_int_equal(open_image(s, true, 0, &block), 0);
 	assert_int_equal(block->size, s->disk.size);
 	assert_disk(block, s->disk.bytes);
 	assert_int_equal(block_close(block), 0);
@@ -475,11 +475,7 @@ static void every_stream_ends_as_its_model_with_right_refcounts(void **state)
 		return;
 	}
 	for (unsigned seed = 1; seed <= last; seed++) {
-		FILE *file = fopen("seed", "w");
-
-		assert_non_null(file);
-		fprintf(file, "KVIST_SEED=%u\n", seed);
-		fclose(file);
+		note_seed(seed);
 		if (seed % 100 == 0 || getenv("KVIST_TEST_LOG"))
 			print_message("seed %u\n", seed);
 		run_stream(seed);

@@ -229,6 +229,74 @@ static void a_host_that_fails_leaves_the_old_size_or_the_new(void **state)
 	}
 }
 
+/* The image of @image with a place for all that is new behind @old bytes, of
+ * which the first @below are 9. */
+static void check_allocated(const struct memory_bytes *image, uint64_t old,
+			    uint64_t below, enum block_space space)
+{
+	struct memory_bytes after;
+	struct block *block;
+	uint8_t *bytes = malloc(OLD), *want = calloc(1, OLD);
+
+	assert_non_null(bytes);
+	assert_non_null(want);
+	memset(want, 9, below);
+	memory_save(image, "top.qcow2");
+	block = open_disk("top.qcow2");
+	assert_int_equal(block->size, old);
+	assert_int_equal(block->ops->resize(block, OLD), 0);
+	assert_int_equal(block->ops->allocate(block, old, OLD - old, space), 0);
+	assert_int_equal(block_close(block), 0);
+	memory_load(&after, "top.qcow2");
+	check_sound(&after, false);
+	block = open_disk("top.qcow2");
+	assert_int_equal(disk_read(block, bytes, 0, OLD), 0);
+	assert_memory_equal(bytes, want, OLD);
+	assert_int_equal(block_close(block), 0);
+	free(after.bytes);
+	free(want);
+	free(bytes);
+}
+
+static void a_place_for_what_is_new_hides_no_backing_file(void **state)
+{
+	static const char *const makes[] = {
+		"cluster_size=512",
+		"cluster_size=64k",
+		"cluster_size=64k,compat=0.10",
+		"cluster_size=128k,extended_l2=on",
+		"cluster_size=64k,data_file=far",
+		"cluster_size=128k,extended_l2=on,data_file=far",
+	};
+	/* KiB of the backing file and of the disk, which end in one cluster, or
+	 * subcluster; and a disk that shows a part of it. */
+	static const struct {
+		unsigned base, disk;
+	} ends[] = { { 101, 101 }, { 101, 103 }, { 1500, 101 } };
+
+	(void)state;
+	disk_data_dir = ".";
+	for (size_t i = 0; i < ARRAY_SIZE(makes) * ARRAY_SIZE(ends); i++) {
+		const char *make = makes[i / ARRAY_SIZE(ends)];
+		unsigned below = ends[i % ARRAY_SIZE(ends)].base;
+		unsigned disk = ends[i % ARRAY_SIZE(ends)].disk;
+		struct memory_bytes image;
+
+		print_message("%s, %u of %u\n", make, disk, below);
+		must("head -c %uk /dev/zero | tr '\\0' '\\11' >base.raw && "
+		     "rm -f far && qemu-img create -q -f qcow2 -o %s "
+		     "-b base.raw -F raw top.qcow2 %uk",
+		     below, make, disk);
+		memory_load(&image, "top.qcow2");
+		if (below > disk)
+			below = disk;
+		for (unsigned space = BLOCK_PLACE; space <= BLOCK_FILL; space++)
+			check_allocated(&image, disk << 10, below << 10, space);
+		free(image.bytes);
+	}
+	disk_data_dir = NULL;
+}
+
 static void a_disk_that_cannot_change_says_why(void **state)
 {
 	struct block *block;
@@ -259,6 +327,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_host_that_fails_leaves_the_old_size_or_the_new),
 		cmocka_unit_test(all_tables_behind_the_end_go_in_one_commit),
+		cmocka_unit_test(a_place_for_what_is_new_hides_no_backing_file),
 		cmocka_unit_test(a_disk_that_cannot_change_says_why),
 	};
 

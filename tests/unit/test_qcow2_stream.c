@@ -325,11 +325,7 @@ static void a_random_stream_leaves_its_model_and_a_clean_image(void **state)
 		return;
 	}
 	for (unsigned seed = 1; seed <= streams(6); seed++) {
-		FILE *file = fopen("seed", "w");
-
-		assert_non_null(file);
-		fprintf(file, "KVIST_SEED=%u\n", seed);
-		fclose(file);
+		note_seed(seed);
 		print_message("seed %u\n", seed);
 		run_stream(seed);
 	}
