@@ -192,16 +192,12 @@ struct block_options {
 	bool no_backing; /* a disk without what lies below it: for tools */
 	/* From the first below the image on: the backing file that is meant and
 	 * its format, instead of those that the image above names; NULL: those.
-	 * No path at all (""): there is none. One more than that for a layer
-	 * above the image. */
+	 * No path at all (""): there is none. */
 	struct block_below {
 		const char *path, *format;
-	} below[BLOCK_BELOW + 1];
+	} below[BLOCK_BELOW];
 	const char *data_path;    /* likewise the external data file; or NULL */
 	struct block_slice slice; /* of the image, a raw one */
-	/* Of block_open_file(): the file lies above the image, of which
-	 * data_path, slice, l2_cache and key_file still speak. */
-	bool above;
 	/* The layer below, counted from 1, that is opened for writing as well;
 	 * 0: none. */
 	unsigned writable_below;

@@ -221,7 +221,7 @@ static int open_backing(struct chain *chain, const char *image,
 	char *path;
 	int fd, err;
 
-	if (level <= BLOCK_BELOW)
+	if (level < BLOCK_BELOW)
 		said = options.below[level];
 	if (said.format)
 		format_name = said.format;
@@ -282,8 +282,7 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 {
 	struct block_options options = *chain->options;
 	const char *name = qcow2_data_name(block);
-	bool top = chain->depth == chain->top;
-	const char *said = top ? options.data_path : NULL;
+	const char *said = chain->disks == 1 ? options.data_path : NULL;
 	char *path;
 	int fd;
 
@@ -403,7 +402,6 @@ int block_open_file(const struct block_options *options, struct host_file *file,
 		return -ENOMEM;
 	}
 	chain->options = options;
-	chain->top = options->above;
 	err = open_layer(chain, file, options->path, options->format,
 			 options->read_only, block);
 	free(chain);

@@ -19,7 +19,9 @@
 static int open_above(struct io *io, bool read_only)
 {
 	struct qcow2_shape shape = qcow2_shape_default;
-	struct block_options above = io->options;
+	struct block_options above = { .path = io->options.path,
+				       .format = BLOCK_QCOW2,
+				       .read_only = read_only };
 	struct host_file *file;
 	struct block *below;
 	int fd, err;
@@ -27,15 +29,6 @@ static int open_above(struct io *io, bool read_only)
 	if (block_open(&io->options, &below))
 		return -1;
 	shape.size = below->size;
-	block_close(below);
-	above.above = true;
-	above.format = BLOCK_QCOW2;
-	above.read_only = read_only;
-	memcpy(above.below + 1, io->options.below,
-	       BLOCK_BELOW * sizeof(*above.below));
-	above.below[0].path = io->options.path;
-	above.below[0].format = io->options.format == BLOCK_QCOW2 ? "qcow2"
-								  : "raw";
 	fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	file = fd < 0 ? NULL : host_file_create(fd);
 	err = file ? qcow2_create(file, &shape) : -errno;
@@ -44,9 +37,12 @@ static int open_above(struct io *io, bool read_only)
 			io->options.path, strerror(-err));
 	else
 		err = block_open_file(&above, file, &io->disk);
-	if (!err)
+	if (!err) {
+		qcow2_set_backing(io->disk, below);
 		return 0;
+	}
 	io->disk = NULL;
+	block_close(below);
 	if (file)
 		file->ops->close(file);
 	else if (fd >= 0)
