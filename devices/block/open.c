@@ -213,7 +213,7 @@ static int open_backing(struct chain *chain, const char *image,
 {
 	bool write = chain->disks == chain->options->writable_below;
 	struct block_options options = *chain->options;
-	unsigned level = chain->disks - 1; /* no level where none is counted */
+	unsigned level = chain->disks - 1;
 	struct block_below said = { 0 };
 	const char *name = qcow2_backing_name(block);
 	const char *format_name = qcow2_backing_format(block);
@@ -379,6 +379,7 @@ int block_look_below(struct block *block, bool unlocked)
 		return -ENOMEM;
 	}
 	chain->options = &options;
+	chain->disks = 1; /* the image itself */
 	chain->looking = true;
 	err = open_data(chain, options.path, true, block, &data);
 	if (!err)
