@@ -28,6 +28,12 @@ struct qcow2_census {
 	uint64_t beyond;   /* what lies behind the file's end begins there */
 	uint64_t clusters; /* of the file */
 	uint64_t l1_bytes; /* of all L1 tables so far */
+	uint32_t l1_tables;
+	/* Of each cluster: the last L1 table, counted from 1, that led to an L2
+	 * table there. And the bytes of those to which one led again. */
+	uint32_t *walked;
+	uint64_t again;
+	bool mended; /* c->mends has what is to be known of this table */
 	/* Of each cluster, and the one behind the last: how many references
 	 * were seen, and what the refcount is, no more than UINT32_MAX. */
 	uint32_t *seen, *kept;

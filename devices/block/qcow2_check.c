@@ -301,9 +301,10 @@ static int take(struct qcow2_census *c)
 		return -EFBIG;
 	c->seen = calloc(c->clusters + 1, sizeof(*c->seen));
 	c->kept = calloc(c->clusters + 1, sizeof(*c->kept));
+	c->walked = calloc(c->clusters + 1, sizeof(*c->walked));
 	c->other = calloc(c->clusters + 1, 1);
 	c->table = malloc(c->q->cluster_size);
-	if (!c->seen || !c->kept || !c->other || !c->table)
+	if (!c->seen || !c->kept || !c->walked || !c->other || !c->table)
 		return -ENOMEM;
 	err = qcow2_table_load(c->q, &c->reftable, h->reftable_offset,
 			       h->reftable_clusters << (h->cluster_bits - 3));
@@ -347,6 +348,7 @@ int qcow2_check(struct host_file *file, const char *name, unsigned fix,
 	free(c.snapshots.bytes);
 	free(c.seen);
 	free(c.kept);
+	free(c.walked);
 	free(c.other);
 	free(c.mends);
 	free(c.table);

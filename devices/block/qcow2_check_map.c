@@ -8,13 +8,14 @@
 
 #include "devices/block/qcow2_census.h"
 #include "util/bytes.h"
+#include "util/checked.h"
 
 /* Bits that the specification keeps at zero. */
 #define L1_RESERVED 0x7f000000000001ffull
 #define L2_RESERVED 0x3f000000000001feull
 
-/* Where an image is damaged, so many bytes of tables more than its file has are
- * still read. */
+/* Where an image is damaged, so many bytes of L1 tables, and of L2 tables, more
+ * than a sound one has are still read. */
 #define DAMAGED_MAX (64u << 20)
 
 #define LLU(n) ((unsigned long long)(n))
@@ -79,9 +80,11 @@ static bool only_zeros(const struct qcow2_census *c, const uint8_t *at)
  * what else that cluster is. */
 static int mend(struct qcow2_census *c, uint64_t at, uint64_t word)
 {
-	struct qcow2_mend *mends =
-		realloc(c->mends, (c->nr_mends + 1) * sizeof(*mends));
+	struct qcow2_mend *mends;
 
+	if (c->mended)
+		return 0;
+	mends = realloc(c->mends, (c->nr_mends + 1) * sizeof(*mends));
 	if (!mends)
 		return -ENOMEM;
 	mends[c->nr_mends++] = (struct qcow2_mend){ at, word };
@@ -156,20 +159,36 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 }
 
 /*
- * In a sound image no two L1 tables share a cluster, and no two entries of one
- * L1 table name the same L2 table: all L1 tables together, and all L2 tables of
- * one, are no larger than the file. More than that, and DAMAGED_MAX for damage,
- * is refused: an image of a few megabytes could have one table read for days.
+ * In a sound image no two entries of one L1 table name the same L2 table. Where
+ * damage makes them, it is read again, but only so often: an image of a few
+ * megabytes could have one table read for days.
  */
+static int walk_l2(struct qcow2_census *c, uint64_t offset, bool active)
+{
+	uint64_t n = offset >> c->q->header.cluster_bits;
+
+	if (n >= c->clusters)
+		return 0; /* there is nothing to be read */
+	if (c->walked[n] == c->l1_tables)
+		c->again += c->q->cluster_size;
+	if (c->again > DAMAGED_MAX)
+		return -EFBIG;
+	c->mended = c->walked[n];
+	c->walked[n] = c->l1_tables;
+	return see_l2(c, offset, active);
+}
+
+/* Nor do two L1 tables share a cluster: together they are no larger than the
+ * file, but for damage. */
 int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		    bool active)
 {
-	uint64_t most = c->file_size + DAMAGED_MAX, l2_bytes = 0;
 	struct qcow2_table l1;
 	int err;
 
-	c->l1_bytes += entries * 8ull;
-	if (c->l1_bytes > most)
+	c->l1_tables++;
+	c->l1_bytes += align_up(entries * 8ull, c->q->cluster_size);
+	if (c->l1_bytes > c->file_size + DAMAGED_MAX)
 		return -EFBIG;
 	err = qcow2_table_load(c->q, &l1, offset, entries);
 	if (err)
@@ -194,8 +213,7 @@ int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 				"l2_offset=%llx: Table is not cluster "
 				"aligned; L1 entry corrupted",
 				LLU(l2));
-		l2_bytes += c->q->cluster_size;
-		err = l2_bytes > most ? -EFBIG : see_l2(c, l2, active);
+		err = walk_l2(c, l2, active);
 	}
 	qcow2_table_fini(&l1);
 	return err;

@@ -258,8 +258,8 @@ static int put_copied(struct qcow2_census *c, uint64_t raw, uint64_t at)
 	return host_write(c->q->file, entry, sizeof(entry), at);
 }
 
-/* Puts right the words that are damaged but tell no less for it. Snapshots
- * share tables, so that one may be met again. */
+/* Puts right the words that are damaged but tell no less for it. Tables may
+ * overlap, so that one may be met again. */
 static int put_mends(struct qcow2_census *c)
 {
 	for (size_t i = 0; i < c->nr_mends; i++) {

@@ -152,24 +152,37 @@ static void free_metadata_are_not_given_to_the_guest(void **state)
 	assert_int_equal(peek64("f.qcow2", 72), 2);
 }
 
-/* Repairs an image and frees it: it has more tables than can be, so nothing is
- * changed. Returns how many reads it took to see that. */
-static uint64_t count_reads(struct memory_bytes *image)
+/* Repairs an image; returns how many reads it took. */
+static uint64_t count_reads(struct memory_bytes *image, int err,
+			    struct qcow2_findings *found)
 {
 	struct fault_plan plan = { .kinds = FAULT_READ };
-	struct qcow2_findings found;
-	struct memory_bytes before;
+	FILE *to = fopen("told", "w");
 
-	memory_copy(&before, image);
+	assert_non_null(to);
 	assert_int_equal(
 		qcow2_check(fault_file_create(memory_file_create(image), &plan),
-			    "e.qcow2", QCOW2_FIX_ERRORS, stderr, &found),
-		-EFBIG);
+			    "e.qcow2", QCOW2_FIX_ERRORS, to, found),
+		err);
+	fclose(to);
+	return plan.done;
+}
+
+/* Likewise one with more tables than can be, so nothing is changed, and frees
+ * it. */
+static uint64_t count_useless_reads(struct memory_bytes *image)
+{
+	struct qcow2_findings found;
+	struct memory_bytes before;
+	uint64_t reads;
+
+	memory_copy(&before, image);
+	reads = count_reads(image, -EFBIG, &found);
 	assert_int_equal(image->size, before.size);
 	assert_memory_equal(image->bytes, before.bytes, before.size);
 	free(before.bytes);
 	free(image->bytes);
-	return plan.done;
+	return reads;
 }
 
 /* The image has few clusters, and an L1 table of 2048 entries. */
@@ -186,32 +199,81 @@ static void a_table_that_is_named_too_often_is_not_read_each_time(void **state)
 	l2 = get_be64(image.bytes + l1);
 	for (unsigned i = 1; i < 2048; i++)
 		put_be64(image.bytes + l1 + i * 8, l2);
-	assert_in_range(count_reads(&image), 32, 100);
+	assert_in_range(count_useless_reads(&image), 32, 100);
+}
+
+/* Loads e.qcow2 with its snapshot @count times. Returns where the L1 table of
+ * that one is. */
+static uint64_t load_snapshots(struct memory_bytes *image, size_t count)
+{
+	size_t length;
+	uint8_t *at;
+
+	memory_load(image, "e.qcow2");
+	put_be32(image->bytes + 60, count);
+	at = image->bytes + get_be64(image->bytes + 64);
+	length = align_up(40 + get_be32(at + 36) + 2, 8);
+	image->size = at + count * length - image->bytes;
+	image->bytes = realloc(image->bytes, image->size);
+	assert_non_null(image->bytes);
+	at = image->bytes + get_be64(image->bytes + 64);
+	for (size_t i = 1; i < count; i++)
+		memcpy(at + i * length, at, length);
+	return get_be64(at);
 }
 
 /* Of 256 KiB. */
 static void snapshots_of_one_table_do_not_have_it_read_each_time(void **state)
 {
-	enum { SNAPSHOTS = 500 };
 	struct memory_bytes image;
-	size_t length;
-	uint8_t *at;
 
 	(void)state;
 	must("rm -f e.qcow2; qemu-img create -q -f qcow2 e.qcow2 16T && "
 	     "qemu-img snapshot -c a e.qcow2");
-	memory_load(&image, "e.qcow2");
-	put_be32(image.bytes + 60, SNAPSHOTS);
-	at = image.bytes + get_be64(image.bytes + 64);
-	length = align_up(40 + get_be32(at + 36) + 2, 8);
-	image.size = at + SNAPSHOTS * length - image.bytes;
-	image.bytes = realloc(image.bytes, image.size);
-	assert_non_null(image.bytes);
-	at = image.bytes + get_be64(image.bytes + 64);
-	for (size_t i = 1; i < SNAPSHOTS; i++)
-		memcpy(at + i * length, at, length);
+	load_snapshots(&image, 500);
 	/* Four for each. */
-	assert_in_range(count_reads(&image), 4 * 256, 4 * 300);
+	assert_in_range(count_useless_reads(&image), 4 * 256, 4 * 300);
+}
+
+/* Each L1 table has 24 entries, which is not too often. */
+static void a_table_is_not_read_again_for_each_of_many_snapshots(void **state)
+{
+	struct memory_bytes image;
+	uint64_t l1;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 -o cluster_size=2M "
+	     "e.qcow2 12T && qemu-io -c 'write 0 64k' e.qcow2 && "
+	     "qemu-img snapshot -c a e.qcow2");
+	l1 = load_snapshots(&image, 20);
+	for (unsigned i = 1; i < 24; i++)
+		memcpy(image.bytes + l1 + i * 8, image.bytes + l1, 8);
+	assert_in_range(count_useless_reads(&image), 32, 100);
+}
+
+/* What is to be mended is read once more each. */
+static void an_entry_that_snapshots_share_is_mended_once(void **state)
+{
+	enum { SNAPSHOTS = 100, ENTRIES = 512 };
+	struct qcow2_findings found;
+	struct memory_bytes image;
+	uint64_t l1, l2;
+
+	(void)state;
+	must("rm -f e.qcow2; qemu-img create -q -f qcow2 -o cluster_size=4k "
+	     "e.qcow2 2M && qemu-io -c 'write 0 2M' e.qcow2 && "
+	     "qemu-img snapshot -c a e.qcow2");
+	l1 = load_snapshots(&image, SNAPSHOTS);
+	l2 = get_be64(image.bytes + l1) & ~(1ull << 63);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		put_be64(image.bytes + l2 + i * 8, 0x201);
+	/* Of a snapshot its entry, its L1 and its L2 table. */
+	assert_in_range(count_reads(&image, 0, &found), ENTRIES,
+			ENTRIES + 10 * SNAPSHOTS);
+	assert_int_equal(found.corruptions, 0);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		assert_int_equal(get_be64(image.bytes + l2 + i * 8), 1);
+	free(image.bytes);
 }
 
 int main(int argc, char **argv)
@@ -227,6 +289,9 @@ int main(int argc, char **argv)
 			a_table_that_is_named_too_often_is_not_read_each_time),
 		cmocka_unit_test(
 			snapshots_of_one_table_do_not_have_it_read_each_time),
+		cmocka_unit_test(
+			a_table_is_not_read_again_for_each_of_many_snapshots),
+		cmocka_unit_test(an_entry_that_snapshots_share_is_mended_once),
 		cmocka_unit_test(free_metadata_are_not_given_to_the_guest),
 	};
 
