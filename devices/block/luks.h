@@ -72,9 +72,9 @@ struct luks_header {
 #define LUKS_WHY_LEN 288
 
 /*
- * Reads and checks a header that lies in an area of @area bytes. 0, -EINVAL
- * (damaged) or -ENOTSUP, and half a sentence in @why, of which
- * LUKS_WHY_LEN bytes are enough.
+ * Reads and checks a header that lies in an area of @area bytes. 0, or -EINVAL
+ * (damaged) or -ENOTSUP with half a sentence in @why, for which LUKS_WHY_LEN
+ * bytes are enough.
  */
 int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 		      struct luks_header *header, char *why, size_t why_len);

@@ -220,8 +220,8 @@ int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters,
 			  unsigned order);
 
 /* qcow2_cache.c */
-/* For slices of @budget bytes, instead of those there are, which are clean. 0 or
- * -ENOMEM: then the cache can only be given up. */
+/* For slices of @budget bytes, instead of those there are, which are clean. 0,
+ * or -ENOMEM: then the cache can only be given up. */
 int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
 		     int (*clean)(struct qcow2 *q));
 void qcow2_cache_fini(struct qcow2_cache *cache);
