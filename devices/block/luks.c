@@ -162,10 +162,10 @@ int luks_header_parse(const uint8_t bytes[LUKS_HEADER_LEN], uint64_t area,
 static void diffuse(const struct hash *fresh, uint8_t *stripe, size_t len)
 {
 	size_t size = hash_len(fresh->kind);
+	uint8_t digest[HASH_LEN_MAX];
 
 	for (uint32_t i = 0; i * size < len; i++) {
-		uint8_t number[4], digest[HASH_LEN_MAX],
-			*at = stripe + i * size;
+		uint8_t number[4], *at = stripe + i * size;
 		size_t n = len - i * size < size ? len - i * size : size;
 		struct hash s = *fresh;
 
@@ -176,6 +176,7 @@ static void diffuse(const struct hash *fresh, uint8_t *stripe, size_t len)
 		memcpy(at, digest, n);
 		explicit_bzero(&s, sizeof(s));
 	}
+	explicit_bzero(digest, sizeof(digest));
 }
 
 void luks_merge(const struct luks_kind *kind, const uint8_t *material,

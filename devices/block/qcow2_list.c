@@ -147,12 +147,11 @@ static int parse_bitmaps(const struct qcow2_header *h, const uint8_t *bytes,
 		size_t n = qcow2_bitmap_parse(bytes + at,
 					      h->bitmap_directory_bytes - at,
 					      h->cluster_bits, &all[i]);
-		uint64_t table = all[i].table_entries * 8ull;
 
-		if (!n || table > room)
+		if (!n || all[i].table_entries * 8ull > room)
 			return -EINVAL;
 		at += n;
-		room -= table;
+		room -= all[i].table_entries * 8ull;
 	}
 	return at == h->bitmap_directory_bytes ? 0 : -EINVAL;
 }

@@ -248,9 +248,12 @@ static int address_add(struct netlink *nl, const struct host_config *config,
 				NLM_F_CREATE | NLM_F_EXCL, index, name,
 				ipv6 ? IFA_F_NODAD : 0);
 
-	if (!err && ipv6)
-		err = address_order(nl, config, item, RTM_NEWADDR,
-				    NLM_F_REPLACE, index, name, 0);
+	if (err || !ipv6)
+		return err;
+	err = address_order(nl, config, item, RTM_NEWADDR, NLM_F_REPLACE, index,
+			    name, 0);
+	if (err)
+		address_order(nl, config, item, RTM_DELADDR, 0, index, name, 0);
 	return err;
 }
 

@@ -61,7 +61,9 @@ int io_copy_up(struct io *io, uint64_t offset, uint64_t length)
 		bool zeros;
 
 		err = image_map_layer(io->disk, offset, end - offset, &e);
-		if (err || e.allocated)
+		if (err)
+			break;
+		if (e.allocated)
 			continue;
 		bytes = malloc(e.length);
 		err = bytes ? io_access(io, BLOCK_READ, bytes, e.length, offset)
