@@ -32,12 +32,13 @@ static void compress(const struct hash *s, union hash_words *h,
 static void put_digest(enum hash_kind kind, const union hash_words *h,
 		       uint8_t *digest)
 {
-	for (unsigned i = 0; i < kinds[kind].len / 4u; i++) {
-		if (kind != HASH_SHA512)
-			put_be32(digest + i * 4, h->w[i]);
-		else if (i < 8)
+	if (kind == HASH_SHA512) {
+		for (unsigned i = 0; i < 8; i++)
 			put_be64(digest + i * 8, h->d[i]);
+		return;
 	}
+	for (unsigned i = 0; i < kinds[kind].len / 4u; i++)
+		put_be32(digest + i * 4, h->w[i]);
 }
 
 void hash_init(struct hash *s, enum hash_kind kind)

@@ -235,13 +235,13 @@ char *list_next(char **rest, char **value)
 
 bool among(const char *words, const char *word)
 {
-	size_t length = strlen(word);
+	size_t length = strcspn(word, " ");
 
 	for (; words; words = strchr(words, ' ')) {
 		words += *words == ' ';
 		if (!strncmp(words, word, length) &&
 		    (!words[length] || words[length] == ' '))
-			return length;
+			return length && !word[length];
 	}
 	return false;
 }

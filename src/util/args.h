@@ -67,7 +67,7 @@ int parse_number(const char *text, uint64_t min, uint64_t max,
 char *list_next(char **rest, char **value);
 
 /* True if @word is one of @words, with one blank between them; never if it is
- * empty. */
+ * empty, or several. */
 bool among(const char *words, const char *word);
 
 #endif

@@ -83,6 +83,21 @@ static void lists_split_at_commas_and_two_stand_for_one(void **state)
 	assert_null(list_next(&rest, &value));
 }
 
+static void one_word_is_among_words_and_no_more(void **state)
+{
+	static const char *const not [] = { "",       "of",     "offs",
+					    "on off", "on ",    " on",
+					    " ",      "f none", "off none" };
+
+	(void)state;
+	assert_true(among("on off none", "on"));
+	assert_true(among("on off none", "off"));
+	assert_true(among("on off none", "none"));
+	assert_true(among("on", "on"));
+	for (size_t i = 0; i < ARRAY_SIZE(not ); i++)
+		assert_false(among("on off none", not [i]));
+}
+
 static const struct arg_option flags[] = {
 	{ "kernel", 'k', "FILE", "a file" },
 	{ "no-reboot", 'R', NULL, "a switch" },
@@ -186,6 +201,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_is_no_size_is_refused),
 	cmocka_unit_test(numbers_keep_to_their_range),
 	cmocka_unit_test(lists_split_at_commas_and_two_stand_for_one),
+	cmocka_unit_test(one_word_is_among_words_and_no_more),
 	cmocka_unit_test(an_option_is_given_in_four_ways),
 	cmocka_unit_test(wrong_options_are_refused),
 	cmocka_unit_test(after_two_dashes_nothing_is_an_option),
