@@ -53,11 +53,13 @@ static void tap_receive_many(struct net_backend *net, struct net_frame *frames,
 	batch_read(container_of(net, struct tap, net)->batch, frames, count);
 }
 
+/* One that has gone says so when it is read, and not before. */
 static int tap_set_offloads(struct net_backend *net, unsigned flags)
 {
 	unsigned long known = flags & net->offloads;
 
-	return ioctl(net->fd, TUNSETOFFLOAD, known) ? -errno : 0;
+	return ioctl(net->fd, TUNSETOFFLOAD, known) && errno != EBADFD ? -errno
+								       : 0;
 }
 
 /* At once, if the kernel has memory for two. */
@@ -88,14 +90,15 @@ static int tap_set_steering(struct net_backend *net,
 		if (fd < 0)
 			return -errno;
 	}
-	if (ioctl(net->fd, TUNSETSTEERINGEBPF, &fd))
+	if (ioctl(net->fd, TUNSETSTEERINGEBPF, &fd) && errno != EBADFD)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
 	return err;
 }
 
-/* A detached queue can neither be read nor written. */
+/* A detached queue can neither be read nor written. Only one that has gone
+ * cannot be detached. */
 static int tap_enable(struct net_backend *net, bool on)
 {
 	struct tap *tap = container_of(net, struct tap, net);
@@ -104,7 +107,7 @@ static int tap_enable(struct net_backend *net, bool on)
 
 	if (!tap->many || tap->attached == on)
 		return 0;
-	if (ioctl(net->fd, TUNSETQUEUE, &ifr))
+	if (ioctl(net->fd, TUNSETQUEUE, &ifr) && on)
 		return -errno;
 	tap->attached = on;
 	return 0;

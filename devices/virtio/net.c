@@ -230,11 +230,12 @@ static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
 		virtio->queues[net_rx_queue(pair)].again = true;
 		return false;
 	}
-	/* An error of the backend shows when it is read. */
+	/* An error of the backend shows when it is read; and what waited for
+	 * its room waits no longer. */
 	if (events & ~POLLOUT)
 		virtio->queues[net_rx_queue(pair)].again =
 			net_rx_serve(net, pair);
-	if (events & POLLOUT)
+	if (events & ~POLLIN)
 		virtio->queues[net_tx_queue(pair)].again =
 			net_tx_resume(net, pair);
 	return false;
@@ -395,7 +396,11 @@ static bool link_up(struct net_backend *backend)
 
 void virtio_net_check_link(struct virtio_device *virtio)
 {
-	virtio_net_link(virtio, link_up(from_virtio(virtio)->pairs[0].backend));
+	const struct net_pair *pair = &from_virtio(virtio)->pairs[0];
+
+	virtio_net_link(virtio,
+			!__atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST) &&
+				link_up(pair->backend));
 }
 
 int virtio_net_create(const char *name, struct net_backend *backend,

@@ -115,7 +115,7 @@ struct net_counters {
 /* A receive queue and a send queue over one queue of the backend. */
 struct net_pair {
 	struct net_backend *backend; /* owned */
-	bool dead;                   /* the backend has gone; logged */
+	bool dead;                   /* atomic: backend has gone; logged */
 	unsigned failures;           /* of receives, one after another */
 	struct rx_window *rx;
 	struct tx_state *tx;

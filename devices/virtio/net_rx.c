@@ -284,8 +284,8 @@ static bool rx_goes_on(struct virtio_net *net, unsigned p,
 		*events &= ~POLLIN;
 		return ring_notify_on(net_ring(net, net_rx_queue(p)));
 	default:
-		pair->dead = true;
-		*events = 0;
+		__atomic_store_n(&pair->dead, true, __ATOMIC_SEQ_CST);
+		*events &= ~POLLIN;
 		virtio_net_link(&net->virtio, false);
 		return false;
 	}
