@@ -203,7 +203,6 @@ static ssize_t named_receive(struct net_backend *net, const struct iovec *iov,
 			     int iovcnt)
 {
 	struct named *named = from_net(net);
-	int err = 0;
 	ssize_t n;
 
 	if (!named->joined)
@@ -215,8 +214,8 @@ static ssize_t named_receive(struct net_backend *net, const struct iovec *iov,
 		return n;
 	if (n < 0 && errno != ECONNRESET)
 		return -errno;
-	err = join(named);
-	return err ? err : -EAGAIN;
+	/* Neither a cable nor one to be: it would be readable for ever. */
+	return join(named) ? -ENOTCONN : -EAGAIN;
 }
 
 static void named_close(struct net_backend *net)

@@ -16,6 +16,7 @@
 #include <linux/virtio_net.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,36 @@ static void an_end_of_a_cable_outlives_the_other(void **state)
 				       "unix socket may have in all, or so",
 				       &ends[0]),
 			 -ENAMETOOLONG);
+}
+
+/* Somebody listens, but takes nobody: there is no cable to wait for. */
+static void an_end_that_cannot_join_another_is_given_up(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fds[2], peer;
+	struct net_backend *net;
+	socklen_t len;
+	uint8_t fill;
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		fds[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	len = offsetof(struct sockaddr_un, sun_path) + 1 +
+	      snprintf(address.sun_path + 1, 100, "kvist/%u/full-%d", geteuid(),
+		       getpid());
+	assert_int_equal(bind(fds[0], (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(fds[0], 0), 0);
+	assert_int_equal(
+		net_pair_open(strrchr(address.sun_path + 1, '/') + 1, &net), 0);
+	peer = accept(fds[0], NULL, NULL);
+	assert_int_equal(connect(fds[1], (struct sockaddr *)&address, len), 0);
+	assert_int_equal(frame_take(net, &fill), -EAGAIN);
+	close(peer);
+	assert_int_equal(frame_take(net, &fill), -ENOTCONN);
+	assert_int_equal(frame_send(net, 1, 100), 100);
+	net_close(net);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* passt's place: its end of the connection. */
@@ -397,6 +428,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_ends_of_a_name_are_a_cable),
 		cmocka_unit_test(an_end_of_a_cable_outlives_the_other),
+		cmocka_unit_test(an_end_that_cannot_join_another_is_given_up),
 		cmocka_unit_test(frames_for_passt_are_behind_their_length),
 		cmocka_unit_test(frames_that_are_none_do_not_keep_the_worker),
 		cmocka_unit_test(
