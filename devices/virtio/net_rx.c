@@ -10,10 +10,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
-/* So many receives may fail one after another before the driver's next kick
- * is waited for. */
+/* So many receives may fail one after another before the worker rests. */
 #define RX_FAILURES_MAX 64
+#define RX_REST_US      1000
 
 /* A frame of this many bytes, with its header, is not long. */
 #define RX_SHORT 4096
@@ -278,11 +279,9 @@ static bool rx_goes_on(struct virtio_net *net, unsigned p,
 		*events &= ~POLLIN;
 		return ring_notify_on(net_ring(net, net_rx_queue(p)));
 	case RX_FAILED:
-		if (++pair->failures < RX_FAILURES_MAX)
-			return true;
-		pair->failures = 0;
-		*events &= ~POLLIN;
-		return ring_notify_on(net_ring(net, net_rx_queue(p)));
+		if (++pair->failures % RX_FAILURES_MAX == 0)
+			usleep(RX_REST_US);
+		return true;
 	default:
 		__atomic_store_n(&pair->dead, true, __ATOMIC_SEQ_CST);
 		*events &= ~POLLIN;

@@ -2,10 +2,7 @@
  * Frames on their way to the guest: buffers that are too few, too small or
  * useless, and frames that are too long.
  */
-#include "devices/virtio/net_parts.h"
-#include "wire.h"
-
-#include <poll.h>
+#include "net_card.h"
 
 static uint16_t num_buffers(struct bench *bench, gpa_t at)
 {
@@ -347,33 +344,6 @@ static void frames_that_come_together_arrive_in_order(void **state)
 	}
 	bench_end(&bench);
 	assert_true(wire.most > 4);
-}
-
-/* A card that runs, but without a worker: the test is that. */
-static struct virtio_net *card_up(struct bench *bench, struct wire *wire,
-				  uint16_t size)
-{
-	struct virtio_net *net;
-
-	wire_create(bench, wire);
-	net = container_of(bench->virtio, struct virtio_net, virtio);
-	bench_negotiate(bench, FEATURES);
-	for (unsigned i = RX; i <= TX; i++) {
-		struct ring_config config;
-
-		bench_queue(bench, i, size);
-		config = driver_config(&bench->queues[i]);
-		net_ring(net, i)->memory = &bench->memory;
-		assert_int_equal(ring_start(net_ring(net, i), &config), 0);
-	}
-	assert_int_equal(bench->virtio->ops->start(bench->virtio), 0);
-	return net;
-}
-
-static void card_down(struct bench *bench)
-{
-	bench->virtio->ops->stop(bench->virtio);
-	bench_end(bench);
 }
 
 /* Frames come before vhost-net is handed the ring: that would not know of
