@@ -233,6 +233,7 @@ a_ring_that_was_served_elsewhere_goes_on_where_it_stands(void **state)
 	/* Two of them are done, and one of these has been pushed. */
 	driver_ring_used(&bench->driver)->idx = 1;
 	ring_moved(&bench->ring, 2);
+	assert_int_equal(ring_unpublished(&bench->ring), 0);
 	assert_int_equal(pop(bench), 1);
 	assert_int_equal(bench->chain.head, third);
 	ring_push(&bench->ring, &bench->chain, 4);
@@ -252,6 +253,7 @@ static void the_driver_may_do_without_interrupts(void **state)
 	driver_add(&bench->driver, &segment, 1);
 	assert_int_equal(pop(bench), 1);
 	ring_push(&bench->ring, &bench->chain, 4);
+	assert_int_equal(ring_quiet(&bench->ring), 1);
 	assert_false(ring_publish(&bench->ring));
 	assert_int_equal(driver_ring_used(&bench->driver)->idx, 1);
 	bench_destroy(bench);
@@ -337,6 +339,8 @@ static void the_device_asks_for_notifications_before_it_sleeps(void **state)
 		driver_add(&bench->driver, &segment, 1);
 		assert_int_equal(pop(bench), 1);
 	}
+	ring_notify_off(&bench->ring);
+	assert_int_equal(used->flags, 0);
 	assert_int_equal(*driver_avail_event(&bench->driver), 0);
 	assert_false(ring_notify_on(&bench->ring));
 	assert_int_equal(*driver_avail_event(&bench->driver), 3);

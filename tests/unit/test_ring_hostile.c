@@ -182,6 +182,44 @@ static void a_ring_that_breaks_a_rule_is_broken_for_good(void **state)
 	bench_destroy(bench);
 }
 
+/* R5 holds for one that was stopped as well. */
+static void a_stopped_ring_gives_and_shows_nothing(void **state)
+{
+	static const struct segment segment = { DATA_AT, 4, true };
+	struct bench *bench = bench_create();
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		driver_add(&bench->driver, &segment, 1);
+	assert_int_equal(pop(bench), 1);
+	ring_push(&bench->ring, &bench->chain, 4);
+	ring_stop(&bench->ring);
+	assert_int_equal(pop(bench), 0);
+	assert_false(ring_waiting(&bench->ring));
+	assert_false(ring_notify_on(&bench->ring));
+	assert_false(ring_publish(&bench->ring));
+	assert_int_equal(driver_ring_used(&bench->driver)->idx, 0);
+	bench_destroy(bench);
+}
+
+static void
+a_chain_of_more_pieces_than_there_is_room_for_is_refused(void **state)
+{
+	static const struct segment segments[] = { { DATA_AT, 4, false },
+						   { DATA_AT, 4, true },
+						   { DATA_AT, 4, true } };
+	struct bench *bench = bench_create();
+
+	(void)state;
+	bench->chain.max = 2;
+	driver_add(&bench->driver, segments, 2);
+	assert_int_equal(pop(bench), 1);
+	driver_add(&bench->driver, segments, 3);
+	assert_int_equal(pop(bench), -EPROTO);
+	assert_null(bench->iov[2].iov_base);
+	bench_destroy(bench);
+}
+
 static void a_chain_of_4_gib_is_refused(void **state)
 {
 	struct bench *bench = bench_create();
@@ -293,6 +331,9 @@ static void a_descriptor_that_changes_is_decided_on_from_one_copy(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_ring_that_breaks_a_rule_is_broken_for_good),
+	cmocka_unit_test(a_stopped_ring_gives_and_shows_nothing),
+	cmocka_unit_test(
+		a_chain_of_more_pieces_than_there_is_room_for_is_refused),
 	cmocka_unit_test(a_chain_of_4_gib_is_refused),
 	cmocka_unit_test(a_ring_must_be_aligned_sized_and_in_ram),
 #ifndef __SANITIZE_THREAD__
