@@ -273,9 +273,22 @@ static void a_header_is_checked_against_what_was_negotiated(void **state)
 	}
 }
 
+static void what_a_header_says_without_need_is_cleared(void **state)
+{
+	struct virtio_net_hdr_v1 header, zeros = { 0 };
+
+	(void)state;
+	memset(&header, 0xff, sizeof(header));
+	header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+	header.gso_type = VIRTIO_NET_HDR_GSO_NONE;
+	assert_true(net_header_check(&header, 0, 100));
+	assert_memory_equal(&header, &zeros, sizeof(header));
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_command_is_carried_out_or_refused),
 	cmocka_unit_test(a_header_is_checked_against_what_was_negotiated),
+	cmocka_unit_test(what_a_header_says_without_need_is_cleared),
 };
 
 UNIT_MAIN(tests)

@@ -9,7 +9,8 @@
 
 #include <sys/timerfd.h>
 
-#define MERGED (1ull << VIRTIO_NET_F_MRG_RXBUF)
+#define MERGED  (1ull << VIRTIO_NET_F_MRG_RXBUF)
+#define ENTRIES 64
 
 static void a_broken_ring_needs_a_reset(void **state)
 {
@@ -216,18 +217,43 @@ static void frames_that_come_together_find_buffers_for_longer_ones(void **state)
 	bench.virtio->ops->queue(bench.virtio, RX);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(card_took(&bench, RX), 100 + i);
+	assert_int_equal(counter_read(&net->pairs[0].received.drops), 0);
 	card_down(&bench);
+}
+
+/* The driver has more buffers, which would not help. */
+static void a_frame_longer_than_any_is_not_waited_for(void **state)
+{
+	(void)state;
+	log_set_level(LOG_ERR);
+	for (int over = 0; over < 2; over++) {
+		struct bench bench;
+		struct wire wire;
+		struct virtio_net *net = card_up(&bench, &wire, SIZE);
+
+		net->pairs[0].rx->most = SIZE;
+		rx_give(&bench, 1, 100);
+		wire_put(&wire, NET_HEADER + FRAME_MAX + over, 1);
+		bench.virtio->ops->queue(bench.virtio, RX);
+		assert_int_equal(counter_read(&net->pairs[0].received.drops),
+				 over);
+		card_down(&bench);
+	}
 }
 
 /* What every receive() returns, and how many there were. */
 static ssize_t always;
 static unsigned calls;
+static const struct driver *watched; /* its used index at the last of them */
+static uint16_t shown;
 
 static ssize_t receive_always(struct net_backend *net, const struct iovec *iov,
 			      int iovcnt)
 {
 	(void)net, (void)iovcnt;
 	calls++;
+	if (watched)
+		shown = driver_ring_used(watched)->idx;
 	if (always > 0)
 		memset(iov->iov_base, 0, always);
 	return always;
@@ -249,7 +275,7 @@ static struct virtio_net *card_of_always(struct bench *bench, struct wire *wire,
 	wire->net.ops = &always_ops;
 	always = result;
 	calls = 0;
-	net = card_start(bench, SIZE, BENCH_FEATURES);
+	net = card_start(bench, ENTRIES, BENCH_FEATURES);
 	net_ring(net, RX)->event_idx = true;
 	rx_give(bench, 2, 2048);
 	return net;
@@ -266,6 +292,22 @@ static void frames_without_end_leave_time_to_stop(void **state)
 	net->control.filter = (struct net_filter){ .nouni = true };
 	assert_true(bench.virtio->ops->queue(bench.virtio, RX));
 	assert_int_equal(calls, NET_BUDGET);
+	card_down(&bench);
+}
+
+static void the_driver_sees_some_frames_before_the_last(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
+	card_of_always(&bench, &wire, 100);
+	rx_give(&bench, ENTRIES - 2, 2048);
+	watched = &bench.queues[RX];
+	bench.virtio->ops->queue(bench.virtio, RX);
+	watched = NULL;
+	assert_int_equal(calls, ENTRIES);
+	assert_in_range(shown, ENTRIES - NET_PUBLISH, ENTRIES - 1);
 	card_down(&bench);
 }
 
@@ -421,7 +463,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(without_merging_only_the_first_buffer_is_written),
 	cmocka_unit_test(
 		frames_that_come_together_find_buffers_for_longer_ones),
+	cmocka_unit_test(a_frame_longer_than_any_is_not_waited_for),
 	cmocka_unit_test(frames_without_end_leave_time_to_stop),
+	cmocka_unit_test(the_driver_sees_some_frames_before_the_last),
 	cmocka_unit_test(the_worker_rests_when_a_backend_keeps_failing),
 	cmocka_unit_test(a_backend_that_has_gone_is_not_asked_again),
 	cmocka_unit_test(a_limit_that_is_reached_leaves_nothing_to_do),

@@ -6,21 +6,26 @@
 
 #include "util/clock.h"
 #include "util/counter.h"
+#include "util/iov.h"
 
 #define US 1000ull
 
 static uint64_t now;        /* 0: as it really is */
 static struct driver *late; /* offers a frame when the time is asked for */
+static unsigned lates;      /* so many times more */
+static uint32_t late_bytes = 100;
+static const struct bench *watched;
 
 /* In place of the library's. */
 uint64_t clock_ns(clockid_t clock)
 {
-	static const struct segment frame = { BENCH_DATA, 100, false };
+	const struct segment frame = { BENCH_DATA, late_bytes, false };
 	struct timespec real;
 
-	if (late)
+	if (late && lates) {
 		driver_add(late, &frame, 1);
-	late = NULL;
+		lates--;
+	}
 	if (now)
 		return now;
 	clock_gettime(clock, &real);
@@ -184,8 +189,9 @@ static void a_frame_that_comes_at_the_last_moment_is_seen(void **state)
 	counter_add(&net->pairs[0].sent.packets, 1000);
 	pause->sent = 1000;
 	late = &bench.queues[TX];
+	lates = 1;
 	assert_true(bench.virtio->ops->queue(bench.virtio, TX));
-	assert_null(late);
+	assert_int_equal(lates, 0);
 	assert_true(bench.virtio->ops->queue(bench.virtio, TX));
 	assert_int_equal(wire.sends, 1);
 	card_down(&bench);
@@ -241,62 +247,75 @@ static void a_pause_shows_what_needs_no_interrupt(void **state)
 static void
 a_driver_without_event_indexes_is_asked_only_in_the_end(void **state)
 {
-	struct bench bench;
-	struct wire wire;
-	const uint16_t *flags;
-
 	(void)state;
-	card_up(&bench, &wire, SIZE);
-	flags = &driver_ring_used(&bench.queues[TX])->flags;
-	tx_give(&bench, 1, 100, 0);
-	assert_true(bench.virtio->ops->queue(bench.virtio, TX));
-	assert_int_equal(*flags, VRING_USED_F_NO_NOTIFY);
-	assert_false(bench.virtio->ops->queue(bench.virtio, TX));
-	assert_int_equal(*flags, 0);
-	card_down(&bench);
-}
+	for (unsigned queue = RX; queue <= TX; queue++) {
+		struct bench bench;
+		struct wire wire;
+		const uint16_t *flags;
 
-struct flood {
-	struct driver *driver;
-	bool ends; /* atomic */
-};
-
-/* Offers descriptor 0 without end, which is too short. */
-static void *flood_run(void *arg)
-{
-	struct flood *flood = arg;
-
-	while (!__atomic_load_n(&flood->ends, __ATOMIC_RELAXED)) {
-		uint16_t used =
-			__atomic_load_n(&driver_ring_used(flood->driver)->idx,
-					__ATOMIC_RELAXED);
-
-		__atomic_store_n(&driver_avail(flood->driver)->idx,
-				 (uint16_t)(used + 250), __ATOMIC_RELEASE);
+		card_up(&bench, &wire, SIZE);
+		flags = &driver_ring_used(&bench.queues[queue])->flags;
+		rx_give(&bench, 1, 2048);
+		tx_give(&bench, 1, 100, 0);
+		bench.virtio->ops->queue(bench.virtio, queue);
+		assert_int_equal(*flags, VRING_USED_F_NO_NOTIFY);
+		wire_put(&wire, 100, 0);
+		assert_false(bench.virtio->ops->queue(bench.virtio, queue));
+		assert_int_equal(*flags, 0);
+		card_down(&bench);
 	}
-	return NULL;
 }
 
-static void frames_that_may_not_leave_do_not_keep_a_reset_waiting(void **state)
+/* As many come as go, none of which may leave. */
+static void frames_without_end_leave_time_to_stop(void **state)
 {
-	struct flood flood = { 0 };
 	struct bench bench;
 	struct wire wire;
-	pthread_t thread;
+	struct virtio_net *net = card_up(&bench, &wire, SIZE);
 
 	(void)state;
 	log_set_level(LOG_ERR);
+	net->limited = true; /* by nothing, but it looks at the clock */
+	late = &bench.queues[TX];
+	lates = 4 * NET_BUDGET;
+	late_bytes = 1;
+	assert_true(bench.virtio->ops->queue(bench.virtio, TX));
+	assert_int_equal(lates, 3 * NET_BUDGET);
+	late = NULL;
+	late_bytes = 100;
+	card_down(&bench);
+}
+
+static uint16_t shown; /* to the driver, when the last frame was sent */
+
+static ssize_t send_watched(struct net_backend *net, const struct iovec *iov,
+			    int iovcnt)
+{
+	(void)net;
+	shown = used_index(watched);
+	return (ssize_t)iov_total(iov, iovcnt);
+}
+
+static const struct net_ops watched_ops = {
+	.send = send_watched,
+	.set_offloads = wire_offloads,
+	.close = wire_close,
+};
+
+static void the_driver_fills_what_is_free_while_the_rest_is_sent(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+
+	(void)state;
 	wire_create(&bench, &wire);
-	bench_up(&bench, FEATURES, 256);
-	flood.driver = &bench.queues[TX];
-	driver_desc(flood.driver, 0)->len = 0;
-	pthread_create(&thread, NULL, flood_run, &flood);
-	virtio_notify(bench.virtio, TX);
-	usleep(5000);
-	virtio_status_write(bench.virtio, 0);
-	__atomic_store_n(&flood.ends, true, __ATOMIC_RELAXED);
-	pthread_join(thread, NULL);
-	bench_end(&bench);
+	wire.net.ops = &watched_ops;
+	card_start(&bench, 64, FEATURES);
+	watched = &bench;
+	tx_give(&bench, 64, 100, 0);
+	assert_true(bench.virtio->ops->queue(bench.virtio, TX));
+	assert_in_range(shown, 32, 63);
+	card_down(&bench);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -309,7 +328,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_pause_shows_what_needs_no_interrupt),
 	cmocka_unit_test(
 		a_driver_without_event_indexes_is_asked_only_in_the_end),
-	cmocka_unit_test(frames_that_may_not_leave_do_not_keep_a_reset_waiting),
+	cmocka_unit_test(frames_without_end_leave_time_to_stop),
+	cmocka_unit_test(the_driver_fills_what_is_free_while_the_rest_is_sent),
 };
 
 UNIT_MAIN(tests)
