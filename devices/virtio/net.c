@@ -20,7 +20,7 @@
 /* Commands carried out between two looks at `stop`. */
 #define CONTROL_BUDGET 64
 
-/* From one change of the host's network to the next. */
+/* From the end of one change of the host's network to the next. */
 #define HOST_CHANGE_NS 1000000
 
 static struct virtio_net *from_virtio(struct virtio_device *virtio)
@@ -96,7 +96,13 @@ static void host_pause(struct virtio_net *net)
 		pause.tv_nsec = (long)(HOST_CHANGE_NS - since);
 		nanosleep(&pause, NULL);
 	}
+}
+
+/* A change may take long, and the host is to rest after it. */
+static int host_changed(struct virtio_net *net, int err)
+{
 	net->host_changed = clock_ns(CLOCK_MONOTONIC);
+	return err;
 }
 
 static void filter_changed(struct virtio_net *net)
@@ -105,6 +111,7 @@ static void filter_changed(struct virtio_net *net)
 		return;
 	host_pause(net);
 	net_vhost_filter(net, &net->control.filter);
+	host_changed(net, 0);
 }
 
 /* What a command asked for, besides being remembered. */
@@ -121,10 +128,10 @@ static int control_effect(struct virtio_net *net, enum net_effect effect)
 		return 0;
 	case NET_EFFECT_PAIRS:
 		host_pause(net);
-		return pairs_set(net);
+		return host_changed(net, pairs_set(net));
 	case NET_EFFECT_OFFLOADS:
 		host_pause(net);
-		return net_offloads_set(net);
+		return host_changed(net, net_offloads_set(net));
 	case NET_EFFECT_ANNOUNCED:
 		virtio_config_bits(&net->virtio, CONFIG_STATUS,
 				   VIRTIO_NET_S_ANNOUNCE, 0);
@@ -315,9 +322,10 @@ static int net_start(struct virtio_device *virtio)
 	if (!err) {
 		host_pause(net);
 		err = net_offloads_set(net);
+		if (!err)
+			err = pairs_set(net);
+		host_changed(net, err);
 	}
-	if (!err)
-		err = pairs_set(net);
 	if (err)
 		net_stop(virtio);
 	return err;

@@ -1,6 +1,8 @@
 #include "devices/virtio/net_parts.h"
 #include "wire.h"
 
+#include "util/clock.h"
+
 #define CTRL(bench) ((bench)->virtio->nr_queues - 1)
 #define REQUEST     (BENCH_DATA + 0x80000)
 #define ACK         (REQUEST + 0x8000)
@@ -333,6 +335,35 @@ static void changes_of_the_host_come_a_millisecond_apart(void **state)
 	bench_end(&bench);
 }
 
+static int slow_offloads(struct net_backend *net, unsigned flags)
+{
+	(void)net, (void)flags;
+	return usleep(3000);
+}
+
+/* Or the next one would follow at once, and everybody else wait. */
+static void the_host_rests_after_a_change_that_takes_long(void **state)
+{
+	struct net_ops slow = wire_ops;
+	struct bench bench;
+	struct wire wire;
+	uint64_t begin;
+
+	(void)state;
+	slow.set_offloads = slow_offloads;
+	wire_create(&bench, &wire);
+	wire.net.ops = &slow;
+	bench_up(&bench, CONTROLS, SIZE);
+	begin = clock_ns(CLOCK_MONOTONIC);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(COMMAND(&bench, 5, 0, F(GUEST_CSUM), 0, 0, 0,
+					 0, 0, 0, 0),
+				 VIRTIO_NET_OK);
+	assert_true(clock_ns(CLOCK_MONOTONIC) - begin >=
+		    5 * 3000000 + 4 * 1000000);
+	bench_end(&bench);
+}
+
 static void drivers_that_come_and_go_do_so_a_millisecond_apart(void **state)
 {
 	struct bench bench;
@@ -398,6 +429,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(more_pairs_are_used_when_the_driver_says_so),
 	cmocka_unit_test(a_command_that_the_host_refuses_changes_nothing),
 	cmocka_unit_test(changes_of_the_host_come_a_millisecond_apart),
+	cmocka_unit_test(the_host_rests_after_a_change_that_takes_long),
 	cmocka_unit_test(drivers_that_come_and_go_do_so_a_millisecond_apart),
 	cmocka_unit_test(without_multiqueue_the_third_queue_is_for_control),
 	cmocka_unit_test(a_cable_that_is_out_at_the_start_is_shown),
