@@ -7,8 +7,6 @@
 #include "util/clock.h"
 #include "util/counter.h"
 
-#include <sys/timerfd.h>
-
 #define MERGED  (1ull << VIRTIO_NET_F_MRG_RXBUF)
 #define ENTRIES 64
 
@@ -155,6 +153,38 @@ static void a_call_asks_for_no_more_frames_than_there_are_buffers(void **state)
 	card_down(&bench);
 }
 
+static void as_many_frames_are_asked_for_as_came_before(void **state)
+{
+	struct bench bench;
+	struct wire wire;
+	struct virtio_net *net = card_up(&bench, &wire, ENTRIES);
+	struct rx_window *rx = net->pairs[0].rx;
+	const struct virtio_device_ops *ops = bench.virtio->ops;
+
+	(void)state;
+	rx_give(&bench, ENTRIES, 2048);
+	for (int i = 0; i < 20; i++)
+		wire_put(&wire, 100, i);
+	/* 1, 2, 4, 8, and 5 of 16; then there are none. */
+	ops->queue(bench.virtio, RX);
+	assert_int_equal(wire.most, 16);
+	for (unsigned asked = 8; asked; asked /= 2) {
+		assert_int_equal(rx->batch, asked);
+		ops->queue(bench.virtio, RX);
+	}
+	assert_int_equal(rx->batch, 1);
+	/* Long ones come one by one, but for the first. */
+	rx->batch = 4;
+	for (unsigned most = 4; most <= 4; most -= 4) {
+		wire.most = 0;
+		for (int i = 0; i < 4; i++)
+			wire_put(&wire, 5000, i);
+		ops->queue(bench.virtio, RX);
+		assert_int_equal(wire.most, most);
+	}
+	card_down(&bench);
+}
+
 static void frames_that_come_together_find_buffers_of_many_pieces(void **state)
 {
 	struct bench bench;
@@ -218,6 +248,7 @@ static void frames_that_come_together_find_buffers_for_longer_ones(void **state)
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(card_took(&bench, RX), 100 + i);
 	assert_int_equal(counter_read(&net->pairs[0].received.drops), 0);
+	assert_int_equal(wire.most, 2);
 	card_down(&bench);
 }
 
@@ -244,14 +275,17 @@ static void a_frame_longer_than_any_is_not_waited_for(void **state)
 /* What every receive() returns, and how many there were. */
 static ssize_t always;
 static unsigned calls;
+static int most_pieces;              /* that one was offered */
 static const struct driver *watched; /* its used index at the last of them */
 static uint16_t shown;
 
 static ssize_t receive_always(struct net_backend *net, const struct iovec *iov,
 			      int iovcnt)
 {
-	(void)net, (void)iovcnt;
+	(void)net;
 	calls++;
+	if (iovcnt > most_pieces)
+		most_pieces = iovcnt;
 	if (watched)
 		shown = driver_ring_used(watched)->idx;
 	if (always > 0)
@@ -275,7 +309,8 @@ static struct virtio_net *card_of_always(struct bench *bench, struct wire *wire,
 	wire->net.ops = &always_ops;
 	always = result;
 	calls = 0;
-	net = card_start(bench, ENTRIES, BENCH_FEATURES);
+	most_pieces = 0;
+	net = card_start(bench, ENTRIES, FEATURES);
 	net_ring(net, RX)->event_idx = true;
 	rx_give(bench, 2, 2048);
 	return net;
@@ -293,6 +328,23 @@ static void frames_without_end_leave_time_to_stop(void **state)
 	assert_true(bench.virtio->ops->queue(bench.virtio, RX));
 	assert_int_equal(calls, NET_BUDGET);
 	card_down(&bench);
+}
+
+/* Each costs the kernel a look; and a spill is behind them. */
+static void a_long_frame_is_offered_more_pieces_than_a_short_one(void **state)
+{
+	(void)state;
+	for (int lengths = 0; lengths < 2; lengths++) {
+		struct bench bench;
+		struct wire wire;
+
+		card_of_always(&bench, &wire, lengths ? 5000 : 100);
+		rx_give(&bench, ENTRIES - 2, 2048);
+		bench.virtio->ops->queue(bench.virtio, RX);
+		assert_in_range(most_pieces, lengths ? 33 : 3,
+				lengths ? 34 : 3);
+		card_down(&bench);
+	}
 }
 
 static void the_driver_sees_some_frames_before_the_last(void **state)
@@ -358,80 +410,6 @@ static void a_backend_that_has_gone_is_not_asked_again(void **state)
 	}
 }
 
-/* Two pairs that may carry @rate bytes a second. */
-static struct virtio_net *card_of_rate(struct bench *bench,
-				       struct wire wires[2], uint64_t rate)
-{
-	static const uint8_t mac[NET_MAC] = { 2, 0, 0, 0, 0, 1 };
-	struct virtio_device *virtio;
-	struct virtio_net *net;
-
-	bench_memory(bench);
-	wire_init(&wires[0]);
-	wire_init(&wires[1]);
-	wires[0].net.next = &wires[1].net;
-	wires[0].net.rate = rate;
-	wires[0].net.burst = 1;
-	assert_int_equal(virtio_net_create("net0", &wires[0].net, mac,
-					   &bench->memory, &virtio),
-			 0);
-	bench_attach(bench, virtio);
-	net = card_start(bench, SIZE, FEATURES);
-	net->control.pairs = 2;
-	for (unsigned i = 0; i < 4; i++)
-		virtio->queues[i].again = false;
-	return net;
-}
-
-static void a_limit_that_is_reached_leaves_nothing_to_do(void **state)
-{
-	struct wire wires[2];
-	struct bench bench;
-	struct virtio_net *net = card_of_rate(&bench, wires, 10);
-	int timer = net->virtio.backends[2 + NET_RECEIVED].fd;
-	struct itimerspec left;
-
-	(void)state;
-	*net_events(net, 0) = POLLIN;
-	rx_give(&bench, 2, 2048);
-	for (int i = 0; i < 2; i++)
-		wire_put(&wires[0], 100, i);
-	assert_false(net->virtio.ops->queue(&net->virtio, RX));
-	assert_int_equal(*net_events(net, 0), 0);
-	assert_int_equal(counter_read(&net->pairs[0].received.packets), 1);
-	assert_int_equal(timerfd_gettime(timer, &left), 0);
-	assert_in_range(left.it_value.tv_sec, 8, 10);
-	card_down(&bench);
-}
-
-static void the_end_of_a_limit_is_for_its_direction(void **state)
-{
-	static const struct segment frame = { BENCH_DATA, 100, false };
-	struct wire wires[2];
-	struct bench bench;
-	struct virtio_net *net = card_of_rate(&bench, wires, 10000);
-	struct virtio_device *virtio = &net->virtio;
-	struct virtio_queue *queues = virtio->queues;
-	struct pollfd timer = { virtio->backends[2 + NET_SENT].fd, POLLIN, 0 };
-
-	(void)state;
-	for (int i = 0; i < 2; i++)
-		driver_add(&bench.queues[TX], &frame, 1);
-	while (virtio->ops->queue(virtio, TX))
-		;
-	/* Another wait has begun meanwhile. */
-	virtio->ops->ready(virtio, 2 + NET_SENT, POLLIN);
-	assert_false(queues[TX].again);
-	assert_int_equal(poll(&timer, 1, 1000), 1);
-	virtio->ops->ready(virtio, 2 + NET_SENT, POLLIN);
-	assert_int_equal(poll(&timer, 1, 0), 0);
-	for (unsigned pair = 0; pair < 2; pair++) {
-		assert_true(queues[net_tx_queue(pair)].again);
-		assert_false(queues[net_rx_queue(pair)].again);
-	}
-	card_down(&bench);
-}
-
 static void what_was_not_used_goes_back_to_the_ring(void **state)
 {
 	struct bench bench;
@@ -445,9 +423,11 @@ static void what_was_not_used_goes_back_to_the_ring(void **state)
 	wire_put(&wire, 100, 1);
 	bench.virtio->ops->queue(bench.virtio, RX);
 	assert_in_range(rx->count, 2, 5);
+	net->pairs[0].rx->held = 100;
 	bench.virtio->ops->drain(bench.virtio);
 	assert_int_equal(rx->count, 0);
 	assert_int_equal(rx->bytes, 0);
+	assert_int_equal(rx->held, 0);
 	assert_int_equal(rx->end, rx->first);
 	assert_int_equal(net_ring(net, RX)->next_avail, 1);
 	card_down(&bench);
@@ -459,17 +439,17 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(no_more_buffers_are_taken_than_a_queue_has),
 	cmocka_unit_test(a_window_without_room_is_not_waited_for),
 	cmocka_unit_test(a_call_asks_for_no_more_frames_than_there_are_buffers),
+	cmocka_unit_test(as_many_frames_are_asked_for_as_came_before),
 	cmocka_unit_test(frames_that_come_together_find_buffers_of_many_pieces),
 	cmocka_unit_test(without_merging_only_the_first_buffer_is_written),
 	cmocka_unit_test(
 		frames_that_come_together_find_buffers_for_longer_ones),
 	cmocka_unit_test(a_frame_longer_than_any_is_not_waited_for),
 	cmocka_unit_test(frames_without_end_leave_time_to_stop),
+	cmocka_unit_test(a_long_frame_is_offered_more_pieces_than_a_short_one),
 	cmocka_unit_test(the_driver_sees_some_frames_before_the_last),
 	cmocka_unit_test(the_worker_rests_when_a_backend_keeps_failing),
 	cmocka_unit_test(a_backend_that_has_gone_is_not_asked_again),
-	cmocka_unit_test(a_limit_that_is_reached_leaves_nothing_to_do),
-	cmocka_unit_test(the_end_of_a_limit_is_for_its_direction),
 	cmocka_unit_test(what_was_not_used_goes_back_to_the_ring),
 };
 
