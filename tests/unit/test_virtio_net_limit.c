@@ -58,7 +58,7 @@ static void the_end_of_a_limit_is_for_its_direction(void **state)
 	static const struct segment frame = { BENCH_DATA, 100, false };
 	struct wire wires[2];
 	struct bench bench;
-	struct virtio_net *net = card_of_rate(&bench, wires, 10000);
+	struct virtio_net *net = card_of_rate(&bench, wires, 500);
 	struct virtio_device *virtio = &net->virtio;
 	struct virtio_queue *queues = virtio->queues;
 	struct pollfd timer = { virtio->backends[2 + NET_SENT].fd, POLLIN, 0 };
