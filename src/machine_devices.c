@@ -83,7 +83,7 @@ static int machine_add_disk(struct machine *m, int i)
 	return machine_attach(m, virtio);
 }
 
-/* As many of a card's, unless the user says how many. */
+/* The most pairs of queues of a card for which the user names no number. */
 #define NET_QUEUES_AUTO 4
 
 /* Something about the host's interfaces has changed: perhaps a cable. */
@@ -99,7 +99,7 @@ static void machine_links_changed(struct watch *watch, uint32_t events)
 	}
 }
 
-/* Without it a guest is not told when its cable is pulled, and that is all. */
+/* Failure is not fatal: the guest only misses that its cable is pulled. */
 static void machine_watch_links(struct machine *m)
 {
 	int err;

@@ -211,7 +211,8 @@ struct block_options {
 	const char *backing_dir;
 	/* ... or the image was made just now, by the user's words. */
 	bool data_is_ours;
-	/* What to do if a guest has it, instead of what is said else. */
+	/* Advice for the message when a guest holds the lock; NULL: the
+	 * default. */
 	const char *if_busy;
 	/* The file whose bytes are the passphrase of the image and of what lies
 	 * below it, where they are encrypted; or NULL. */

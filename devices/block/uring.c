@@ -26,9 +26,8 @@
 #include "util/io_ring.h"
 
 #define RING_ENTRIES 256
-/* Of those that go to the host's disk itself, submitted by one system call: of
- * three and more the kernel keeps all back until it has the last, and meanwhile
- * the disk has nothing to do. */
+/* The most direct requests for one system call. Given three or more, the kernel
+ * holds them all back until it has the last, and meanwhile the disk idles. */
 #define BATCH        2
 
 /* Better first; the last asks for nothing. */

@@ -14,16 +14,16 @@
 #define MOVE_NO_FAULT (-1)
 
 /*
- * Makes @bridge, up. With a @port (else NULL) the bridge has its MAC and MTU,
- * and what is on it moves: IPv4 and IPv6 addresses, but those of the link, and
- * routes of every table, but those that the kernel makes for the addresses.
+ * Makes @bridge, up. With a @port (else NULL) the bridge gets its MAC and MTU,
+ * all its addresses except link-local IPv6 ones, and all its routes, of every
+ * table, except those that the kernel makes for the addresses.
  */
 int bridge_adopt(const char *bridge, const char *port, int fault);
 
 /*
- * Removes @bridge. If it has one port, what is on the bridge moves to that
- * one; with several it is not known to which, and with taps guests are using
- * it: -EBUSY.
+ * Removes @bridge. If it has one port, the bridge's addresses and routes move
+ * to that port. -EBUSY with several ports, as it is not known to which they
+ * belong, and with taps, as guests use the bridge.
  */
 int bridge_dissolve(const char *bridge, int fault);
 

@@ -53,9 +53,9 @@ struct net_ops {
 	/* What the guest accepts in received frames: TUN_F_* bits of
 	 * linux/if_tun.h. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned flags);
-	/* Keeps those frames back from all queues of the network for which
-	 * @program, of classic BPF, returns 0. An empty one: none; and so it
-	 * must be while a queue is enabled. NULL unless ours. */
+	/* All queues of the network get only the frames for which @program, in
+	 * classic BPF, does not return 0. An empty program removes the filter:
+	 * do so before enabling a queue. NULL unless ours. */
 	void (*set_filter)(struct net_backend *net,
 			   const struct sock_fprog *program);
 	/* The queue of a frame is what @program, @len instructions of BPF,
@@ -63,8 +63,9 @@ struct net_ops {
 	 * steers. */
 	int (*set_steering)(struct net_backend *net,
 			    const struct bpf_insn *program, unsigned len);
-	/* Lets this queue of the network have its share of the frames, or
-	 * none; a new queue has. 0 or -errno. May be NULL: there is but one. */
+	/* Enables or disables this queue of the network: a disabled one gets no
+	 * frames. A new one is enabled. 0 or -errno. May be NULL: there is only
+	 * one queue. */
 	int (*enable)(struct net_backend *net, bool on);
 	/* Whether the cable is in. May be NULL: it always is. Any thread. */
 	bool (*link)(struct net_backend *net);
@@ -94,7 +95,8 @@ enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 struct net_options {
 	enum net_kind kind;
-	/* Of the bridge or the tap; the pair, the socket; the descriptor. */
+	/* The name of the bridge, tap or pair; the path of passt's socket; the
+	 * descriptor as text. */
 	const char *ifname;
 	int fd; /* NET_FD */
 	bool has_mac;

@@ -22,11 +22,10 @@ struct blk_request {
 	bool then_discard;        /* what was zeroed */
 	bool then_flush;          /* what was written */
 	struct blk_request *next; /* free ones */
-	/* Of several that were joined, in the first: the one request that the
-	 * host gets for all, over this one's iov, made longer. In each: the
-	 * next of them. */
+	/* In the first of a joined run: the one request that the host gets for
+	 * all of it. Its pieces are those in this one's iov and behind them. */
 	struct block_request joined;
-	struct blk_request *with;
+	struct blk_request *with; /* the next in the run, or NULL */
 };
 
 /* The requests that may be in flight for one queue. */

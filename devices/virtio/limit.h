@@ -3,9 +3,9 @@
  * bytes. Pure: the caller says what time it is.
  *
  * A bucket holds as many tokens as its burst, is full at first, and gets `rate`
- * new ones a second. A request may begin while there is a token, takes as many
- * as it costs, and may so leave a debt that those after it wait for: so one of
- * any size can be done, and the mean is exact.
+ * new ones a second. A request may begin while there is a token, and takes as
+ * many as it costs. It may take more than there are; later requests then wait.
+ * So no request is too large, and the mean is exact.
  *
  * Owned by the device; its worker only.
  */
@@ -44,8 +44,8 @@ static inline bool limit_exists(const struct limit *limit)
 
 /* Nanoseconds from @now until a request may begin; 0: at once. */
 uint64_t limit_wait(const struct limit *limit, uint64_t now);
-/* One begins at @now, which limit_wait() allows, that moves @bytes, less than
- * 2^32. */
+/* A request that moves @bytes, less than 2^32, begins at @now, as limit_wait()
+ * allows. */
 void limit_take(struct limit *limit, uint64_t bytes, uint64_t now);
 
 #endif

@@ -224,27 +224,30 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 	return queue % 2 ? net_tx_serve(net, pair) : net_rx_serve(net, pair);
 }
 
-static bool net_ready(struct virtio_device *virtio, unsigned pair, short events)
+/* Each pair has the backend of its own number; behind them come those of a limit
+ * and of vhost. */
+static bool net_ready(struct virtio_device *virtio, unsigned backend,
+		      short events)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
-	if (net_limit_over(net, pair) || net_vhost_ready(net, pair))
+	if (net_limit_over(net, backend) || net_vhost_ready(net, backend))
 		return false;
 	/* The kernel is to have the ring first: it would not know of buffers
 	 * that we hold, and the driver would not get them back. */
 	if (net->vhost) {
-		*net_events(net, pair) &= ~POLLIN;
-		virtio->queues[net_rx_queue(pair)].again = true;
+		*net_events(net, backend) &= ~POLLIN;
+		virtio->queues[net_rx_queue(backend)].again = true;
 		return false;
 	}
 	/* An error of the backend shows when it is read; and what waited for
 	 * its room waits no longer. */
 	if (events & ~POLLOUT)
-		virtio->queues[net_rx_queue(pair)].again =
-			net_rx_serve(net, pair);
+		virtio->queues[net_rx_queue(backend)].again =
+			net_rx_serve(net, backend);
 	if (events & ~POLLIN)
-		virtio->queues[net_tx_queue(pair)].again =
-			net_tx_resume(net, pair);
+		virtio->queues[net_tx_queue(backend)].again =
+			net_tx_resume(net, backend);
 	return false;
 }
 

@@ -82,11 +82,12 @@ struct tx_frame {
 
 /* The driver sends, and nobody answers (net_pause.c). Times are in ns. */
 struct tx_pause {
-	uint64_t until;  /* or 0: there is none */
-	uint64_t looked; /* for frames, the last time there were none left */
-	uint64_t sent;   /* until then */
-	uint64_t answers, answered; /* received; sent until the last of them */
-	uint64_t quiet;             /* since when an interrupt is owed, or 0 */
+	uint64_t until;          /* the end of the pause, or 0: there is none */
+	uint64_t looked;         /* when the queue was last found empty */
+	uint64_t sent;           /* frames sent until then */
+	uint64_t answers;        /* frames received, as last seen */
+	uint64_t sent_at_answer; /* frames sent when the last answer was seen */
+	uint64_t quiet;          /* since when an interrupt is owed, or 0 */
 };
 
 /* What kind of frames go by, both ways (net_pause.c). */

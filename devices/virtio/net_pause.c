@@ -5,21 +5,22 @@
 #include "util/clock.h"
 #include "util/counter.h"
 
-/* So many frames have left and none has come: nobody waits for an answer. */
+/* After this many frames out and none in, nobody waits for an answer. */
 #define UNANSWERED 128
 
-/* What a pause shall bring, or it is not worth its end, what is enough, and how
- * long it may be. */
+/* The fewest frames for which a pause pays, the most to wait for, and the
+ * longest pause. */
 #define FRAMES_MIN 4
 #define FRAMES_MAX 64
 #define PAUSE_MAX  2000000 /* ns */
 
-/* The driver may wait for what it has back, and send from elsewhere meanwhile:
- * so long at most, and one more pause. */
+/* Somebody in the guest may be blocked until its buffers return, while others
+ * send: they are held back no longer than this, plus one pause. */
 #define QUIET_MAX 4000000 /* ns */
 
-/* So many frames show what kind they are: with the acknowledgements between
- * them, segments to be cut into packets have so many bytes on average. */
+/* Their kind is judged by this many frames. They are long ones if they have at
+ * least this many bytes on average: segments to be cut into packets have, even
+ * with the acknowledgements between them. */
 #define BULK_FRAMES 64
 #define BULK_BYTES  4096
 
@@ -43,9 +44,9 @@ bool net_pause(struct virtio_net *net, unsigned p)
 
 	if (answers(net) != pause->answers) {
 		pause->answers = answers(net);
-		pause->answered = sent;
+		pause->sent_at_answer = sent;
 	}
-	if (sent - pause->answered < UNANSWERED || net->limited)
+	if (sent - pause->sent_at_answer < UNANSWERED || net->limited)
 		return false;
 	now = clock_ns(CLOCK_MONOTONIC);
 	frames = sent - pause->sent;

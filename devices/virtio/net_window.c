@@ -146,8 +146,8 @@ static bool window_grows(struct virtio_net *net, unsigned pair)
 	       rx->count < net_ring(net, net_rx_queue(pair))->size;
 }
 
-/* Whether the driver will: it gave more than these before. One that has but few
- * buffers gets none back as long as we have them all. */
+/* Whether to wait for more buffers: the window has had more of them before. A
+ * driver with only a few buffers gets none back while we have them all. */
 bool net_window_waits(struct virtio_net *net, unsigned pair)
 {
 	const struct rx_window *rx = net->pairs[pair].rx;

@@ -100,10 +100,11 @@ static inline bool ring_publish(struct ring *ring)
 	return ring_publish_to(ring, ring->next_used);
 }
 
-/* The used index up to which the driver, with event indexes, wants none. */
+/* How far used.idx may move without an interrupt: with event indexes, up to the
+ * one the driver has set; without, over all that was pushed. */
 uint16_t ring_quiet(const struct ring *ring);
 
-/* How many were pushed since. */
+/* How many chains were pushed and not published yet. */
 static inline uint16_t ring_unpublished(const struct ring *ring)
 {
 	return ring->next_used - ring->published;
@@ -112,9 +113,9 @@ static inline uint16_t ring_unpublished(const struct ring *ring)
 /* Whether ring_pop() would find something. */
 bool ring_waiting(const struct ring *ring);
 
-/* While the worker pops anyway, the driver need not notify; and before it
- * sleeps, the driver must: true when chains have come meanwhile, so that the
- * worker must look again. */
+/* off: the driver need not notify, because the worker looks anyway. on: it
+ * must, because the worker is about to sleep; true if chains came before that:
+ * look again. */
 void ring_notify_off(struct ring *ring);
 bool ring_notify_on(struct ring *ring);
 
