@@ -31,7 +31,10 @@ void vcpu_kick_init(void)
 {
 	struct sigaction action = { .sa_handler = kick_handler };
 
+	sigaddset(&action.sa_mask, SIGUSR1);
 	sigaction(SIGUSR1, &action, NULL);
+	/* Whoever started this process may have left it blocked. */
+	pthread_sigmask(SIG_UNBLOCK, &action.sa_mask, NULL);
 }
 
 void vcpu_kick(struct vcpu *vcpu)

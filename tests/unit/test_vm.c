@@ -7,6 +7,7 @@
 #include "kvm/vm.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -195,6 +196,29 @@ static void a_halted_guest_stops_as_well(void **state)
 	bench_destroy(&b);
 }
 
+/* As a lost kick above, this would hang. */
+static void a_kick_that_was_blocked_at_the_start_arrives(void **state)
+{
+	static const uint8_t code[] = {
+		0xe6, 0x80, /* out %al, $0x80 */
+		0xeb, 0xfe, /* jmp . */
+	};
+	sigset_t kick;
+	struct bench b;
+
+	(void)state;
+	sigemptyset(&kick);
+	sigaddset(&kick, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &kick, NULL);
+	bench_create(&b, 1);
+	bench_start(&b, code, sizeof(code));
+	while (!__atomic_load_n(&b.counted, __ATOMIC_RELAXED))
+		usleep(100);
+	usleep(1000); /* back in the guest, where only a kick reaches it */
+	vm_stop(&b.vm);
+	bench_destroy(&b);
+}
+
 static void an_access_that_was_answered_is_complete_when_stopped(void **state)
 {
 	struct kvm_regs regs;
@@ -266,6 +290,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_triple_fault_is_seen),
 	cmocka_unit_test(a_running_guest_stops_and_goes_on_many_times),
 	cmocka_unit_test(a_halted_guest_stops_as_well),
+	cmocka_unit_test(a_kick_that_was_blocked_at_the_start_arrives),
 	cmocka_unit_test(an_access_that_was_answered_is_complete_when_stopped),
 	cmocka_unit_test(an_access_across_pages_is_complete_when_stopped),
 	cmocka_unit_test(the_first_word_stays_but_the_hosts_wins),
