@@ -118,11 +118,14 @@ static pid_t start(const char *before, const char *command, const char *kind,
 
 static int wait_for(pid_t pid, const char *kind, const char *command)
 {
-	int status;
+	int status, err;
 
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return -errno;
+	do
+		err = waitpid(pid, &status, 0) < 0 ? -errno : 0;
+	while (err == -EINTR);
+	if (err) {
+		log_err("net %s=%s: %s", kind, command, strerror(-err));
+		return err;
 	}
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		return 0;
