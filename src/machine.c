@@ -12,15 +12,25 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-int machine_failed(enum exit_code code, int err)
+int machine_code(enum exit_code code, int err)
 {
-	return err == -ENOMEM ? EXIT_CODE_HOST : (int)code;
+	switch (err) {
+	case 0:
+		return EXIT_CODE_OK;
+	case -EMFILE:
+		log_err("raise the limit of open files: ulimit -n 1024");
+		return EXIT_CODE_HOST;
+	case -ENFILE:
+	case -ENOMEM:
+		return EXIT_CODE_HOST;
+	}
+	return code;
 }
 
 int machine_stage_failed(const char *what, enum exit_code code, int err)
 {
 	log_err("%s: %s", what, strerror(-err));
-	return machine_failed(code, err);
+	return machine_code(code, err);
 }
 
 /*
@@ -84,10 +94,9 @@ static void machine_destroy_loop(struct machine *m)
 
 static int machine_open_console(struct machine *m)
 {
-	return console_open(&m->console, &m->loop, &m->vm.wire,
-			    &m->config->console)
-		       ? EXIT_CODE_HOST
-		       : 0;
+	return machine_code(EXIT_CODE_HOST,
+			    console_open(&m->console, &m->loop, &m->vm.wire,
+					 &m->config->console));
 }
 
 static void machine_close_console(struct machine *m)
@@ -97,9 +106,9 @@ static void machine_close_console(struct machine *m)
 
 static int machine_open_boot(struct machine *m)
 {
-	return boot_open(&m->boot, m->config->kernel, m->config->initrd)
-		       ? EXIT_CODE_INPUT
-		       : 0;
+	return machine_code(
+		EXIT_CODE_INPUT,
+		boot_open(&m->boot, m->config->kernel, m->config->initrd));
 }
 
 static void machine_close_boot(struct machine *m)
@@ -144,9 +153,9 @@ static void machine_destroy_memory(struct machine *m)
 
 static int machine_create_vm(struct machine *m)
 {
-	return vm_create(&m->vm, &m->kvm, &m->memory, m->config->cpus)
-		       ? EXIT_CODE_INTERNAL
-		       : 0;
+	return machine_code(
+		EXIT_CODE_INTERNAL,
+		vm_create(&m->vm, &m->kvm, &m->memory, m->config->cpus));
 }
 
 static void machine_destroy_vm(struct machine *m)
@@ -156,12 +165,14 @@ static void machine_destroy_vm(struct machine *m)
 
 static int machine_create_cpus(struct machine *m)
 {
-	if (cpu_model_init(&m->cpu, &m->kvm, m->config->nested))
-		return EXIT_CODE_INTERNAL;
-	if (!cpu_set_up(&m->cpu, &m->vm))
-		return 0;
-	cpu_model_fini(&m->cpu);
-	return EXIT_CODE_INTERNAL;
+	int err = cpu_model_init(&m->cpu, &m->kvm, m->config->nested);
+
+	if (!err) {
+		err = cpu_set_up(&m->cpu, &m->vm);
+		if (err)
+			cpu_model_fini(&m->cpu);
+	}
+	return machine_code(EXIT_CODE_INTERNAL, err);
 }
 
 static void machine_destroy_cpus(struct machine *m)
@@ -187,9 +198,10 @@ static int machine_create_platform(struct machine *m)
 	};
 	struct irqchip *irqs = &m->vm.irqs;
 	struct end_wire *wire = &m->vm.wire;
+	int err = rtc_init(&m->rtc, irqs, PLATFORM_RTC_IRQ, &m->loop);
 
-	if (rtc_init(&m->rtc, irqs, PLATFORM_RTC_IRQ, &m->loop))
-		return EXIT_CODE_HOST;
+	if (err)
+		return machine_code(EXIT_CODE_HOST, err);
 	serial_init(&m->serial, irqs, PLATFORM_SERIAL_IRQ, &m->console);
 	power_init(&m->power, irqs, PLATFORM_SCI_IRQ, wire);
 	m->console.power_button = machine_power_key;
@@ -197,9 +209,8 @@ static int machine_create_platform(struct machine *m)
 	reset_init(&m->reset, wire);
 	debug_exit_init(&m->debug_exit, wire);
 	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
-		int err = bus_add(&m->vm.ports, ports[i].dev, ports[i].range,
-				  ports[i].port, ports[i].count);
-
+		err = bus_add(&m->vm.ports, ports[i].dev, ports[i].range,
+			      ports[i].port, ports[i].count);
 		assert(!err);
 		(void)err;
 	}

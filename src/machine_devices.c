@@ -64,7 +64,7 @@ static int machine_add_disk(struct machine *m, int i)
 	snprintf(name, sizeof(name), "blk%d", i);
 	err = block_open(&disk->image, &block);
 	if (err)
-		return machine_failed(EXIT_CODE_INPUT, err);
+		return machine_code(EXIT_CODE_INPUT, err);
 	/* Past the page cache the host's disk gets guest memory as it is: a few
 	 * large pieces are quicker than many pages. */
 	if (disk->image.cache == BLOCK_CACHE_NONE)

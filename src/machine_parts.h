@@ -14,9 +14,10 @@
 
 struct machine;
 
-/* The exit code of a stage that failed with @err: @code, but EXIT_CODE_HOST
- * where the host lacks memory. The second says so, too. */
-int machine_failed(enum exit_code code, int err);
+/* The exit code of a stage: 0 without an @err, else @code, but EXIT_CODE_HOST
+ * where the host lacks memory or descriptors; for these there is advice. The
+ * second is for an @err that nobody has logged yet. */
+int machine_code(enum exit_code code, int err);
 int machine_stage_failed(const char *what, enum exit_code code, int err);
 
 /* Two stages: firmware tables, kernel and initrd come into memory, and the boot

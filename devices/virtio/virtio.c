@@ -53,11 +53,8 @@ int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 		if (queue->kick_fd < 0 && !err)
 			err = -errno;
 	}
-	if (err) {
-		log_err("%s: cannot create its eventfds: %s", name,
-			strerror(-err));
+	if (err)
 		virtio_fini(virtio);
-	}
 	return err;
 }
 

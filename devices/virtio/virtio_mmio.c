@@ -258,11 +258,8 @@ int virtio_mmio_attach(struct virtio_device *virtio, struct bus *mmio_bus,
 		if (err)
 			transport_destroy(mmio);
 	}
-	if (err) {
-		log_err("%s: virtio-mmio at 0x%llx: %s", virtio->name,
-			(unsigned long long)base, strerror(-err));
+	if (err)
 		return err;
-	}
 	virtio->dev = &mmio->dev;
 	virtio->transport_ops = &transport_ops;
 	virtio->transport = mmio;

@@ -439,8 +439,6 @@ int virtio_pci_attach(struct virtio_device *virtio, struct pci_host *host,
 					&pci_ops, gsi);
 	}
 	if (err) {
-		log_err("%s: PCI slot %u: %s", virtio->name, slot,
-			strerror(-err));
 		free(pci);
 		return err;
 	}

@@ -61,6 +61,8 @@ static const char *open_advice(int err)
 	if (err == -EACCES || err == -EPERM)
 		return "join its group: sudo usermod -aG kvm $USER, then log "
 		       "in again";
+	if (err == -EMFILE)
+		return "raise the limit of open files: ulimit -n 1024";
 	return "load kvm_intel or kvm_amd, with VT-x or AMD-V enabled in the "
 	       "firmware";
 }
@@ -69,8 +71,7 @@ int kvm_open(struct kvm *kvm, const char *path)
 {
 	int err;
 
-	memset(kvm, 0, sizeof(*kvm));
-	kvm->fd = open(path, O_RDWR | O_CLOEXEC);
+	*kvm = (struct kvm){ .fd = open(path, O_RDWR | O_CLOEXEC) };
 	if (kvm->fd < 0) {
 		err = -errno;
 		log_err("%s: %s; %s", path, strerror(-err), open_advice(err));

@@ -58,9 +58,8 @@ static int vm_create_vcpus(struct vm *vm, int count)
 	vm->vcpus = calloc(count, sizeof(*vm->vcpus));
 	if (!vm->vcpus)
 		return vm_failed("vcpus", -ENOMEM);
-	while (vm->nr_vcpus < count) {
-		int err =
-			vcpu_create(&vm->vcpus[vm->nr_vcpus], vm, vm->nr_vcpus);
+	for (int i = 0; i < count; i++) {
+		int err = vcpu_create(&vm->vcpus[i], vm, i);
 
 		if (err)
 			return err;
