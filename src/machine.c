@@ -53,6 +53,7 @@ static bool machine_restart(struct machine *m)
 	bus_reset(&m->vm.mmio);
 	if (!cpu_reset(&m->cpu, &m->vm) && !machine_finish_load(m)) {
 		vm_end_clear(&m->vm);
+		m->paused = false; /* no disk holds a request any more */
 		vm_start(&m->vm);
 		return true;
 	}
