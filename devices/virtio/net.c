@@ -85,7 +85,7 @@ static int pairs_set(struct virtio_net *net)
 }
 
 /* The host has one lock for changes of all its networks, and waits for all its
- * processors under it. A guest that asks for them without end waits here, and
+ * processors under it. A guest that asks for changes without end waits here, and
  * nobody else does. */
 static void host_pause(struct virtio_net *net)
 {
@@ -224,8 +224,8 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 	return queue % 2 ? net_tx_serve(net, pair) : net_rx_serve(net, pair);
 }
 
-/* Each pair has the backend of its own number; behind them come those of a limit
- * and of vhost. */
+/* Each pair has the backend of its own number; behind them come those of a
+ * limit and of vhost. */
 static bool net_ready(struct virtio_device *virtio, unsigned backend,
 		      short events)
 {

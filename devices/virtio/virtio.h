@@ -179,12 +179,13 @@ void virtio_fini(struct virtio_device *virtio);
 void virtio_watch(struct virtio_device *virtio, int fd);
 void virtio_unwatch(struct virtio_device *virtio, unsigned from);
 
-/* The worker's: an interrupt if the driver wants one for what was pushed. */
+/* The worker's: publishes what was pushed, with an interrupt if the driver wants
+ * one. */
 void virtio_publish(struct virtio_device *virtio, unsigned queue);
-/* Publishes as much as the driver wants no interrupt for. */
-void virtio_publish_quietly(struct virtio_device *virtio, unsigned queue);
-/* The same for what somebody else has pushed: an interrupt in any case. */
+/* An interrupt in any case: for what somebody else has pushed. */
 void virtio_interrupt(struct virtio_device *virtio, unsigned queue);
+/* Publishes only as much as the driver wants no interrupt for. */
+void virtio_publish_quietly(struct virtio_device *virtio, unsigned queue);
 /* The driver broke the rules: nothing more is done until it resets the device
  * (virtio 1.2, 2.1.2). Any thread. */
 void virtio_needs_reset(struct virtio_device *virtio);
