@@ -2,6 +2,7 @@
 
 #include "devices/net/netif.h"
 #include "devices/net/netlink.h"
+#include "util/checked.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -88,20 +89,11 @@ close:
 
 static int filter_take(const struct nlmsghdr *hdr, void *arg)
 {
-	const struct nlattr *link[IFLA_LINKINFO + 1], *info[IFLA_INFO_DATA + 1];
 	const struct nlattr *bridge[IFLA_BR_VLAN_DEFAULT_PVID + 1];
 	struct filter *filter = arg;
 
-	if (hdr->nlmsg_type != RTM_NEWLINK)
+	if (!netlink_sort_kind(hdr, bridge, ARRAY_SIZE(bridge)))
 		return 0;
-	netlink_sort(hdr, sizeof(struct ifinfomsg), link, IFLA_LINKINFO + 1);
-	if (!link[IFLA_LINKINFO])
-		return 0;
-	netlink_sort_nest(link[IFLA_LINKINFO], info, IFLA_INFO_DATA + 1);
-	if (!info[IFLA_INFO_DATA])
-		return 0;
-	netlink_sort_nest(info[IFLA_INFO_DATA], bridge,
-			  IFLA_BR_VLAN_DEFAULT_PVID + 1);
 	filter->on = netlink_number(bridge[IFLA_BR_VLAN_FILTERING]);
 	filter->pvid = netlink_number(bridge[IFLA_BR_VLAN_DEFAULT_PVID]);
 	return 0;
@@ -110,13 +102,8 @@ static int filter_take(const struct nlmsghdr *hdr, void *arg)
 static int filter_read(struct netlink *nl, const char *bridge,
 		       struct filter *filter)
 {
-	struct ifinfomsg info = { 0 };
-	struct netlink_msg msg;
-
 	*filter = (struct filter){ 0 };
-	netlink_begin(&msg, RTM_GETLINK, 0, &info, sizeof(info));
-	netlink_put_text(&msg, IFLA_IFNAME, bridge);
-	return netlink_get(nl, &msg, filter_take, filter);
+	return netlink_get_link(nl, bridge, filter_take, filter);
 }
 
 /* @port becomes a member of VLAN @vlan (RTM_SETLINK) or no longer is one

@@ -138,6 +138,7 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 {
 	unsigned queues = queues_wanted(options);
 	const char *tap = options->ifname;
+	struct tap_queues has = tap_queues(tap);
 	int err = netif_index(tap);
 
 	if (err == -ENODEV && options->create)
@@ -153,7 +154,7 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 			tap);
 		return -EINVAL;
 	}
-	if (queues > 1 && !tap_is_multi_queue(tap)) {
+	if (queues > 1 && !has.several) {
 		if (options->queues) {
 			log_err("net tap %s: queues=%u: it was made with one "
 				"queue: make it anew: ip tuntap del dev %s "
@@ -164,7 +165,8 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 		}
 		queues = 1;
 	}
-	err = tap_open(tap, queues, net);
+	/* Before a queue of ours takes a share of another guest's frames. */
+	err = has.open ? -EBUSY : tap_open(tap, queues, net);
 	if (err) {
 		tap_explain(tap, err);
 		return err;

@@ -1,6 +1,9 @@
 #include "devices/net/netlink.h"
 
+#include "util/checked.h"
+
 #include <errno.h>
+#include <linux/if_link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -208,6 +211,17 @@ int netlink_get(struct netlink *nl, struct netlink_msg *msg, netlink_each *each,
 	return converse(nl, msg, NLM_F_ACK, each, arg);
 }
 
+int netlink_get_link(struct netlink *nl, const char *name, netlink_each *each,
+		     void *arg)
+{
+	struct ifinfomsg info = { 0 };
+	struct netlink_msg msg;
+
+	netlink_begin(&msg, RTM_GETLINK, 0, &info, sizeof(info));
+	netlink_put_text(&msg, IFLA_IFNAME, name);
+	return netlink_get(nl, &msg, each, arg);
+}
+
 int netlink_dump(struct netlink *nl, struct netlink_msg *msg,
 		 netlink_each *each, void *arg)
 {
@@ -245,6 +259,23 @@ void netlink_sort_nest(const struct nlattr *nest, const struct nlattr **table,
 		       unsigned count)
 {
 	sort(netlink_data(nest), netlink_len(nest), table, count);
+}
+
+bool netlink_sort_kind(const struct nlmsghdr *hdr, const struct nlattr **table,
+		       unsigned count)
+{
+	const struct nlattr *link[IFLA_LINKINFO + 1], *info[IFLA_INFO_DATA + 1];
+
+	if (hdr->nlmsg_type != RTM_NEWLINK)
+		return false;
+	netlink_sort(hdr, sizeof(struct ifinfomsg), link, ARRAY_SIZE(link));
+	if (!link[IFLA_LINKINFO])
+		return false;
+	netlink_sort_nest(link[IFLA_LINKINFO], info, ARRAY_SIZE(info));
+	if (!info[IFLA_INFO_DATA])
+		return false;
+	netlink_sort_nest(info[IFLA_INFO_DATA], table, count);
+	return true;
 }
 
 uint32_t netlink_number(const struct nlattr *attr)

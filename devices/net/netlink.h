@@ -56,6 +56,9 @@ int netlink_delete_link(struct netlink *nl, int index);
 /* Asks about one thing. */
 int netlink_get(struct netlink *nl, struct netlink_msg *msg, netlink_each *each,
 		void *arg);
+/* Asks about the interface @name. */
+int netlink_get_link(struct netlink *nl, const char *name, netlink_each *each,
+		     void *arg);
 /* Asks for a whole table. -EINTR if it changed meanwhile: ask again. */
 int netlink_dump(struct netlink *nl, struct netlink_msg *msg,
 		 netlink_each *each, void *arg);
@@ -68,6 +71,10 @@ int netlink_dump(struct netlink *nl, struct netlink_msg *msg,
 void netlink_sort(const struct nlmsghdr *hdr, size_t fixed,
 		  const struct nlattr **table, unsigned count);
 void netlink_sort_nest(const struct nlattr *nest, const struct nlattr **table,
+		       unsigned count);
+/* The same with what a link tells that only its kind has (IFLA_INFO_DATA).
+ * False if that is nothing. */
+bool netlink_sort_kind(const struct nlmsghdr *hdr, const struct nlattr **table,
 		       unsigned count);
 /* The attribute's content. */
 static inline const void *netlink_data(const struct nlattr *attr)

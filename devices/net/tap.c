@@ -2,11 +2,13 @@
 
 #include "devices/net/batch.h"
 #include "devices/net/netif.h"
+#include "devices/net/netlink.h"
 #include "util/checked.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
@@ -19,8 +21,8 @@
 
 struct tap {
 	struct net_backend net;
-	bool many;     /* one of several queues */
-	bool attached; /* takes part */
+	bool multi_queue; /* one of several queues */
+	bool attached;    /* takes part */
 	struct hook *down;
 	struct batch *batch;
 };
@@ -105,7 +107,7 @@ static int tap_enable(struct net_backend *net, bool on)
 	struct ifreq ifr = { .ifr_flags = on ? IFF_ATTACH_QUEUE
 					     : IFF_DETACH_QUEUE };
 
-	if (!tap->many || tap->attached == on)
+	if (!tap->multi_queue || tap->attached == on)
 		return 0;
 	if (ioctl(net->fd, TUNSETQUEUE, &ifr) && on)
 		return -errno;
@@ -181,15 +183,29 @@ static int tap_attach(const char *name, short flags, struct ifreq *ifr)
 	return err;
 }
 
-bool tap_is_multi_queue(const char *name)
+static int queues_take(const struct nlmsghdr *hdr, void *arg)
 {
-	struct ifreq ifr;
-	int fd = tap_attach(name, TAP_FLAGS | IFF_MULTI_QUEUE, &ifr);
+	const struct nlattr *tun[IFLA_TUN_NUM_DISABLED_QUEUES + 1];
+	struct tap_queues *queues = arg;
 
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
+	if (!netlink_sort_kind(hdr, tun, ARRAY_SIZE(tun)))
+		return 0;
+	queues->several = netlink_number(tun[IFLA_TUN_MULTI_QUEUE]);
+	queues->open = netlink_number(tun[IFLA_TUN_NUM_QUEUES]) +
+		       netlink_number(tun[IFLA_TUN_NUM_DISABLED_QUEUES]);
+	return 0;
+}
+
+struct tap_queues tap_queues(const char *name)
+{
+	struct tap_queues queues = { 0 };
+	struct netlink nl;
+
+	if (!netlink_open(&nl)) {
+		netlink_get_link(&nl, name, queues_take, &queues);
+		netlink_close(&nl);
+	}
+	return queues;
 }
 
 /* A tap whose descriptor is open; that is the caller's while this fails. */
@@ -204,7 +220,7 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 	tap->net.ops = &tap_ops;
 	tap->net.kernel_may_carry = true;
 	tap->net.fd = fd;
-	tap->many = ifr->ifr_flags & IFF_MULTI_QUEUE;
+	tap->multi_queue = ifr->ifr_flags & IFF_MULTI_QUEUE;
 	tap->attached = true;
 	tap->net.ours = !(ifr->ifr_flags & IFF_PERSIST);
 	memcpy(tap->net.name, ifr->ifr_name, sizeof(tap->net.name));
@@ -281,14 +297,17 @@ int tap_open(const char *name, unsigned queues, struct net_backend **net)
 	if (err)
 		return err;
 	next = &(*net)->next;
-	for (unsigned i = 1; i < queues; i++) {
+	for (unsigned i = 1; i < queues && !err; i++) {
 		/* By its name: now it has one. */
 		err = tap_open_queue((*net)->name, flags, next);
-		if (err) {
-			net_close(*net);
-			return err;
-		}
-		next = &(*next)->next;
+		if (!err)
+			next = &(*next)->next;
 	}
-	return 0;
+	/* Of several, the kernel gives each to whoever asks. Of two who do so
+	 * at a time at least the later one finds the other here. */
+	if (!err && tap_queues((*net)->name).open > queues)
+		err = -EBUSY;
+	if (err)
+		net_close(*net);
+	return err;
 }

@@ -28,7 +28,12 @@ int tap_adopt(int fd, struct net_backend **net);
 /* What runs when the tap @net is closed, just before: @hook is its own then. */
 void tap_set_down(struct net_backend *net, struct hook *hook);
 
-/* Whether the existing tap @name was made with several queues. */
-bool tap_is_multi_queue(const char *name);
+/* Of the tap @name, all 0 if it is none or the kernel does not tell (before
+ * Linux 4.17). */
+struct tap_queues {
+	bool several;  /* it was made for more than one */
+	unsigned open; /* by any process; of one with a single queue: 0 */
+};
+struct tap_queues tap_queues(const char *name);
 
 #endif

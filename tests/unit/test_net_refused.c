@@ -2,6 +2,7 @@
  * Networks that cannot be opened as they are asked for: each is refused in one
  * line that says what to do, whoever the user is.
  */
+#include "devices/net/tap.h"
 #include "net_world.h"
 #include "said.h"
 
@@ -207,7 +208,40 @@ static void every_failure_is_one_line_that_says_what_to_do(void **state)
 	assert_int_equal(netif_index("made"), -ENODEV);
 }
 
+static void a_tap_of_several_queues_is_for_one_at_a_time(void **state)
+{
+	static const struct net_options asked[] = {
+		ON_TAP("wide"),
+		ON_TAP("wide", .queues_auto = 2),
+		ON_TAP("wide", .queues = 2),
+		ON_TAP("wide", .create = true),
+	};
+	struct net_options wide = ON_TAP("wide", .queues = 2);
+	struct net_backend *holder, *other;
+
+	(void)state;
+	need_namespace();
+	tap_make("wide", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, 0);
+	assert_int_equal(tap_queues("wide").open, 0);
+	assert_int_equal(net_open(&wide, &holder), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		/* Also while its guest uses none, or but one, of them. */
+		assert_int_equal(holder->ops->enable(holder, i & 1), 0);
+		assert_int_equal(holder->ops->enable(holder->next, i & 2), 0);
+		assert_int_equal(net_open(&asked[i], &other), -EBUSY);
+		/* Nor if the holder came between the question and this. */
+		assert_int_equal(tap_open("wide", 1 + i % 2, &other), -EBUSY);
+		assert_int_equal(tap_queues("wide").open, 2);
+	}
+	net_close(holder);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		assert_int_equal(net_open(&asked[i], &other), 0);
+		net_close(other);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_tap_of_several_queues_is_for_one_at_a_time),
 	cmocka_unit_test(every_failure_is_one_line_that_says_what_to_do),
 };
 
