@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,6 +116,31 @@ static int tap_enable(struct net_backend *net, bool on)
 	return 0;
 }
 
+/*
+ * Whether the interface that has the tap's name in our network namespace is the
+ * tap: one that is in another, by now or from the start, may have a namesake
+ * here. Without the right to ask where it is (CAP_NET_ADMIN), or before Linux
+ * 5.2, its address tells.
+ */
+static bool tap_is_here(int fd, const char *name)
+{
+	struct ifreq tap = { 0 }, here = { 0 };
+	struct stat its, ours;
+	int ns = ioctl(fd, TUNGETDEVNETNS);
+	bool same;
+
+	if (ns >= 0 && !fstat(ns, &its) && !stat("/proc/self/ns/net", &ours))
+		same = its.st_ino == ours.st_ino;
+	else
+		same = !netif_request(name, SIOCGIFHWADDR, &here) &&
+		       !ioctl(fd, SIOCGIFHWADDR, &tap) &&
+		       !memcmp(tap.ifr_hwaddr.sa_data, here.ifr_hwaddr.sa_data,
+			       NET_MAC);
+	if (ns >= 0)
+		close(ns);
+	return same;
+}
+
 /* By the name it has now. An interface that has been moved to another network
  * namespace is not ours to ask; one that was deleted has no name at all. */
 static bool tap_link(struct net_backend *net)
@@ -123,7 +149,7 @@ static bool tap_link(struct net_backend *net)
 
 	if (ioctl(net->fd, TUNGETIFF, &ifr))
 		return false;
-	return netif_index(ifr.ifr_name) < 0 || netif_is_up(ifr.ifr_name);
+	return !tap_is_here(net->fd, ifr.ifr_name) || netif_is_up(ifr.ifr_name);
 }
 
 static void tap_close(struct net_backend *net)
@@ -231,7 +257,7 @@ static int tap_create(int fd, const struct ifreq *ifr, struct net_backend **net)
 		err = tap_set_offloads(&tap->net, 0);
 	}
 	/* One that was handed to us may be of another namespace. */
-	if (!err && netif_is(tap->net.name, "tap"))
+	if (!err && tap_is_here(fd, tap->net.name))
 		err = netif_request(tap->net.name, SIOCGIFMTU, &mtu);
 	if (!err) {
 		tap->batch = batch_create(fd);

@@ -6,6 +6,7 @@
 
 #include "devices/net/bridge.h"
 #include "devices/net/pair.h"
+#include "devices/net/tap.h"
 #include "devices/virtio/net_features.h"
 #include "util/bytes.h"
 
@@ -352,6 +353,34 @@ static void a_tap_vanishes_when_its_process_is_killed(void **state)
 	close(fds[1]);
 }
 
+/* The link, as one finds it who may not ask for the tap's namespace. */
+static bool link_for_nobody(struct net_backend *net)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(setuid(NOBODY) ? 2 : net->ops->link(net));
+	waitpid(pid, &status, 0);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+	return WEXITSTATUS(status);
+}
+
+/* Another interface here of the name that the tap has where it is. */
+static void a_namesake_is_not_the_tap(struct net_backend *net)
+{
+	struct net_backend *handed;
+
+	tap_make("moved", IFF_TAP | IFF_NO_PI, 0);
+	assert_int_equal(system("ip link set moved mtu 9000"), 0);
+	assert_true(net->ops->link(net));
+	assert_true(link_for_nobody(net));
+	assert_int_equal(tap_adopt(dup(net->fd), &handed), 0);
+	assert_int_equal(handed->mtu, 1500);
+	handed->ops->close(handed);
+	assert_int_equal(system("ip link delete moved"), 0);
+}
+
 /* A hook may give the tap to a container, or another name. */
 static void a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled(void **state)
 {
@@ -370,6 +399,7 @@ static void a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled(void **state)
 	assert_true(net->ops->link(net));
 	assert_int_equal(system("ip link set moves down"), 0);
 	assert_false(net->ops->link(net));
+	assert_false(link_for_nobody(net));
 	assert_int_equal(system("ip link set moves name moved && "
 				"ip link set moved up"),
 			 0);
@@ -385,6 +415,7 @@ static void a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled(void **state)
 	assert_int_equal(system(command), 0);
 	assert_int_equal(netif_index("moved"), -ENODEV);
 	assert_true(net->ops->link(net));
+	a_namesake_is_not_the_tap(net);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	/* The namespace goes, and its taps with it. */

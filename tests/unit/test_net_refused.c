@@ -2,9 +2,10 @@
  * Networks that cannot be opened as they are asked for: each is refused in one
  * line that says what to do, whoever the user is.
  */
-#include "devices/net/tap.h"
 #include "net_world.h"
 #include "said.h"
+
+#include "devices/net/tap.h"
 
 #include <sys/mount.h>
 #include <sys/stat.h>
