@@ -30,6 +30,7 @@ enum step_kind {
 struct step {
 	enum step_kind kind;
 	size_t item; /* of the configuration that moves */
+	bool stays;  /* it was there without us */
 };
 
 struct move {
@@ -104,8 +105,10 @@ static int take_off(struct move *m, size_t item, const char *name)
 	return host_item_remove(&m->nl, &m->config, item, netif_index(name));
 }
 
-static int step_do(struct move *m, const struct step *step)
+static int step_do(struct move *m, struct step *step)
 {
+	int err;
+
 	switch (step->kind) {
 	case STEP_MAKE:
 		return bridge_set_up(m);
@@ -116,7 +119,9 @@ static int step_do(struct move *m, const struct step *step)
 	case STEP_TAKE_OFF:
 		return take_off(m, step->item, m->from);
 	case STEP_PUT_ON:
-		return put_on(m, step->item, m->to);
+		err = put_on(m, step->item, m->to);
+		step->stays = err > 0;
+		return err < 0 ? err : 0;
 	case STEP_DELETE:
 		return bridge_remove(m);
 	}
@@ -135,7 +140,7 @@ static int step_undo(struct move *m, const struct step *step)
 	case STEP_TAKE_OFF:
 		return put_on(m, step->item, m->from);
 	case STEP_PUT_ON:
-		return take_off(m, step->item, m->to);
+		return step->stays ? 0 : take_off(m, step->item, m->to);
 	case STEP_DELETE:
 		break;
 	}
@@ -176,7 +181,7 @@ static void undo(struct move *m, size_t count)
 	while (count--) {
 		int err = step_undo(m, &m->steps[count]);
 
-		if (err)
+		if (err < 0)
 			log_err("net bridge %s: cannot undo this: %s: %s; see "
 				"ip address and ip route",
 				m->bridge, step_text(m, &m->steps[count], text),
@@ -245,9 +250,11 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 	/* What depends on something else stands behind it. All is on both for
 	 * a moment, so that what cannot be put on has never been taken off. */
 	for (size_t i = 0; i < items && m->to; i++)
-		m->steps[m->nr_steps++] = (struct step){ STEP_PUT_ON, i };
+		m->steps[m->nr_steps++] =
+			(struct step){ STEP_PUT_ON, i, false };
 	for (size_t i = items; i-- && m->to;)
-		m->steps[m->nr_steps++] = (struct step){ STEP_TAKE_OFF, i };
+		m->steps[m->nr_steps++] =
+			(struct step){ STEP_TAKE_OFF, i, false };
 	for (size_t i = 0; i < last; i++)
 		m->steps[m->nr_steps++].kind = after[i];
 	return 0;

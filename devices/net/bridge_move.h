@@ -15,8 +15,8 @@
 
 /*
  * Makes @bridge, up. With a @port (else NULL) the bridge gets its MAC and MTU,
- * all its addresses except link-local IPv6 ones, and all its routes, of every
- * table, except those that the kernel makes for the addresses.
+ * all its addresses and all its routes, of every table, except those of the
+ * link\'s own scope (fe80::).
  */
 int bridge_adopt(const char *bridge, const char *port, int fault);
 

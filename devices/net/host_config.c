@@ -1,7 +1,5 @@
 #include "devices/net/host_config.h"
 
-#include "util/checked.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_addr.h>
@@ -87,6 +85,16 @@ static bool hops_over(const struct nlattr *multipath, int index)
 	return false;
 }
 
+/* The route to the addresses of the link's own scope, which stay. */
+static bool is_of_link(const struct rtmsg *route, const struct nlattr *to)
+{
+	return route->rtm_family == AF_INET6 && to &&
+	       IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)netlink_data(to));
+}
+
+/* Among them those by which the kernel reaches an address's neighbours: with
+ * "noprefixroute" they are someone else's work, as NetworkManager does it, and
+ * do not come with the address. */
 static int take_route(const struct nlmsghdr *hdr, void *arg)
 {
 	const struct nlattr *attrs[ROUTE_ATTRS];
@@ -94,14 +102,15 @@ static int take_route(const struct nlmsghdr *hdr, void *arg)
 	struct reader *reader = arg;
 	bool gateway;
 
-	/* The kernel's own come and go with the addresses. */
 	if (hdr->nlmsg_type != RTM_NEWROUTE ||
 	    route->rtm_family != reader->family ||
-	    route->rtm_protocol == RTPROT_KERNEL ||
 	    route->rtm_table == RT_TABLE_LOCAL ||
 	    (route->rtm_flags & RTM_F_CLONED))
 		return 0;
 	netlink_sort(hdr, sizeof(*route), attrs, ROUTE_ATTRS);
+	if (route->rtm_protocol == RTPROT_KERNEL &&
+	    is_of_link(route, attrs[RTA_DST]))
+		return 0;
 	if (attrs[RTA_MULTIPATH])
 		return hops_over(attrs[RTA_MULTIPATH], reader->config->index)
 			       ? -EOPNOTSUPP
@@ -132,26 +141,24 @@ static int read_routes(struct netlink *nl, struct reader *reader)
 	return netlink_dump(nl, &msg, take_route, reader);
 }
 
-/* A gateway must be reachable before a route leads to it, and an address be
- * there before a route prefers it. */
+/* A gateway must be reachable before a route leads to it, an IPv4 route's by
+ * IPv6, too, and an address be there before a route prefers it. */
 static int read_all(struct netlink *nl, struct host_config *config)
 {
-	static const int families[] = { AF_INET, AF_INET6 };
-	int err = 0;
+	struct reader reader = { config, AF_INET, false };
+	size_t first;
+	int err = read_addresses(nl, &reader);
 
-	for (size_t i = 0; i < ARRAY_SIZE(families) && !err; i++) {
-		struct reader reader = { config, families[i], false };
-		size_t first = config->nr_items;
-
+	first = config->nr_items;
+	reader.family = AF_INET6;
+	if (!err)
 		err = read_addresses(nl, &reader);
-		if (families[i] == AF_INET6 && config->nr_items)
-			reverse(config->items + first,
-				config->nr_items - first);
-		if (!err)
-			err = read_routes(nl, &reader);
-		reader.gateways = true;
-		if (!err)
-			err = read_routes(nl, &reader);
+	if (!err && config->nr_items)
+		reverse(config->items + first, config->nr_items - first);
+	for (int i = 0; i < 4 && !err; i++) {
+		reader.family = i % 2 ? AF_INET6 : AF_INET;
+		reader.gateways = i >= 2;
+		err = read_routes(nl, &reader);
 	}
 	return err;
 }
@@ -296,12 +303,14 @@ int host_item_add(struct netlink *nl, const struct host_config *config,
 		  size_t item, int index, const char *name)
 {
 	const struct nlmsghdr *hdr = config->items[item].hdr;
+	int err;
 
 	if (hdr->nlmsg_type == RTM_NEWADDR)
 		return address_add(nl, config, hdr, index, name);
 	/* Another route to the same place by another card stays. */
-	return route_order(nl, hdr, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND,
-			   index);
+	err = route_order(nl, hdr, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND,
+			  index);
+	return err == -EEXIST ? 1 : err;
 }
 
 int host_item_remove(struct netlink *nl, const struct host_config *config,

@@ -23,8 +23,8 @@ struct host_config {
 };
 
 /*
- * What is on interface @index, called @name: addresses, but those of the
- * link's own scope, and routes, but those the kernel makes by itself.
+ * What is on interface @index, called @name: addresses and routes of
+ * every table but the local one, without those of the link's own scope.
  * -EOPNOTSUPP if it has routes over several interfaces at once, which cannot
  * be moved. The caller frees it.
  */
@@ -33,7 +33,8 @@ int host_config_read(struct netlink *nl, int index, const char *name,
 void host_config_free(struct host_config *config);
 
 /* Puts the item onto interface @index called @name, or takes it off. Routes
- * go by way of it then. */
+ * go by way of it then. 1 if the very same route was there: the kernel makes
+ * one for an address, unless it is told not to. */
 int host_item_add(struct netlink *nl, const struct host_config *config,
 		  size_t item, int index, const char *name);
 int host_item_remove(struct netlink *nl, const struct host_config *config,

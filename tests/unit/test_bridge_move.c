@@ -29,6 +29,12 @@ static const char card[] =
 	"ip address add 198.51.100.5/25 dev eth1;"
 	"ip address add 2001:db8::5/64 dev eth0;"
 	"ip address add 2001:db8::6/64 dev eth0 noprefixroute;"
+	"ip address add 198.51.100.133/26 dev eth0 noprefixroute;"
+	"ip address add 2001:db8:3::5/64 dev eth0 noprefixroute;"
+	"ip route add 198.51.100.128/26 dev eth0 proto kernel scope link "
+	"src 198.51.100.133 metric 100;"
+	"ip -6 route add 2001:db8:3::/64 dev eth0 proto kernel metric 100;"
+	"ip route add 203.0.113.9 via 198.51.100.129;"
 	"ip route add default via 192.0.2.1 metric 100;"
 	"ip route add default via 198.51.100.1 metric 200;"
 	"ip route add 203.0.113.0/25 dev eth0 proto static scope link;"
@@ -36,6 +42,7 @@ static const char card[] =
 	"ip route add 198.51.100.128/25 via 192.0.2.1 src 192.0.2.6 table 77;"
 	"ip -6 route add default via 2001:db8::1 pref high;"
 	"ip -6 route add 2001:db8:2::/48 via 2001:db8::1 src 2001:db8::6;"
+	"ip -6 route add 2001:db8:4::/48 via 2001:db8:3::1;"
 	"ip -6 route add 2001:db8:1::/48 via fe80::1 dev eth0 metric 7";
 
 /* IPv6 appears in a kernel's own time, after a link is up. */
@@ -145,7 +152,6 @@ static void what_is_on_a_card_moves_to_the_bridge_and_back(void **state)
 	free(nothing);
 	/* The bridge has the card's address and MTU. */
 	assert_true(shell("ip -o link show br0 | grep -q 'mtu 1400' && "
-			  "[ \"$(cat /proc/net/arp | wc -l)\" -ge 1 ] && "
 			  "[ \"$(ip -o link show br0 | grep -o 'ether [^ ]*')\""
 			  " = \"$(ip -o link show eth0 | "
 			  "grep -o 'ether [^ ]*')\" ]"));
@@ -193,10 +199,90 @@ static void a_fault_at_any_step_leaves_the_network_as_it_was(void **state)
 	need_namespace();
 	quietly();
 	steps = fail_in_turn(adopt);
-	assert_in_range(steps, 3 + 2 * 12, STEPS_MAX - 1);
+	assert_in_range(steps, 3 + 2 * 20, STEPS_MAX - 1);
 	assert_int_equal(fail_in_turn(dissolve), steps - 2);
 	dup2(fd, STDERR_FILENO);
 	close(fd);
+}
+
+/*
+ * NetworkManager gives the kernel addresses that bring no route along, and then
+ * the route itself, as if the kernel had made it.
+ */
+static void a_connected_route_moves_whoever_made_it(void **state)
+{
+	static const char managed[] =
+		"set -e; ip link add eth2 type veth peer name wire2;"
+		"ip link set wire2 up; ip link set eth2 up;"
+		"ip address add 198.51.100.197/26 dev eth2 noprefixroute;"
+		"ip route add 198.51.100.192/26 dev eth2 proto kernel "
+		"scope link src 198.51.100.197 metric 100;"
+		"ip address add 2001:db8:8::5/64 dev eth2 noprefixroute;"
+		"ip -6 route add 2001:db8:8::/64 dev eth2 proto kernel "
+		"metric 100";
+	static const char *const gateways[] = {
+		"true",
+		"ip route add default via 198.51.100.193 metric 50",
+		"ip -6 route add default via 2001:db8:8::1 metric 50",
+		"ip route add default via inet6 2001:db8:8::1 metric 50",
+		"ip route add default via 192.0.2.200 dev eth2 onlink metric 50"
+		" && ip -6 route add default via 2001:db8:9::1 dev eth2 onlink "
+		"metric 50",
+		"ip route del 198.51.100.192/26 dev eth2 && "
+		"ip -6 route del 2001:db8:8::/64 dev eth2 && "
+		"ip route add default via 192.0.2.200 dev eth2 onlink "
+		"metric 50",
+		/* Addresses of both kinds in one network. */
+		"ip address add 198.51.100.198/26 dev eth2 && "
+		"ip address add 2001:db8:8::6/64 dev eth2",
+	};
+	char *before, *on_card;
+
+	(void)state;
+	need_namespace();
+	for (size_t i = 0; i < ARRAY_SIZE(gateways); i++) {
+		assert_true(shell(managed) && shell(gateways[i]));
+		before = network(NULL);
+		on_card = config_of("eth2");
+		assert_int_equal(bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
+		assert_same(on_card, config_of, "br2", gateways[i]);
+		assert_same("", config_of, "eth2", "nothing is on the card");
+		assert_int_equal(bridge_dissolve("br2", MOVE_NO_FAULT), 0);
+		assert_same(before, network, NULL, gateways[i]);
+		free(before);
+		free(on_card);
+		assert_true(shell("ip link del eth2"));
+	}
+}
+
+/* The route that an address brings along is the port's own as well here: what
+ * was there before is not what is to be undone. Later steps would change which
+ * of two equal routes comes first. */
+static void what_a_port_has_of_its_own_stays(void **state)
+{
+	static const char own[] =
+		"set -e; ip link add eth2 type veth peer name wire2;"
+		"ip link set wire2 up; ip link set eth2 up;"
+		"ip address add 2001:db8:8::5/64 dev eth2";
+	char *before;
+	int fd = dup(STDERR_FILENO);
+
+	(void)state;
+	need_namespace();
+	assert_true(shell(own));
+	assert_int_equal(bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
+	assert_true(shell("ip address add 2001:db8:8::9/64 dev eth2"));
+	before = network(NULL);
+	quietly();
+	for (int fault = 0; fault < 3; fault++) {
+		assert_int_equal(bridge_dissolve("br2", fault), -EIO);
+		assert_same(before, network, NULL, "a step failed");
+	}
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+	free(before);
+	assert_int_equal(bridge_dissolve("br2", MOVE_NO_FAULT), 0);
+	assert_true(shell("ip link del eth2"));
 }
 
 /* As a user who may do nothing, or as root; what was said goes to @text. */
@@ -353,6 +439,8 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_is_on_a_card_moves_to_the_bridge_and_back),
 	cmocka_unit_test(a_fault_at_any_step_leaves_the_network_as_it_was),
+	cmocka_unit_test(a_connected_route_moves_whoever_made_it),
+	cmocka_unit_test(what_a_port_has_of_its_own_stays),
 	cmocka_unit_test(what_the_bridge_cannot_take_was_never_off_the_card),
 	cmocka_unit_test(a_card_that_was_down_is_down_again),
 	cmocka_unit_test(a_bridge_may_have_no_port_at_all),
