@@ -7,26 +7,27 @@
 #include "util/exit_code.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A boot sector that resets the machine once, and ends with 0 after that: RAM
  * remembers. */
-static const uint8_t resets_once[512] = {
-	0x80,         0x3e, 0x00, 0x90, 0x01, /* cmpb $1, 0x9000 */
-	0x74,         0x0b,                   /* je 1f */
-	0xc6,         0x06, 0x00, 0x90, 0x01, /* movb $1, 0x9000 */
-	0xb0,         0xfe,                   /* mov $0xfe, %al */
-	0xe6,         0x64,                   /* out %al, $0x64 */
-	0xeb,         0xfe,                   /* jmp . */
-	0xb0,         0x00,                   /* 1: mov $0, %al */
-	0xe6,         0xf4,                   /* out %al, $0xf4 */
-	0xeb,         0xfe,                   /* jmp . */
-	[510] = 0x55, 0xaa,
+static const uint8_t resets_once[] = {
+	0x80, 0x3e, 0x00, 0x90, 0x01, /* cmpb $1, 0x9000 */
+	0x74, 0x0b,                   /* je 1f */
+	0xc6, 0x06, 0x00, 0x90, 0x01, /* movb $1, 0x9000 */
+	0xb0, 0xfe,                   /* mov $0xfe, %al */
+	0xe6, 0x64,                   /* out %al, $0x64 */
+	0xeb, 0xfe,                   /* jmp . */
+	0xb0, 0x00,                   /* 1: mov $0, %al */
+	0xe6, 0xf4,                   /* out %al, $0xf4 */
+	0xeb, 0xfe,                   /* jmp . */
 };
 
 /* As if a disk had stopped the vCPUs just when one of them asked for it. */
 static void a_reset_ends_a_pause(void **state)
 {
+	uint8_t sector[512] = { [510] = 0x55, 0xaa };
 	char path[] = "/tmp/kvist-sector-XXXXXX";
 	struct machine_config config = {
 		.name = "kvist",
@@ -41,8 +42,8 @@ static void a_reset_ends_a_pause(void **state)
 	int fd = mkstemp(path);
 
 	(void)state;
-	assert_int_equal(write(fd, resets_once, sizeof(resets_once)),
-			 sizeof(resets_once));
+	memcpy(sector, resets_once, sizeof(resets_once));
+	assert_int_equal(write(fd, sector, sizeof(sector)), sizeof(sector));
 	close(fd);
 	assert_int_equal(machine_create(m, &config), EXIT_CODE_OK);
 	unlink(path);
