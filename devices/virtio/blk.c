@@ -116,7 +116,7 @@ static bool blk_queue(struct virtio_device *virtio, unsigned queue)
 	return more;
 }
 
-static bool blk_ready(struct virtio_device *virtio, unsigned backend,
+static void blk_ready(struct virtio_device *virtio, unsigned backend,
 		      short events)
 {
 	struct virtio_blk *blk = from_virtio(virtio);
@@ -128,7 +128,6 @@ static bool blk_ready(struct virtio_device *virtio, unsigned backend,
 	else
 		blk_limit_over(blk);
 	blk_settle(blk);
-	return false;
 }
 
 /* Serves the queues that have something; false if none has. */

@@ -226,19 +226,19 @@ static bool net_queue(struct virtio_device *virtio, unsigned queue)
 
 /* Each pair has the backend of its own number; behind them come those of a
  * limit and of vhost. */
-static bool net_ready(struct virtio_device *virtio, unsigned backend,
+static void net_ready(struct virtio_device *virtio, unsigned backend,
 		      short events)
 {
 	struct virtio_net *net = from_virtio(virtio);
 
 	if (net_limit_over(net, backend) || net_vhost_ready(net, backend))
-		return false;
+		return;
 	/* The kernel is to have the ring first: it would not know of buffers
 	 * that we hold, and the driver would not get them back. */
 	if (net->vhost) {
 		*net_events(net, backend) &= ~POLLIN;
 		virtio->queues[net_rx_queue(backend)].again = true;
-		return false;
+		return;
 	}
 	/* An error of the backend shows when it is read; and what waited for
 	 * its room waits no longer. */
@@ -248,7 +248,6 @@ static bool net_ready(struct virtio_device *virtio, unsigned backend,
 	if (events & ~POLLIN)
 		virtio->queues[net_tx_queue(backend)].again =
 			net_tx_resume(net, backend);
-	return false;
 }
 
 static void net_drain(struct virtio_device *virtio)

@@ -64,16 +64,17 @@ struct virtio_device_ops {
 	/*
 	 * On the worker. queue() serves a queue that was kicked, ready() a
 	 * descriptor of the backend's; both do a bounded amount of work (a
-	 * budget) and return true when more is left: they are called again
-	 * after the worker has looked whether it must stop. idle() comes before
-	 * it sleeps: it may look for a while whether more comes, and returns
-	 * true if the worker is not to sleep, or sets sleep_ns. drain() is the
+	 * budget), after which the worker looks whether it must stop. queue()
+	 * returns true when more is left: it is called again. ready() is, while
+	 * its descriptor has the watched events. idle() comes before the worker
+	 * sleeps: it may look for a while whether more comes, and returns true
+	 * if the worker is not to sleep, or sets sleep_ns. drain() is the
 	 * worker's last act: it returns when nothing is in flight any more and
 	 * the rings hold all there is to know. ready(), idle() and drain() may
 	 * be NULL.
 	 */
 	bool (*queue)(struct virtio_device *virtio, unsigned queue);
-	bool (*ready)(struct virtio_device *virtio, unsigned backend,
+	void (*ready)(struct virtio_device *virtio, unsigned backend,
 		      short events);
 	bool (*idle)(struct virtio_device *virtio);
 	void (*drain)(struct virtio_device *virtio);
