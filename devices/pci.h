@@ -55,8 +55,8 @@ struct pci_ops {
 	/* MSI-X vector @vector was masked or unmasked, by itself or with the
 	 * others. As read() and write(). May be NULL. */
 	void (*vector)(struct pci_function *fn, unsigned vector);
-	/* The state after power-on; pci_function_reset() follows. As
-	 * device_ops.reset(). May be NULL. */
+	/* The state after power-on, but for the configuration space, BAR and
+	 * MSI-X, which follow. As device_ops.reset(). May be NULL. */
 	void (*reset)(struct pci_function *fn);
 };
 

@@ -37,7 +37,8 @@ struct block_request {
 	const struct iovec *iov; /* READ, WRITE: exactly length bytes */
 	int iovcnt;
 	/* Called once on the worker, perhaps before block_submit() returns:
-	 * @err is 0 or -errno (-EIO, -ENOSPC, -EROFS, -EINVAL). */
+	 * @err is 0 or -errno: the host's, as -EIO, -ENOSPC, -EDQUOT, or a
+	 * layer's, -EROFS, -EINVAL; -ENOTSUP if the host cannot do @op. */
 	void (*done)(struct block_request *request, int err);
 	struct block_request *next; /* for the layer that holds it */
 };

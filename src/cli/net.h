@@ -1,6 +1,6 @@
 /*
- * The commands of `kvist net`. Main thread. Each gets what net_parse() made of
- * its line, and returns an exit code of the process.
+ * The commands of `kvist net`. Main thread. Each gets what was made of its
+ * line, and returns an exit code of the process.
  */
 #ifndef KVIST_CLI_NET_H
 #define KVIST_CLI_NET_H

@@ -73,7 +73,7 @@ void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports);
  * Decodes [base, base+size) as range @number of @dev; a range that was removed
  * comes back this way, at any base but with the size it had. 0; -EEXIST when
  * another range overlaps; -EINVAL when it is empty or wraps; -ENOSPC when the
- * table is full. Any thread.
+ * table is full, or the size another. Any thread.
  */
 int bus_add(struct bus *bus, struct device *dev, unsigned number, uint64_t base,
 	    uint64_t size);
