@@ -4,11 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,6 +139,28 @@ static int wait_for(pid_t pid, const char *kind, const char *command)
 	return -ECANCELED;
 }
 
+/* True when a signal that ends a run came before @pid ended: the machine keeps
+ * them blocked, and reads no more of them. */
+static bool given_up(pid_t pid)
+{
+	struct pollfd fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	fds[0].fd = syscall(SYS_pidfd_open, pid, 0);
+	if (fds[0].fd < 0)
+		return false; /* Linux 5.2 and before */
+	fds[1].fd = signalfd(-1, &set, SFD_CLOEXEC);
+	poll(fds, 2, -1);
+	close(fds[0].fd);
+	if (fds[1].fd >= 0)
+		close(fds[1].fd);
+	return !fds[0].revents;
+}
+
 int hook_run(const char *command, const struct hook_event *event)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -183,7 +209,10 @@ void hook_finish(struct hook *hook)
 	if (!hook)
 		return;
 	close(hook->fd);
-	wait_for(hook->pid, "down", hook->command);
+	if (given_up(hook->pid))
+		log_warn("net down=%s: it goes on by itself", hook->command);
+	else
+		wait_for(hook->pid, "down", hook->command);
 	free(hook->command);
 	free(hook);
 }
