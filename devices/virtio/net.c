@@ -85,8 +85,8 @@ static int pairs_set(struct virtio_net *net)
 }
 
 /* The host has one lock for changes of all its networks, and waits for all its
- * processors under it. A guest that asks for changes without end waits here, and
- * nobody else does. */
+ * processors under it. A guest that asks for changes without end waits here,
+ * and nobody else does. */
 static void host_pause(struct virtio_net *net)
 {
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - net->host_changed;

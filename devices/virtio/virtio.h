@@ -180,8 +180,8 @@ void virtio_fini(struct virtio_device *virtio);
 void virtio_watch(struct virtio_device *virtio, int fd);
 void virtio_unwatch(struct virtio_device *virtio, unsigned from);
 
-/* The worker's: publishes what was pushed, with an interrupt if the driver wants
- * one. */
+/* The worker's: publishes what was pushed, with an interrupt if the driver
+ * wants one. */
 void virtio_publish(struct virtio_device *virtio, unsigned queue);
 /* An interrupt in any case: for what somebody else has pushed. */
 void virtio_interrupt(struct virtio_device *virtio, unsigned queue);

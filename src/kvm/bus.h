@@ -98,7 +98,7 @@ int bus_notify(struct bus *bus, uint64_t addr, unsigned len, int fd,
  * One guest access of 1 to 8 bytes at @addr; @data is little endian. Reads that
  * no device answers (nothing there, a width it does not allow, an access
  * across its end) give all ones, and such writes are dropped. Every access is
- * traced, with the name of who answered it. vCPU threads.
+ * traced, with the name of the device that answered. vCPU threads.
  */
 void bus_access(struct bus *bus, uint64_t addr, uint8_t *data, unsigned len,
 		bool is_write);

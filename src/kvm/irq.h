@@ -61,9 +61,9 @@ void irq_msi_fini(struct irq_msi *msi);
 
 /*
  * Points @msi at @address and @data (PCI 3.0, 6.8.1) and attaches the irqfd; a
- * call with the values it has is free. A hostile address reaches no one: KVM
- * delivers it to the APICs or drops it. The device's own lock held. 0 or
- * -errno.
+ * call that changes neither costs nothing. A hostile address does no harm: KVM
+ * delivers the message to the APICs or drops it. The device's own lock held. 0
+ * or -errno.
  */
 int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data);
 /* Raises the interrupt. Any thread. */

@@ -46,10 +46,10 @@ void vm_destroy(struct vm *vm);
 
 /* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
 int vm_start_threads(struct vm *vm);
-/* Stops the vm for good and joins them; again is harmless. */
+/* Stops the vm for good and joins the threads. May be called again. */
 void vm_end_threads(struct vm *vm);
 
-/* Lets the vCPUs run; makes them stand still, and waits until they do. */
+/* Lets the vCPUs run; stops them, and waits until all stand still. */
 void vm_start(struct vm *vm);
 void vm_stop(struct vm *vm);
 
