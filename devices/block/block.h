@@ -55,12 +55,12 @@ enum block_space {
 /* A piece of a disk that is all alike, as one layer holds it. */
 struct block_extent {
 	uint64_t length;
-	bool allocated;  /* what is read comes from this layer */
-	bool data;       /* which has bytes of it */
+	bool allocated;  /* a read takes it from this layer */
+	bool data;       /* the layer stores bytes for it */
 	bool zero;       /* it is known to be zeros */
 	bool compressed; /* the bytes are packed */
-	bool placed;     /* it is as it is in the host file, at @host */
-	uint64_t host;
+	bool placed;     /* the bytes are in the host file as they are read */
+	uint64_t host;   /* where, if placed */
 };
 
 struct block_ops {
@@ -71,8 +71,8 @@ struct block_ops {
 	/* Completes what has finished; what the requests that follow from it
 	 * need is kicked by the caller. NULL when all complete in submit(). */
 	void (*reap)(struct block *block);
-	/* kick(), wait until something has finished, and reap(): where those
-	 * are one. False, and nothing is done, where they are not; or NULL. */
+	/* kick(), a wait until something has finished, and reap(), in one.
+	 * False, and nothing is done, if there is no such thing; or NULL. */
 	bool (*wait)(struct block *block);
 	/*
 	 * For tools, between requests. What this layer holds of [offset,
@@ -84,13 +84,13 @@ struct block_ops {
 	/*
 	 * Likewise. Changes the disk's size, a multiple of BLOCK_SECTOR; what
 	 * is new reads as zeros. Durable when it returns 0; or -errno, and the
-	 * disk has its old size. NULL: it has the size it has.
+	 * disk has its old size. NULL: the size cannot change.
 	 */
 	int (*resize)(struct block *block, uint64_t size);
 	/*
-	 * Likewise. Gives a range that reads as zeros, and goes on to, a place
-	 * in the host file. Durable after a flush. 0 or -errno; part of it may
-	 * have its place then. NULL: it has.
+	 * Likewise. Gives a range that reads as zeros a place in the host file;
+	 * it still reads as zeros. Durable after a flush. 0; or -errno, and
+	 * part of it may have its place. NULL: every range has one.
 	 */
 	int (*allocate)(struct block *block, uint64_t offset, uint64_t length,
 			enum block_space space);
@@ -154,8 +154,7 @@ static inline int block_close(struct block *block)
 	return block->ops->close(block);
 }
 
-/* Why a disk has not got the size it should have, in words that say what to do:
- * of what resize() returned. */
+/* What resize() means by an error, in words that say what to do. */
 const char *block_resize_error(int err);
 
 /* How the user named a disk: --disk FILE[,format=...][,readonly]. */
@@ -183,7 +182,7 @@ struct block_slice {
 	bool sized;
 };
 
-/* Layers below the image of which the user can say more than it does. */
+/* The layers below the image whose files the user may name. */
 #define BLOCK_BELOW 4
 
 struct block_options {
@@ -191,9 +190,9 @@ struct block_options {
 	enum block_format format;
 	bool read_only;
 	bool no_backing; /* a disk without what lies below it: for tools */
-	/* From the first below the image on: the backing file that is meant and
-	 * its format, instead of those that the image above names; NULL: those.
-	 * No path at all (""): there is none. */
+	/* From the first layer below the image on: the backing file and its
+	 * format, instead of those that the image above it names. NULL: those
+	 * it names. An empty path (""): there is no backing file. */
 	struct block_below {
 		const char *path, *format;
 	} below[BLOCK_BELOW];
@@ -202,15 +201,15 @@ struct block_options {
 	/* The layer below, counted from 1, that is opened for writing as well;
 	 * 0: none. */
 	unsigned writable_below;
-	bool unlocked; /* read-only: look at it though somebody writes to it */
+	bool unlocked; /* read-only, even while somebody writes to it */
 	enum block_io io;
 	enum block_cache cache;
-	size_t l2_cache; /* bytes, 64 KiB or more; 0: as is usual. Of qcow2 */
+	size_t l2_cache; /* qcow2: bytes, 64 KiB or more; 0: the default */
 	/* A further folder in which backing and data files are allowed, besides
 	 * the image's own folder tree; or NULL. A data file is written to only
 	 * if it lies in this one, ... */
 	const char *backing_dir;
-	/* ... or the image was made just now, by the user's words. */
+	/* ... or the image was made just now, as the user said. */
 	bool data_is_ours;
 	/* Advice for the message when a guest holds the lock; NULL: the
 	 * default. */

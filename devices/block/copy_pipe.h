@@ -47,7 +47,7 @@ int copy_pipe_start(const struct copy_plan *plan, struct copy_pipe **pipe);
 int copy_pipe_get(struct copy_pipe *pipe, struct copy_piece **piece);
 void copy_pipe_put(struct copy_pipe *pipe);
 
-/* Ends the threads, wherever they are, and frees the pipe. */
+/* Ends the threads, whatever they are at, and frees the pipe. */
 void copy_pipe_stop(struct copy_pipe *pipe);
 
 #endif

@@ -9,7 +9,7 @@
  *
  * E1: every host_io that was submitted is finished once, by host_io_finish(),
  *     from kick(), reap() or wait().
- * E2: nothing of it is touched before or after that: buffers are guest memory.
+ * E2: its buffers, which are guest memory, are touched only between the two.
  */
 #ifndef KVIST_BLOCK_ENGINE_H
 #define KVIST_BLOCK_ENGINE_H
@@ -38,7 +38,7 @@ struct engine {
 /* The engine for @io, or NULL for BLOCK_IO_NOW; -errno, not logged. Where
  * io_uring is not allowed it is threads, which *io then says. */
 int engine_create(enum block_io *io, struct engine **engine);
-/* The last user takes it away. NULL is nothing. */
+/* Gives it back; the last user destroys it. NULL is allowed. */
 void engine_put(struct engine *engine);
 
 /* Each 0 or -errno. */

@@ -16,8 +16,8 @@ struct flusher {
 
 	/* Writes are counted when they complete. */
 	uint64_t written;
-	uint64_t synced;  /* so many of them are durable */
-	uint64_t syncing; /* so many will be by the sync in flight */
+	uint64_t synced;  /* how many of them are durable */
+	uint64_t syncing; /* and how many after the sync in flight */
 	bool busy;
 	struct host_io io;
 	struct block_request *joined; /* wait for the sync in flight */

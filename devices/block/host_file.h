@@ -89,7 +89,7 @@ struct host_file {
 struct host_file *host_file_create(int fd);
 
 struct host_file_how {
-	struct engine *engine; /* a user of it more; NULL: all at once */
+	struct engine *engine; /* gets one user more; NULL: all at once */
 	bool direct;           /* O_DIRECT, where buffers can be aligned */
 	bool unsafe;           /* syncs do nothing */
 };
@@ -103,7 +103,7 @@ struct host_file *host_file_create_how(int fd, const struct host_file_how *how,
  * ends in done(), called once: perhaps before host_submit() returns, or from
  * host_kick() or host_reap(). host_kick() hands all that was submitted to the
  * host; host_reap() completes what has finished. host_event_fd() is readable
- * when that is anything; -1 where all is done in host_submit(). host_wait() is
+ * when something has; -1 where all is done in host_submit(). host_wait() is
  * host_kick(), a wait until something has finished, and host_reap(), if it
  * returns true; else it has done nothing.
  */

@@ -14,13 +14,13 @@ struct image_copy {
 	/* Both are open, and used by nobody else; @to is at least as large. */
 	struct block *from, *to;
 	bool zeroed; /* the new image reads as zeros: write none */
-	/* The new image has the same backing file as @from: what that one has
-	 * not allocated is left out, and so are zeros behind the backing file's
+	/* The new image has the same backing file as @from: what @from has not
+	 * allocated is left out, and so are zeros behind the backing file's
 	 * end. */
 	bool backed;
 	uint64_t backing_size;
-	/* Zeros among data are left out from so many bytes on, a multiple of
-	 * a sector; 0: all is written, and nothing is left out. */
+	/* Runs of zeros among data are left out if they have at least this many
+	 * bytes, a multiple of a sector; 0: all is written. */
 	uint64_t sparse;
 	bool compress;    /* where a cluster gets smaller by it */
 	unsigned workers; /* threads that compress */
@@ -37,8 +37,8 @@ struct image_copy {
 /* Copies all of @from. 0 or -errno, logged; durable after a flush. */
 int image_copy(const struct image_copy *copy);
 
-/* For those who copy: how fast, in bytes written in a second; 0: at any speed.
- * The wait is for as long as there have been more of them than that. */
+/* For those who copy: how many bytes may be written in a second; 0: any number.
+ * hold(): @written more were written; it waits until that is slow enough. */
 struct image_rate {
 	uint64_t bytes, written;
 	struct timespec begin;
@@ -47,9 +47,8 @@ struct image_rate {
 void image_rate_begin(struct image_rate *rate, uint64_t bytes);
 void image_rate_hold(struct image_rate *rate, uint64_t written);
 
-/* Likewise: bytes of a disk in one piece, and what is logged when
- * that fails, at byte @at, while @what was done. Each 0 or -errno; the latter
- * is @err. */
+/* Likewise: reads or writes bytes of a disk in one piece; and logs that @what
+ * was done failed at byte @at. 0 or -errno; the latter returns @err. */
 int image_transfer(struct block *block, enum block_op op, uint8_t *bytes,
 		   uint64_t length, uint64_t offset);
 int image_failed(const struct block *block, const char *what, uint64_t at,

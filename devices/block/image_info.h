@@ -33,7 +33,7 @@ struct image_info {
 	uint32_t nr_snapshots;
 	struct image_bitmap *bitmaps;
 	uint32_t nr_bitmaps;
-	bool has_luks; /* it is encrypted, by what is known here */
+	bool has_luks; /* it is encrypted, with a header that is understood */
 	struct luks_header luks;
 };
 

@@ -13,9 +13,9 @@ struct image_measure {
 };
 
 /*
- * Of a qcow2 image of that shape, which may be going to be encrypted, made of
- * @from, or empty when that is NULL; the shape has passed qcow2_shape_wrong().
- * An upper bound, and QEMU's figure. 0 or -errno, not logged.
+ * The sizes of a qcow2 image of that shape, perhaps encrypted, made of @from,
+ * or empty when that is NULL; the shape has passed qcow2_shape_wrong(). An
+ * upper bound, and QEMU's figure. 0 or -errno, not logged.
  */
 int image_measure(const struct qcow2_shape *shape, bool encrypted,
 		  struct block *from, struct image_measure *measure);

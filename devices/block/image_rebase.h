@@ -16,8 +16,8 @@ struct image_rebase {
 };
 
 /*
- * Writes into the disk what would read differently were @backing below it in
- * place of what is. Its header is the caller's to change afterwards. 0 or
+ * Writes into the disk all that would read differently with @backing below it
+ * instead of the present backing file. The caller changes its header then. 0 or
  * -errno, logged; durable when it returns 0.
  */
 int image_rebase(const struct image_rebase *rebase);

@@ -21,8 +21,8 @@ int block_open_file(const struct block_options *options, struct host_file *file,
 /*
  * Opens and closes what a qcow2 image lies on, from its external data file to
  * the last of its backing files: for a tool that needs none of them, but fails
- * where one is gone or in use, as QEMU's tools do. Formats that are not known
- * are no fault. Nothing is locked where @unlocked. 0 or -errno, logged.
+ * if one is gone or in use, as QEMU's tools do. An unknown format is no error.
+ * With @unlocked nothing is locked. 0 or -errno, logged.
  */
 int block_look_below(struct block *block, bool unlocked);
 
@@ -40,8 +40,8 @@ int qcow2_open(struct host_file *file, const char *name, bool read_only,
  * table, a damaged snapshot table). */
 int qcow2_open_damaged(struct host_file *file, const char *name,
 		       struct block **block);
-/* Right after it was opened: the cache of its L2 tables takes so many bytes, 64
- * KiB or more. 0 or -ENOMEM: then it can only be abandoned. */
+/* Right after it was opened: gives the cache of its L2 tables @bytes, 64 KiB or
+ * more. 0 or -ENOMEM: then it can only be abandoned. */
 int qcow2_set_l2_cache(struct block *block, size_t bytes);
 const char *qcow2_backing_name(struct block *block);   /* or NULL */
 const char *qcow2_backing_format(struct block *block); /* or "" */

@@ -10,13 +10,13 @@
  *   qcow2_refcount.c  which host clusters are used: allocate, free
  *   qcow2_map.c       guest offset -> extent: the cluster walk
  *   qcow2_extent.c    the same for tools
- *   qcow2_crypt.c     clusters of data: plain, or by the image's key
+ *   qcow2_crypt.c     clusters of data: plain, or encrypted
  *   qcow2_data.c      an external data file
  *   qcow2_read.c      reads, and the backing file below
  *   qcow2_write.c     writes: in place, or allocate, copy, link
  *   qcow2_compress.c  compressed clusters, written
  *   qcow2_flight.c    reads and writes that go on while others are served
- *   qcow2_fresh.c     those of them that write to new clusters
+ *   qcow2_fresh.c     such writes that go to new clusters
  *   qcow2_zero.c      zero and discard; qcow2_zero_sub.c of subclusters
  *   qcow2_commit.c    the durable order of it all
  *   qcow2_rebuild.c   refcounts made anew for a dirty image
@@ -118,7 +118,7 @@ struct qcow2 {
 
 	uint64_t free_hint;   /* no cluster below this one is free */
 	uint64_t pack_at;     /* where the next compressed cluster may go */
-	bool blocks_distinct; /* of refcounts: looked at, all are */
+	bool blocks_distinct; /* checked: no refcount block serves twice */
 	uint64_t bogus;       /* refcounts found set past the end of the file */
 	uint64_t file_end;    /* bytes from here on were never written: zeros */
 	struct qcow2_freed *freed;
@@ -132,7 +132,7 @@ struct qcow2 {
 	struct xts *key;       /* of an encrypted image; secret_alloc() */
 	uint8_t *crypt_buffer; /* QCOW2_BOUNCE bytes, with the key */
 
-	bool looked, preallocated; /* by qcow2_map_extent() */
+	bool looked, preallocated; /* set by qcow2_map_extent() */
 
 	struct flusher flusher, data_flusher;
 
@@ -142,7 +142,7 @@ struct qcow2 {
 	unsigned ops;      /* requests that are not done */
 	uint64_t reserved; /* the host file was made longer up to here; or 0 */
 	unsigned pieces;   /* in flight */
-	uint64_t around_bytes; /* of old contents in memory, for those */
+	uint64_t around_bytes; /* old contents in memory for these pieces */
 
 	int error;    /* latched: no more writes, no more flushes (Q5) */
 	bool corrupt; /* said so already */
@@ -152,13 +152,14 @@ struct qcow2 {
 
 #define QCOW2_BOUNCE (64u << 10)
 
-/* Of the host: I/O through the page cache and past it may not meet in one. */
+/* A page of the host: I/O through the page cache and I/O past it must not touch
+ * the same one. */
 #define QCOW2_PAGE 4096
 
 /* Clusters up to this size are filled up in memory for a write to part of
  * one. */
 #define QCOW2_SURROUND   (256u << 10)
-/* With so much of that in flight, a further write is done at once. */
+/* With this many such bytes in flight, a further write is done at once. */
 #define QCOW2_AROUND_MAX (16u << 20)
 
 /*
@@ -210,7 +211,7 @@ int qcow2_table_load(struct qcow2 *q, struct qcow2_table *table,
 		     uint64_t offset, uint32_t entries);
 void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value);
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
-/* True when no two entries are the same, but zeros; or -ENOMEM. */
+/* True when no two entries except zeros are the same; or -ENOMEM. */
 int qcow2_table_distinct(const struct qcow2_table *table);
 void qcow2_table_fini(struct qcow2_table *table);
 /* Makes the refcount table that was built at @offset the image's own: durable
@@ -220,8 +221,8 @@ int qcow2_reftable_switch(struct qcow2 *q, uint64_t offset, uint32_t clusters,
 			  unsigned order);
 
 /* qcow2_cache.c */
-/* For slices of @budget bytes, instead of those there are, which are clean. 0,
- * or -ENOMEM: then the cache can only be given up. */
+/* Makes room for slices of @budget bytes in all, in place of the present ones,
+ * which are clean. 0, or -ENOMEM: then the cache can only be freed. */
 int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *cache, size_t budget,
 		     int (*clean)(struct qcow2 *q));
 void qcow2_cache_fini(struct qcow2_cache *cache);
@@ -238,14 +239,14 @@ void qcow2_cache_forget(struct qcow2_cache *cache);
 
 /* qcow2_refcount.c. Clusters are numbered from the start of the host file. */
 int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t *value);
-/* That no block of refcounts serves twice: 0, or that the image is damaged. */
+/* 0 if no refcount block serves twice; -EIO: the image is damaged; -ENOMEM. */
 int qcow2_check_blocks(struct qcow2 *q);
 /* Up to @want clusters that follow each other, at least one, with refcount 1:
  * at host offset *offset, *got of them. */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *offset,
 		uint64_t *got);
-/* One more reference to the cluster at @offset, which has one; -EOVERFLOW when
- * its refcount is too narrow. */
+/* Adds a reference to the cluster at @offset, which has one already; -EOVERFLOW
+ * when its refcount is too narrow. */
 int qcow2_ref(struct qcow2 *q, uint64_t offset);
 /* Takes back what was allocated but never referenced. */
 void qcow2_release(struct qcow2 *q, uint64_t offset, uint64_t clusters);
@@ -254,7 +255,7 @@ int qcow2_freed_reserve(struct qcow2 *q, size_t more);
 /* Drops one reference to each cluster once the next commit is durable (Q2). */
 void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t clusters,
 		      bool punch);
-/* The same for what an L2 entry refers to; up to one call of the above. */
+/* The same for what an L2 entry refers to; counts as one call at most. */
 void qcow2_free_entry(struct qcow2 *q, const struct qcow2_entry *entry,
 		      bool punch);
 /* For qcow2_commit(): the references are gone from the disk, drop them. */
@@ -287,8 +288,8 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t offset, struct qcow2_slice **slice,
 /* Makes the L2 table for guest @offset exist and be this image's alone. */
 int qcow2_l2_private(struct qcow2 *q, uint64_t offset);
 
-/* Makes all that the tables say of the disk from the cluster at or behind @from
- * on unallocated, durably. */
+/* Makes every cluster of the disk that begins at or behind @from unallocated,
+ * durably. */
 int qcow2_forget(struct qcow2 *q, uint64_t from);
 /* qcow2_extent.c, qcow2_resize.c, qcow2_write.c: of struct block_ops. */
 int qcow2_allocate(struct block *block, uint64_t offset, uint64_t length,
@@ -308,7 +309,7 @@ int qcow2_write(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 int qcow2_write_zeros(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
-/* Both of them, for an image with subclusters. */
+/* Zero or discard, for an image with subclusters. */
 int qcow2_zero_sub(struct qcow2 *q, uint64_t offset, uint64_t length,
 		   bool discard);
 /* The bounce buffer, or NULL when memory is out. */
@@ -362,7 +363,7 @@ int qcow2_data_writev(struct qcow2 *q, const struct iovec *iov, int iovcnt,
 		      uint64_t skip, uint64_t length, uint64_t offset);
 /* Makes guest [offset, offset + length) zeros in the data file. */
 int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
-/* Gives that space back to the host, which may not be able to: no harm. */
+/* Gives the space of that range back to the host, if the host can take it. */
 void qcow2_data_punch(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Makes a raw data file as long as the disk: zeros from @old on. */
 int qcow2_data_resize(struct qcow2 *q, uint64_t old, uint64_t size);
@@ -394,14 +395,14 @@ int qcow2_put_features(struct qcow2 *q, uint64_t incompatible,
  * image that was left dirty. Logged. */
 int qcow2_rebuild(struct qcow2 *q);
 /*
- * Writes refcounts as a whole: @count of the first @clusters clusters of the
- * file, behind which they are put,
+ * Writes a whole new set of refcounts, @count for the first @clusters clusters
+ * of the file. It is put right behind them,
  *
  *   | refcount table | blocks for everything up to and with this area |
  *
- * and nothing refers to them yet. @block is room for one cluster. 0; -EINVAL
- * when a count does not fit its width or there are too many; -ENOMEM, or of the
- * I/O.
+ * and nothing refers to it yet. @block is room for one cluster. 0; -EINVAL
+ * when a count does not fit its width or there are too many; -ENOMEM, or an
+ * error of the I/O.
  */
 int qcow2_counts_write(struct qcow2 *q, const uint32_t *count,
 		       uint64_t clusters, uint8_t *block);
@@ -410,7 +411,7 @@ uint64_t qcow2_counts_area(const struct qcow2 *q, uint64_t clusters,
 			   uint64_t *table_clusters);
 /* qcow2_width.c: makes refcounts 1 << @order bits wide, durably. Version 3
  * only. 0; -ERANGE when one does not fit; -EINVAL when there are too many;
- * -ENOMEM, or of the I/O. */
+ * -ENOMEM, or an error of the I/O. */
 int qcow2_set_width(struct qcow2 *q, unsigned order);
 /* Reads the snapshot table and hands every snapshot to @each. */
 int qcow2_each_snapshot(struct qcow2 *q,

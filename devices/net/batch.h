@@ -1,7 +1,6 @@
 /*
- * Several frames by one system call: the kernel has none for taps, but
- * io_uring takes many requests at a time. For a small frame the call was a
- * third of the work.
+ * Several frames by one system call: taps have no such call, but io_uring takes
+ * many requests at a time. For a small frame the call was a third of the work.
  *
  * One for each descriptor, which must not block. The kernel is done with all
  * frames when the call returns. The worker's.

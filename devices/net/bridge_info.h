@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Of one VLAN, for a link. */
+/* What a link is to a VLAN. */
 #define BRIDGE_VLAN_MEMBER   0x01
-#define BRIDGE_VLAN_PVID     0x02 /* what comes untagged is of this one */
-#define BRIDGE_VLAN_UNTAGGED 0x04 /* what is of this one leaves untagged */
+#define BRIDGE_VLAN_PVID     0x02 /* untagged frames that come belong to it */
+#define BRIDGE_VLAN_UNTAGGED 0x04 /* its frames leave untagged */
 
 /* A bridge, or a port of one. */
 struct bridge_link {

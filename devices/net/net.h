@@ -28,9 +28,9 @@ struct net_backend;
 struct sock_fprog;
 struct bpf_insn;
 
-/* One of several: what goes or is to be filled, and what became of it. */
+/* One frame of several. */
 struct net_frame {
-	struct iovec *iov;
+	struct iovec *iov; /* its bytes, or room for them */
 	int iovcnt;
 	ssize_t result; /* as send() and receive() return it */
 };
@@ -80,9 +80,9 @@ struct net_backend {
 	uint32_t mtu;
 	/* vhost-net may: fd is a tap's, and no frame must be seen here. */
 	bool kernel_may_carry;
-	bool ours;   /* goes when we do, and so do programs given to it */
+	bool ours;   /* vanishes with us, and so do programs given to it */
 	bool steers; /* set_steering() works, and was asked for */
-	uint64_t rate, burst; /* of the first queue, for all; struct options */
+	uint64_t rate, burst; /* the first queue's count; see net_options */
 	/* Another queue of the same network, or NULL. Each is sent to and
 	 * received from by itself; set_offloads() of the first is for all. */
 	struct net_backend *next;
@@ -106,15 +106,16 @@ struct net_options {
 	 * a tap, which goes with the process. */
 	bool create;
 	const char *up, *down; /* commands (hook.h), or NULL */
-	/* Bytes a second in each direction, and how many at once; 0: no limit,
-	 * or a tenth of a second's worth. */
+	/* Bytes a second in each direction; 0: no limit. And how many at once;
+	 * 0: a tenth of a second's worth. */
 	uint64_t rate, burst;
 	const char *pcap; /* a file for what passes (capture.h), or NULL */
 	uint32_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
 	bool rss; /* the guest may say which of its queues receives what */
-	unsigned queues;      /* that are asked for; 0: as many as are useful */
-	unsigned queues_auto; /* so many, if the tap has them; 0: one */
+	unsigned queues; /* as the user says; 0: queues_auto */
+	unsigned
+		queues_auto; /* if the tap may have several, else one; 0: one */
 };
 
 #define NET_MTU_MIN  68 /* RFC 791 */

@@ -85,7 +85,7 @@ static inline size_t netlink_len(const struct nlattr *attr)
 {
 	return attr->nla_len - NLA_HDRLEN;
 }
-/* Its number, of whichever of 1, 2 or 4 bytes; 0 for NULL. */
+/* Its number, which has 1, 2 or 4 bytes; 0 for NULL. */
 uint32_t netlink_number(const struct nlattr *attr);
 /* Its text, or "" when it is none. */
 const char *netlink_text(const struct nlattr *attr);

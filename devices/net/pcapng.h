@@ -19,8 +19,8 @@ int pcapng_begin(int fd, const char *name);
 
 /*
  * One frame, the @len bytes that @iov holds from @offset on, at @ns
- * nanoseconds since 1970. @comment is said of it, unless NULL: at most 127
- * bytes. 0 or -errno, when the file may end in a part of it.
+ * nanoseconds since 1970, with a @comment of at most 127 bytes unless NULL. 0;
+ * or -errno: the file may then end with a part of it.
  */
 int pcapng_frame(int fd, uint64_t ns, enum pcapng_direction direction,
 		 const struct iovec *iov, int iovcnt, uint64_t offset,

@@ -14,8 +14,8 @@ struct virtio_blk_options {
 	const char *serial; /* what GET_ID answers, at most 20 bytes of it */
 	unsigned queues;    /* 1 to VIRTIO_BLK_QUEUES_MAX */
 	bool discard;       /* the guest may give space back */
-	/* What the host fails to do is kept and not reported, and @stopped is
-	 * called, on the worker. */
+	/* Requests that the host fails are kept and not reported to the guest,
+	 * and @stopped is called, on the worker. */
 	bool stop_on_error;
 	struct limit_options limit; /* of reads and writes together */
 	void (*stopped)(void *arg);
@@ -34,13 +34,13 @@ int virtio_blk_create(const char *name, struct block *block,
 		      const struct memory *memory,
 		      struct virtio_device **virtio);
 
-/* Main thread. Whether a request waits that the host could not do; and tries
- * those again. */
+/* Main thread. Whether there are requests that the host could not do; and tries
+ * them again. */
 bool virtio_blk_holds(struct virtio_device *virtio);
 void virtio_blk_retry(struct virtio_device *virtio);
 /* Main thread. Asks the host how large the disk is now, makes it @size bytes
  * (a multiple of BLOCK_SECTOR; 0: leaves it so), and tells the guest if that
- * is a change. 0, -ERANGE (it has more by now) or -errno (see
+ * is a change. 0, -ERANGE (it is larger by now) or -errno (see
  * block_resize_error()). */
 int virtio_blk_resize(struct virtio_device *virtio, uint64_t size);
 /* How large it is for the guest, in bytes. Any thread. */

@@ -70,9 +70,8 @@ struct virtio_blk {
 };
 
 /*
- * On the worker. Takes requests off a queue. True if the budget ran out before
- * they did, or the worker is to end: requests may be long, so that is asked for
- * each of them.
+ * On the worker. Takes requests off a queue. True if the budget ran out first,
+ * or if the worker is to end: it looks before each request, as one may be long.
  */
 bool blk_serve(struct virtio_blk *blk, unsigned number);
 

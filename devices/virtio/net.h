@@ -26,9 +26,9 @@ int virtio_net_create(const char *name, struct net_backend *net,
  */
 int virtio_net_vhost(struct virtio_device *virtio);
 
-/* The cable is in or out: the driver hears of it, and is asked to make itself
- * known again when it comes back (5.1.6.5.4). The second asks the backend which
- * of the two. Any thread. */
+/* Pulls the cable, or puts it back (@up): the driver is told, and asked to
+ * announce itself when the cable is back (5.1.6.5.4). The second asks the
+ * backend which of the two. Any thread. */
 void virtio_net_link(struct virtio_device *virtio, bool up);
 void virtio_net_check_link(struct virtio_device *virtio);
 

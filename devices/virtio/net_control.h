@@ -28,10 +28,10 @@ struct net_control {
 /* What the card has to do about a command, besides remembering it. */
 enum net_effect {
 	NET_EFFECT_NONE,
-	NET_EFFECT_MAC,      /* filter.mac is another one */
-	NET_EFFECT_FILTER,   /* another part of the filter is */
+	NET_EFFECT_MAC,      /* filter.mac has changed */
+	NET_EFFECT_FILTER,   /* another part of the filter has changed */
 	NET_EFFECT_PAIRS,    /* other pairs are in use, or chosen otherwise */
-	NET_EFFECT_OFFLOADS, /* `offloads` is another set */
+	NET_EFFECT_OFFLOADS, /* `offloads` has changed */
 	NET_EFFECT_ANNOUNCED,
 };
 
@@ -42,8 +42,8 @@ void net_control_init(struct net_control *control, uint64_t features,
 /*
  * Carries out the command of @total bytes whose first @len, at most
  * NET_COMMAND_MAX, are at @bytes: all of them unless @total is larger. False,
- * and nothing changed, when it is none, is not negotiated, has a wrong length
- * or a value out of range: the answer is VIRTIO_NET_ERR.
+ * and nothing changed, when it is unknown, is not negotiated, has a wrong
+ * length or a value out of range: the answer is VIRTIO_NET_ERR.
  */
 bool net_control_apply(struct net_control *control, const uint8_t *bytes,
 		       size_t len, uint64_t total, enum net_effect *effect);

@@ -18,10 +18,9 @@
 /* What of a frame the filter looks at: two addresses, a VLAN tag. */
 #define NET_FILTER_BYTES 16
 
-/* A list of addresses; one that is too long to be kept lets all of its kind
- * in, which the driver's own filter then sorts out. */
+/* A list of addresses. */
 struct net_addresses {
-	bool all;
+	bool all; /* it was too long: the driver sorts frames out itself */
 	uint32_t count;
 	uint8_t mac[NET_TABLE_MAX][NET_MAC];
 };
@@ -30,7 +29,7 @@ struct net_filter {
 	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
 	uint8_t mac[NET_MAC];
 	struct net_addresses unicast, multicast;
-	bool vlan_filter; /* only those in vlans, and untagged frames */
+	bool vlan_filter; /* only frames in these vlans, and untagged ones */
 	uint32_t vlans[NET_VLANS / 32];
 };
 

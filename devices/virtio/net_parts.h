@@ -31,9 +31,9 @@
 /* readv(2) takes UIO_MAXIOV pieces: those of the guest and our spill. */
 #define RX_PIECES 1023
 
-/* Short frames that are received by one call, into a buffer each of so many
- * pieces. Large, but the kernel backs only what is used: a spill, when the
- * frame is not short after all. */
+/* Short frames received by one call, each into a buffer of its own; and how
+ * many pieces of that buffer are used. A frame that is not short after all ends
+ * in its spill. The struct is large, but the kernel backs only what is used. */
 #define RX_BATCH       16
 #define RX_MANY_PIECES 4
 struct rx_many {
@@ -55,13 +55,13 @@ struct rx_window {
 	int first, end;
 	struct ring_chain chains[NET_QUEUE_SIZE]; /* in use: head, count */
 	unsigned head, count;
-	unsigned most;    /* that there ever were at once */
+	unsigned most;    /* the largest count so far */
 	uint64_t bytes;   /* of all of them */
 	uint64_t wanted;  /* bytes that fill() is to reach */
 	bool dry;         /* the ring had no more to give */
 	bool long_frames; /* the last one was */
-	/* A frame that waits for more buffers: its bytes, or 0, of which so
-	 * many are in the window, and the rest in the spill. */
+	/* The bytes of a frame that waits for more buffers, or 0; and how many
+	 * of them are in the window: the rest is in the spill. */
 	uint64_t held, held_inside;
 	unsigned batch;       /* frames to ask for by the next call */
 	struct rx_many *many; /* or NULL: one at a time */
@@ -77,7 +77,7 @@ struct tx_frame {
 /* Room for a batch of frames of a few pieces, or for any one. */
 #define TX_PIECES (2 + 2 * RING_CHAIN_IOV(NET_QUEUE_SIZE))
 
-/* So many bytes make a batch, however few the frames. */
+/* A batch is full with this many bytes, however few its frames are. */
 #define TX_LONG 65536
 
 /* The driver sends, and nobody answers (net_pause.c). Times are in ns. */
@@ -92,8 +92,8 @@ struct tx_pause {
 
 /* What kind of frames go by, both ways (net_pause.c). */
 struct net_bulk {
-	uint64_t packets, bytes; /* when that was last decided */
-	bool on;                 /* long ones; the worker's policy says so */
+	uint64_t packets, bytes; /* counted when that was last decided */
+	bool on;                 /* they are long: SCHED_BATCH */
 };
 
 /* Frames that go by one call of the backend's, and what is left of them when it
@@ -177,8 +177,8 @@ static inline short *net_events(struct virtio_net *net, unsigned pair)
 void net_config_init(struct virtio_net *net);
 int net_offloads_set(struct virtio_net *net);
 
-/* Carry frames until there is none, no buffer, or the budget has run out: true
- * then. */
+/* Carry frames until there is none, no buffer, or the budget has run out. True:
+ * to be called again. */
 bool net_rx_serve(struct virtio_net *net, unsigned pair);
 bool net_tx_serve(struct virtio_net *net, unsigned pair);
 /* The backend has room again. */
@@ -206,11 +206,10 @@ bool net_window_waits(struct virtio_net *net, unsigned pair);
 void net_window_misfit(struct virtio_net *net, unsigned pair, ssize_t n);
 
 /*
- * net_limit.c: no more than so many bytes a second, in each direction, over all
- * pairs. init() of a card without a limit does nothing. waits() says on the
- * worker whether the next frame has to wait, and sees to it then that over()
- * is called when it has not: that has the queues served again (false: it was
- * not about a limit).
+ * net_limit.c: at most @rate bytes a second, in each direction, over all pairs;
+ * 0: no limit. On the worker: waits() says whether the next frame has to wait.
+ * If so, over() is called when the wait is over, and has the queues served
+ * again (false: @backend is not a limit's).
  */
 int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst);
 bool net_limit_waits(struct virtio_net *net, enum net_direction way);

@@ -25,9 +25,9 @@ struct net_rss {
 };
 
 /*
- * The argument of VIRTIO_NET_CTRL_MQ_RSS_CONFIG to *@rss, and to *@pairs how
- * many are in use then, 1 .. @pairs_max. False, and nothing changed, when its
- * length is wrong or a value out of range.
+ * Parses the argument of VIRTIO_NET_CTRL_MQ_RSS_CONFIG into *@rss, and into
+ * *@pairs how many pairs are then in use, 1 .. @pairs_max. False, and nothing
+ * changed, when its length is wrong or a value out of range.
  */
 bool net_rss_parse(struct net_rss *rss, unsigned *pairs, unsigned pairs_max,
 		   const uint8_t *bytes, size_t len);

@@ -18,8 +18,8 @@ int vhost_features(int fd, uint64_t features);
 
 /*
  * The kernel serves @ring, which is started, as ring @index, from where it
- * stands: buffers come with @kick_fd, go with the call descriptor, and a driver
- * that breaks the rules makes @err_fd ready. Frames are those of @tap_fd.
+ * stands. The driver notifies by @kick_fd, is told by the call descriptor, and
+ * makes @err_fd ready if it breaks the rules. Frames are those of @tap_fd.
  */
 int vhost_ring_start(int fd, unsigned index, const struct ring *ring,
 		     int kick_fd, int err_fd, int tap_fd);

@@ -15,8 +15,7 @@
  *
  * A reset waits for the worker: it stops popping, waits until the backend has
  * completed everything, and ends; only then is the state of the queues reset.
- * Only virtio_queue_disable(), which does the same, has a vCPU wait for the
- * worker besides.
+ * Besides a reset, only virtio_queue_disable() has a vCPU wait for the worker.
  */
 #ifndef KVIST_VIRTIO_VIRTIO_H
 #define KVIST_VIRTIO_VIRTIO_H
@@ -175,8 +174,8 @@ int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 		uint16_t queue_size);
 void virtio_fini(struct virtio_device *virtio);
 
-/* For devices, while no worker runs: one more backend, readable when it has
- * something to say; and those from the number @from on are closed. */
+/* For devices, while no worker runs: adds a backend, readable when it has
+ * something to say; and closes those from the number @from on. */
 void virtio_watch(struct virtio_device *virtio, int fd);
 void virtio_unwatch(struct virtio_device *virtio, unsigned from);
 
@@ -191,9 +190,9 @@ void virtio_publish_quietly(struct virtio_device *virtio, unsigned queue);
  * (virtio 1.2, 2.1.2). Any thread. */
 void virtio_needs_reset(struct virtio_device *virtio);
 
-/* The configuration changes, as one change in the driver's eyes; and the same
- * for bits of a 16-bit field, of which the old ones are returned. Tell the
- * driver with virtio_config_changed(). Any thread. */
+/* Change the configuration, as one change in the driver's eyes: bytes of it, or
+ * bits of a 16-bit field, whose old value is returned. Tell the driver with
+ * virtio_config_changed(). Any thread. */
 void virtio_config_set(struct virtio_device *virtio, unsigned offset,
 		       const void *bytes, unsigned len);
 uint16_t virtio_config_bits(struct virtio_device *virtio, unsigned offset,
@@ -211,8 +210,8 @@ int virtio_counters(struct virtio_device *virtio, unsigned queue,
 
 /*
  * For the machine. Stops the worker, flushes and closes the backend, frees the
- * device and its transport. After the vCPUs have ended, before the vm has. The
- * registers vanish with the vm.
+ * device and its transport. After the vCPUs have ended, before the vm is
+ * destroyed; the registers vanish with it.
  */
 void virtio_destroy(struct virtio_device *virtio);
 
