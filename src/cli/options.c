@@ -87,7 +87,7 @@ void run_options_help(FILE *to)
 
 static int wrong(int option, const char *value, const char *why)
 {
-	log_err("--%s %s: %s", run_flags[option].name, value, why);
+	log_err("--%s %s %s", run_flags[option].name, value, why);
 	return -EINVAL;
 }
 
@@ -104,6 +104,39 @@ static int parse_memory(struct machine_config *config, const char *value)
 	return 0;
 }
 
+static int parse_cpus(struct machine_config *config, const char *value)
+{
+	if (!parse_number(value, 1, MACHINE_CPUS_MAX, &config->cpus))
+		return 0;
+	return wrong(OPT_CPUS, value, "is not a number from 1 to 255");
+}
+
+static int parse_timeout(struct machine_config *config, const char *value)
+{
+	if (!parse_number(value, 1, 1000000000, &config->timeout))
+		return 0;
+	return wrong(OPT_TIMEOUT, value,
+		     "is not a number of seconds from 1 to 1000000000");
+}
+
+static int parse_serial(struct machine_config *config, const char *value)
+{
+	if (!console_parse(value, &config->console))
+		return 0;
+	return wrong(OPT_SERIAL, value,
+		     "is not one of stdio, none, file:PATH, pty, unix:PATH");
+}
+
+static int parse_control(struct machine_config *config, const char *value)
+{
+	struct console_options socket;
+
+	if (console_parse(value, &socket) || socket.kind != CONSOLE_UNIX)
+		return wrong(OPT_CONTROL, value, "is not unix:PATH");
+	config->control = socket.path;
+	return 0;
+}
+
 static int parse_disk(struct machine_config *config, char *value)
 {
 	return disk_option_parse(value, &config->disks[config->nr_disks++]);
@@ -116,7 +149,7 @@ static int parse_choice(int option, const char *value, const char *const *names,
 		if (!strcmp(value, names[i]))
 			return i;
 	}
-	log_err("--%s %s: is not one of %s", run_flags[option].name, value,
+	log_err("--%s %s is not one of %s", run_flags[option].name, value,
 		run_flags[option].value);
 	return -EINVAL;
 }
@@ -172,7 +205,6 @@ static int run_choice(struct machine_config *config, int option,
 static int run_option(struct run_options *options, int option, char *value)
 {
 	struct machine_config *config = &options->machine;
-	struct console_options socket;
 
 	switch (option) {
 	case OPT_KERNEL:
@@ -187,9 +219,7 @@ static int run_option(struct run_options *options, int option, char *value)
 	case OPT_MEMORY:
 		return parse_memory(config, value);
 	case OPT_CPUS:
-		if (!parse_number(value, 1, MACHINE_CPUS_MAX, &config->cpus))
-			return 0;
-		return wrong(option, value, "is not a number from 1 to 255");
+		return parse_cpus(config, value);
 	case OPT_DISK:
 		return check_room(config) ? -EINVAL : parse_disk(config, value);
 	case OPT_NET:
@@ -200,23 +230,11 @@ static int run_option(struct run_options *options, int option, char *value)
 	case OPT_UNPACK:
 		return run_choice(config, option, value);
 	case OPT_SERIAL:
-		if (!console_parse(value, &config->console))
-			return 0;
-		return wrong(option, value,
-			     "is not one of stdio, none, "
-			     "file:PATH, pty, unix:PATH");
+		return parse_serial(config, value);
 	case OPT_CONTROL:
-		if (!console_parse(value, &socket) &&
-		    socket.kind == CONSOLE_UNIX) {
-			config->control = socket.path;
-			return 0;
-		}
-		return wrong(option, value, "is not unix:PATH");
+		return parse_control(config, value);
 	case OPT_TIMEOUT:
-		if (!parse_number(value, 1, 1000000000, &config->timeout))
-			return 0;
-		return wrong(option, value,
-			     "is not a number of seconds, 1 or more");
+		return parse_timeout(config, value);
 	case OPT_NO_REBOOT:
 		config->no_reboot = true;
 		return 0;

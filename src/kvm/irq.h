@@ -47,10 +47,8 @@ struct irq_msi {
  * default routing. 0 or -errno. */
 int irqchip_create(struct irqchip *chip, int vm_fd);
 void irqchip_destroy(struct irqchip *chip);
-/*
- * A line on pin @gsi. Several lines may share a pin: it is high while any of
- * them is. irq_line_set() enters KVM only when the pin changes.
- */
+/* A line on pin @gsi. Several lines may share a pin: it is high while any of
+ * them is. irq_line_set() enters KVM only when the pin changes. */
 struct irq_line irq_line(struct irqchip *chip, uint32_t gsi);
 void irq_line_set(struct irq_line *line, bool level);
 

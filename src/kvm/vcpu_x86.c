@@ -7,6 +7,9 @@
 
 /* Types of segment descriptors, accessed (SDM 3, 3.4.5.1). */
 enum { LDT = 2, DATA = 3, CODE = 11, TSS = 11 };
+#define APIC_BASE 0xfee00000u
+enum { APIC_BSP = 1 << 8, APIC_ON = 1 << 11 }; /* in the same register */
+enum { EFER_LME = 1 << 8, EFER_LMA = 1 << 10 };
 
 static struct kvm_segment segment(uint8_t type, uint32_t limit, bool system)
 {
@@ -21,8 +24,7 @@ void vcpu_sregs_init(const struct vcpu *vcpu, struct kvm_sregs *sregs)
 		.gdt.limit = 0xffff,
 		.idt.limit = 0xffff,
 		.cr0 = X86_CR0_ET | X86_CR0_NW | X86_CR0_CD,
-		/* On, where it is; and the boot processor's says that it is. */
-		.apic_base = 0xfee00800 | (vcpu->id == 0 ? 0x100 : 0),
+		.apic_base = APIC_BASE | APIC_ON | (vcpu->id ? 0 : APIC_BSP),
 	};
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss =
 		segment(DATA, 0xffff, false);
@@ -58,7 +60,7 @@ static void sregs_enter_long(struct kvm_sregs *sregs, gpa_t gdt, gpa_t cr3)
 	sregs->cr0 |= X86_CR0_PG;
 	sregs->cr3 = cr3;
 	sregs->cr4 = X86_CR4_PAE;
-	sregs->efer = 1 << 8 | 1 << 10; /* LME, LMA */
+	sregs->efer = EFER_LME | EFER_LMA;
 }
 
 int vcpu_enter(struct vcpu *vcpu, const struct vcpu_entry *entry)
