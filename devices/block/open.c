@@ -435,8 +435,7 @@ static const char *advice(int err)
 	case -EPERM:
 		return "; to use it without writing say ,readonly";
 	case -ENOENT:
-		return "; check the path, or make it with: kvist img create "
-		       "-f qcow2 FILE SIZE";
+		return "; check the path, or make it with kvist img create";
 	}
 	return "";
 }

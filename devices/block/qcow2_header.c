@@ -43,7 +43,7 @@ size_t qcow2_header_bytes(const uint8_t first[QCOW2_HEADER_V3],
 	if (get_be32(first) != QCOW2_MAGIC) {
 		fail(why, 0,
 		     "is not a qcow2 image; if it is a raw disk, say "
-		     "format=raw");
+		     "format=raw, or -f raw");
 		return 0;
 	}
 	if (version != 2 && version != 3) {

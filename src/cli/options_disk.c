@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int wrong(const struct disk_config *disk, const char *key,
 		 const char *value, const char *why)
@@ -35,8 +36,10 @@ static const char *set_format(struct disk_config *disk, const char *value)
 
 static const char *set_backing_dir(struct disk_config *disk, const char *value)
 {
+	struct stat st;
+
 	disk->image.backing_dir = value;
-	return NULL;
+	return stat(value, &st) || !S_ISDIR(st.st_mode) ? "is no folder" : NULL;
 }
 
 static const char *set_key_file(struct disk_config *disk, const char *value)

@@ -65,7 +65,7 @@ static void put(uint8_t *b, const struct bad *bad)
 }
 
 static const struct bad bad_headers[] = {
-	{ 0, 4, 0x7f454c46, -EINVAL, "format=raw" },
+	{ 0, 4, 0x7f454c46, -EINVAL, "format=raw, or -f raw" },
 	{ 4, 4, 1, -EINVAL, "version 1" },
 	{ 4, 4, 4, -EINVAL, "version 4" },
 	{ 20, 4, 8, -EINVAL, "cluster_bits is 8" },
