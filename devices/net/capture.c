@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The file, which all queues of a network share: one worker serves them. */
@@ -144,6 +146,23 @@ static const struct net_ops capture_ops = {
 	.close = capture_close,
 };
 
+/* A file is one card's alone, and keeps what another is writing to it; a pipe
+ * or a device may have many writers. */
+static int tape_begin(int fd, const char *name)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISREG(st.st_mode)) {
+		if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+			return -EBUSY;
+		if (ftruncate(fd, 0))
+			return -errno;
+	}
+	return pcapng_begin(fd, name);
+}
+
 static struct tape *tape_open(const char *path, const char *name)
 {
 	struct tape *tape = calloc(1, sizeof(*tape));
@@ -151,15 +170,16 @@ static struct tape *tape_open(const char *path, const char *name)
 
 	if (!err) {
 		tape->path = path;
-		tape->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-				0600);
-		err = tape->fd < 0 ? -errno : pcapng_begin(tape->fd, name);
+		tape->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		err = tape->fd < 0 ? -errno : tape_begin(tape->fd, name);
 		if (err && tape->fd >= 0)
 			close(tape->fd);
 	}
 	if (!err)
 		return tape;
-	log_err("net pcap=%s: cannot write it: %s", path, strerror(-err));
+	log_err("net pcap=%s: cannot write it: %s", path,
+		err == -EBUSY ? "another card does: give each its own file"
+			      : strerror(-err));
 	free(tape);
 	errno = -err;
 	return NULL;

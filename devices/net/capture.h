@@ -15,7 +15,7 @@
 /*
  * Puts a capture to the file @path, which is made anew, between the caller and
  * *net with its further queues: they belong to the new *net. 0; or -errno,
- * logged, with *net as it was.
+ * logged, with *net as it was (-EBUSY: another capture writes that file).
  */
 int capture_open(const char *path, struct net_backend **net);
 

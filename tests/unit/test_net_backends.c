@@ -385,6 +385,38 @@ static void a_capture_has_each_frame_that_passed(void **state)
 	unlink(path);
 }
 
+static void two_captures_do_not_share_a_file(void **state)
+{
+	struct net_backend *ends[2], *net, *other;
+	struct stat before, after;
+	char path[64], text[512];
+	struct said said;
+
+	(void)state;
+	in_folder(path, "shared");
+	assert_int_equal(net_pair(ends), 0);
+	net = ends[0];
+	other = ends[1];
+	assert_int_equal(capture_open(path, &net), 0);
+	assert_int_equal(frame_send(net, 1, 80), 80);
+	assert_int_equal(stat(path, &before), 0);
+	said = said_begin();
+	assert_int_equal(capture_open(path, &other), -EBUSY);
+	said_end(said, text, sizeof(text));
+	assert_non_null(strstr(text, "give each its own file"));
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_size, before.st_size);
+	net_close(net);
+	/* Now it is free, and begins anew; a device is for all. */
+	assert_int_equal(capture_open(path, &other), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_size < before.st_size);
+	assert_int_equal(capture_open("/dev/null", &other), 0);
+	assert_int_equal(capture_open("/dev/null", &other), 0);
+	net_close(other);
+	unlink(path);
+}
+
 static void a_full_disk_ends_the_capture_and_not_the_network(void **state)
 {
 	struct net_backend *ends[2], *net;
@@ -434,6 +466,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			a_slow_passt_makes_frames_wait_and_none_is_cut),
 		cmocka_unit_test(a_capture_has_each_frame_that_passed),
+		cmocka_unit_test(two_captures_do_not_share_a_file),
 		cmocka_unit_test(
 			a_full_disk_ends_the_capture_and_not_the_network),
 	};
