@@ -352,15 +352,8 @@ static int open_kind(const struct net_options *options,
 
 int net_open(const struct net_options *options, struct net_backend **net)
 {
-	bool interface = options->kind == NET_BRIDGE ||
-			 options->kind == NET_TAP;
-	int err;
+	int err = open_kind(options, net);
 
-	if (interface && !netif_name_is_valid(options->ifname)) {
-		log_err("net %s: %s", options->ifname, NETIF_NAME_RULE);
-		return -EINVAL;
-	}
-	err = open_kind(options, net);
 	if (err)
 		return err;
 	err = mtu_choose(options, *net);

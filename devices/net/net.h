@@ -95,8 +95,8 @@ enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 struct net_options {
 	enum net_kind kind;
-	/* The name of the bridge, tap or pair; the path of passt's socket; the
-	 * descriptor as text. */
+	/* Name of the bridge or tap (netif_name_is_valid()) or pair; path of
+	 * passt's socket; the descriptor as text. */
 	const char *ifname;
 	int fd; /* NET_FD */
 	bool has_mac;

@@ -1,5 +1,6 @@
 #include "cli/options_net.h"
 
+#include "devices/net/netif.h"
 #include "devices/virtio/limit.h"
 #include "util/args.h"
 #include "util/checked.h"
@@ -7,154 +8,164 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
 
-/* Where the frames go: one of these for each card. */
-static const struct {
-	const char *key;
-	enum net_kind kind;
-} kinds[] = {
-	{ "bridge", NET_BRIDGE }, { "tap", NET_TAP },     { "fd", NET_FD },
-	{ "pair", NET_PAIR },     { "passt", NET_PASST },
+/* How a key's value is read. */
+enum form { KIND, NONE, CREATE, TEXT, BYTES, COUNT, ADDRESS, RSS, VHOST };
+
+#define AT(member) offsetof(struct net_options, member)
+
+/* Where the frames go, in the order of enum net_kind: one of these for each
+ * card. Then the rest: where the value goes, its least and its most. */
+static const struct key {
+	const char *name;
+	uint8_t form, at;
+	uint16_t min, max;
+} keys[] = {
+	[NET_BRIDGE] = { .name = "bridge", .form = KIND },
+	[NET_TAP] = { .name = "tap", .form = KIND },
+	[NET_FD] = { .name = "fd", .form = KIND },
+	[NET_PAIR] = { .name = "pair", .form = KIND },
+	[NET_PASST] = { .name = "passt", .form = KIND },
+	{ .name = "none", .form = NONE },
+	{ .name = "create", .form = CREATE },
+	{ "vlan", COUNT, AT(vlan), 1, NET_VLAN_MAX },
+	{ .name = "mac", .form = ADDRESS },
+	{ "mtu", COUNT, AT(mtu), NET_MTU_MIN, NET_MTU_MAX },
+	{ "queues", COUNT, AT(queues), 1, NET_QUEUES_MAX },
+	{ .name = "rss", .form = RSS },
+	{ .name = "vhost", .form = VHOST },
+	{ .name = "rate", .form = BYTES, .at = AT(rate) },
+	{ .name = "burst", .form = BYTES, .at = AT(burst) },
+	{ .name = "pcap", .form = TEXT, .at = AT(pcap) },
+	{ .name = "up", .form = TEXT, .at = AT(up) },
+	{ .name = "down", .form = TEXT, .at = AT(down) },
 };
+
+static void *member(struct net_options *net, const struct key *key)
+{
+	return (char *)net + key->at;
+}
 
 static int wrong(const char *key, const char *value, const char *why)
 {
-	log_err("--net %s=%s: %s", key, value, why);
+	log_err("--net %s%s%s: %s", key, value ? "=" : "", value ? value : "",
+		why);
 	return -EINVAL;
 }
 
-static int unknown(const char *key, const char *value)
+static int unknown(const char *name)
 {
-	log_err("--net: %s%s%s is not one of none (alone), "
-		"bridge=BR[,create][,vlan=N], "
-		"tap=IF[,create], fd=N, pair=NAME, passt=SOCKET (one of "
-		"these), mac=MAC, mtu=N, queues=N, rss=on|off, "
-		"vhost=on|off|auto, rate=SIZE, burst=SIZE, pcap=FILE, up=CMD, "
-		"down=CMD (a comma in a value is written twice)",
-		key, value ? "=" : "", value ? value : "");
+	const char *nearest = args_nearest(name, &keys->name, ARRAY_SIZE(keys),
+					   sizeof(*keys));
+
+	log_err("--net: unknown key %s; %s %s (a comma in a value is written "
+		"twice)",
+		name, nearest ? "did you mean" : "see",
+		nearest ? nearest : "kvist run --help");
 	return -EINVAL;
 }
 
-static int parse_kind(struct net_options *net, const char *key,
+static int parse_kind(struct net_options *net, const struct key *key,
 		      const char *value)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (strcmp(key, kinds[i].key))
-			continue;
-		if (!*value || net->ifname)
-			return unknown(key, value);
-		net->kind = kinds[i].kind;
+	if (!net->ifname) {
+		net->kind = key - keys;
 		net->ifname = value;
 		return 0;
 	}
-	return -ENOENT;
-}
-
-static int parse_mac(struct net_options *net, const char *value)
-{
-	net->has_mac = true;
-	return net_mac_parse(value, net->mac)
-		       ? wrong("mac", value,
-			       "is not a unicast MAC such as 52:54:00:12:34:56")
-		       : 0;
-}
-
-static int parse_text(const char *key, const char *value, const char **text)
-{
-	*text = value;
-	return *value ? 0 : unknown(key, value);
-}
-
-/* A number of @min to @max to *count. */
-static int parse_count(const char *key, const char *value, uint32_t min,
-		       uint32_t max, uint32_t *count)
-{
-	uint64_t number = 0;
-	int err = parse_number(value, min, max, &number);
-
-	*count = number;
-	if (!err)
-		return 0;
-	log_err("--net %s=%s: is not a number from %" PRIu32 " to %" PRIu32,
-		key, value, min, max);
+	log_err("--net %s=%s: a second network after %s=%s; say --net for each "
+		"card",
+		key->name, value, keys[net->kind].name, net->ifname);
 	return -EINVAL;
 }
 
-static int parse_bytes(const char *key, const char *value, uint64_t *bytes)
+static int parse_count(const struct key *key, const char *value,
+		       uint32_t *count)
 {
-	if (!parse_size(value, bytes) && *bytes && *bytes <= LIMIT_RATE_MAX)
-		return 0;
-	return wrong(key, value, "is not a number of bytes, as 10M");
+	uint64_t number = 0;
+	int err = parse_number(value, key->min, key->max, &number);
+
+	*count = number;
+	if (err)
+		log_err("--net %s=%s: is not a number from %u to %u", key->name,
+			value, key->min, key->max);
+	return err;
 }
 
-static int parse_vhost(struct net_options *net, const char *value)
+/* The number of @value in off, on, auto, of which the first @count are meant,
+ * or -1. */
+static int choice(const char *value, int count)
 {
-	static const char *const names[] = { [NET_VHOST_OFF] = "off",
-					     [NET_VHOST_ON] = "on",
-					     [NET_VHOST_AUTO] = "auto" };
+	static const char *const names[] = { "off", "on", "auto" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (!strcmp(value, names[i])) {
-			net->vhost = i;
-			return 0;
-		}
+	while (--count >= 0 && strcmp(value, names[count]))
+		;
+	return count;
+}
+
+/* What is wrong with the value, or NULL. */
+static const char *parse_value(struct net_options *net, const struct key *key,
+			       const char *value)
+{
+	uint64_t *bytes = member(net, key);
+	int chosen;
+
+	switch (key->form) {
+	case TEXT:
+		*(const char **)member(net, key) = value;
+		return NULL;
+	case BYTES:
+		if (!parse_size(value, bytes) && *bytes &&
+		    *bytes <= LIMIT_RATE_MAX)
+			return NULL;
+		return "is not a number of bytes, as 10M (10 Mbit/s: 1220K)";
+	case ADDRESS:
+		net->has_mac = true;
+		if (!net_mac_parse(value, net->mac))
+			return NULL;
+		return "is not a unicast MAC such as 52:54:00:12:34:56";
+	case RSS:
+		chosen = choice(value, 2);
+		net->rss = chosen > 0;
+		return chosen < 0 ? "is not one of on, off" : NULL;
+	default:
+		chosen = choice(value, 3);
+		net->vhost = chosen;
+		return chosen < 0 ? "is not one of on, off, auto" : NULL;
 	}
-	return wrong("vhost", value, "is not one of on, off, auto");
 }
 
-static int parse_rss(struct net_options *net, const char *value)
-{
-	net->rss = !strcmp(value, "on");
-	return net->rss || !strcmp(value, "off")
-		       ? 0
-		       : wrong("rss", value, "is not one of on, off");
-}
-
-static int parse_field(struct net_options *net, const char *key,
+static int parse_field(struct net_options *net, const char *name,
 		       const char *value)
 {
-	int err;
+	const struct key *key = keys, *end = keys + ARRAY_SIZE(keys);
+	const char *why;
 
-	if (!strcmp(key, "create") && !value) {
+	while (key < end && strcmp(name, key->name))
+		key++;
+	if (key == end)
+		return unknown(name);
+	if (key->form == NONE)
+		return wrong(name, value, "stands alone");
+	if (key->form == CREATE) {
 		net->create = true;
-		return 0;
+		return value ? wrong(name, value, "takes no value") : 0;
 	}
-	if (!value)
-		return unknown(key, value);
-	err = parse_kind(net, key, value);
-	if (err != -ENOENT)
-		return err;
-	if (!strcmp(key, "up"))
-		return parse_text(key, value, &net->up);
-	if (!strcmp(key, "down"))
-		return parse_text(key, value, &net->down);
-	if (!strcmp(key, "pcap"))
-		return parse_text(key, value, &net->pcap);
-	if (!strcmp(key, "rate"))
-		return parse_bytes(key, value, &net->rate);
-	if (!strcmp(key, "burst"))
-		return parse_bytes(key, value, &net->burst);
-	if (!strcmp(key, "mtu"))
-		return parse_count(key, value, NET_MTU_MIN, NET_MTU_MAX,
-				   &net->mtu);
-	if (!strcmp(key, "queues"))
-		return parse_count(key, value, 1, NET_QUEUES_MAX, &net->queues);
-	if (!strcmp(key, "vlan"))
-		return parse_count(key, value, 1, NET_VLAN_MAX, &net->vlan);
-	if (!strcmp(key, "mac"))
-		return parse_mac(net, value);
-	if (!strcmp(key, "vhost"))
-		return parse_vhost(net, value);
-	if (!strcmp(key, "rss"))
-		return parse_rss(net, value);
-	return unknown(key, value);
+	if (!value || !*value)
+		return wrong(name, value, "needs a value");
+	if (key->form == KIND)
+		return parse_kind(net, key, value);
+	if (key->form == COUNT)
+		return parse_count(key, value, member(net, key));
+	why = parse_value(net, key, value);
+	return why ? wrong(name, value, why) : 0;
 }
 
 /* What goes together. */
-static int check(struct net_options *net)
+static int check(const struct machine_config *config, struct net_options *net)
 {
 	uint64_t number = 0;
 	const char *why = NULL;
@@ -166,7 +177,9 @@ static int check(struct net_options *net)
 			"or passt=SOCKET");
 		return -EINVAL;
 	}
-	if (net->kind != NET_BRIDGE && net->vlan)
+	if (host_end && !netif_name_is_valid(net->ifname))
+		why = NETIF_NAME_RULE;
+	else if (net->kind != NET_BRIDGE && net->vlan)
 		why = "vlan= goes with bridge=BR";
 	else if (!host_end && (net->create || net->up || net->down ||
 			       net->queues > 1 || net->rss))
@@ -187,11 +200,12 @@ static int check(struct net_options *net)
 	if (!why && net->kind == NET_FD && fcntl(net->fd, F_GETFD) < 0)
 		why = "no such descriptor is open: kvist gets it from whoever "
 		      "starts it, with the number it has there";
-	if (!why)
-		return 0;
-	log_err("--net %s%s: %s", net->kind == NET_FD ? "fd=" : "", net->ifname,
-		why);
-	return -EINVAL;
+	for (const struct net_options *at = config->nets; at < net; at++) {
+		if (net->has_mac && at->has_mac &&
+		    !memcmp(net->mac, at->mac, NET_MAC))
+			why = "another card of this machine has its mac=";
+	}
+	return why ? wrong(keys[net->kind].name, net->ifname, why) : 0;
 }
 
 int net_options_parse(struct machine_config *config, char *value)
@@ -206,7 +220,7 @@ int net_options_parse(struct machine_config *config, char *value)
 	while (!err && (field = list_next(&rest, &field_value)))
 		err = parse_field(net, field, field_value);
 	if (!err)
-		err = check(net);
+		err = check(config, net);
 	config->nr_nets++;
 	return err;
 }
