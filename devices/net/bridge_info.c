@@ -53,7 +53,7 @@ static void take_kind(struct bridge_link *link, const struct nlattr *linkinfo)
 
 static int take_link(const struct nlmsghdr *hdr, void *arg)
 {
-	const struct nlattr *attrs[IFLA_LINKINFO + 1];
+	const struct nlattr *attrs[IFLA_IFALIAS + 1];
 	const struct ifinfomsg *ifi = netlink_payload(hdr);
 	struct bridge_info *info = arg;
 	struct bridge_link *link, read = { 0 };
@@ -72,6 +72,7 @@ static int take_link(const struct nlmsghdr *hdr, void *arg)
 	read.up = ifi->ifi_flags & IFF_UP;
 	read.mtu = netlink_number(attrs[IFLA_MTU]);
 	strncpy(read.name, netlink_text(attrs[IFLA_IFNAME]), IFNAMSIZ - 1);
+	strncpy(read.alias, netlink_text(attrs[IFLA_IFALIAS]), IFNAMSIZ);
 	if (attrs[IFLA_ADDRESS] && netlink_len(attrs[IFLA_ADDRESS]) == NET_MAC)
 		memcpy(read.mac, netlink_data(attrs[IFLA_ADDRESS]), NET_MAC);
 	link = grow((void **)&info->links, &info->nr_links, sizeof(*link));

@@ -68,14 +68,21 @@ static int bridge_remove(struct move *m)
 	return index < 0 ? index : netlink_delete_link(&m->nl, index);
 }
 
-/* The port's address is the host's on the wire, and stays that. */
+/* The port's address is the host's on the wire, and stays that. The alias
+ * says whose place the bridge took: it gives that back to no other. */
 static int bridge_set_up(struct move *m)
 {
+	struct ifinfomsg info = { 0 };
+	struct netlink_msg msg;
 	int err = bridge_make(m->bridge, m->port ? m->mtu.ifr_mtu : 0, false);
 
 	if (err || !m->port)
 		return err;
-	err = netif_request(m->bridge, SIOCSIFHWADDR, &m->mac);
+	info.ifi_index = netif_index(m->bridge);
+	netlink_begin(&msg, RTM_SETLINK, 0, &info, sizeof(info));
+	netlink_put(&msg, IFLA_ADDRESS, m->mac.ifr_hwaddr.sa_data, NET_MAC);
+	netlink_put_text(&msg, IFLA_IFALIAS, m->port);
+	err = netlink_do(&m->nl, &msg);
 	if (err)
 		bridge_remove(m);
 	return err;
@@ -245,6 +252,13 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 		log_err("net bridge %s: %s", m->bridge, strerror(-err));
 		return err;
 	}
+	if (items && m->port && !m->to) {
+		log_err("net bridge %s: its addresses move only to the card "
+			"whose place it took; if that is %s: ip link set %s "
+			"alias %s address $(cat /sys/class/net/%s/address)",
+			m->bridge, m->port, m->bridge, m->port, m->port);
+		return -EBUSY;
+	}
 	for (size_t i = 0; i < first; i++)
 		m->steps[m->nr_steps++].kind = before[i];
 	/* What depends on something else stands behind it. All is on both for
@@ -365,32 +379,46 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 	return move_all(&m, before, port ? 3 : 1, NULL, 0);
 }
 
-/* The one port of the bridge to *port, or "" when it has none. */
-static int only_port(const struct bridge_info *info, const char *bridge,
-		     char port[IFNAMSIZ])
+/* True if bridge_set_up() had this port. */
+static bool took_place_of(const struct bridge_link *bridge,
+			  const struct bridge_link *port)
 {
-	int index = netif_index(bridge);
+	return !strcmp(bridge->alias, port->name) &&
+	       !memcmp(bridge->mac, port->mac, NET_MAC);
+}
 
-	*port = '\0';
+/* The bridge's only port, if it has one, to m->port, and also to m->to if what
+ * is on the bridge belongs there. */
+static int only_port(struct move *m, const struct bridge_info *info)
+{
+	const struct bridge_link *bridge =
+		bridge_info_find(info, netif_index(m->bridge));
+
+	if (!bridge || !bridge->is_bridge)
+		return refuse(m->bridge, -ENODEV,
+			      "there is no such bridge; kvist net show lists "
+			      "them");
 	for (size_t i = 0; i < info->nr_links; i++) {
 		const struct bridge_link *link = &info->links[i];
 
-		if (link->master != index)
+		if (link->master != bridge->index)
 			continue;
 		if (netif_is(link->name, "tap")) {
-			log_err("net bridge %s: a guest is on it by the tap "
-				"%s: end that, or: ip link set %s nomaster",
-				bridge, link->name, link->name);
+			log_err("net bridge %s: the tap %s is its port: end "
+				"the guest on it, or: ip link set %s nomaster",
+				m->bridge, link->name, link->name);
 			return -EBUSY;
 		}
-		if (*port) {
+		if (m->port) {
 			log_err("net bridge %s: it has several ports, and "
 				"which one its addresses belong to is not "
 				"known: leave one: ip link set %s nomaster",
-				bridge, link->name);
+				m->bridge, m->to ? link->name : m->port);
 			return -EBUSY;
 		}
-		memcpy(port, link->name, IFNAMSIZ);
+		m->port = link->name;
+		if (took_place_of(bridge, link))
+			m->to = link->name;
 	}
 	return 0;
 }
@@ -400,20 +428,13 @@ int bridge_dissolve(const char *bridge, int fault)
 	static const enum step_kind after[] = { STEP_DELETE };
 	struct move m = { .bridge = bridge, .from = bridge, .fault = fault };
 	struct bridge_info info;
-	char port[IFNAMSIZ];
-	int err;
+	int err = bridge_info_read(&info);
 
-	if (!netif_is(bridge, "bridge"))
-		return refuse(bridge, -ENODEV,
-			      "there is no such bridge; kvist net show lists "
-			      "them");
-	err = bridge_info_read(&info);
 	if (err)
 		return refuse(bridge, err, strerror(-err));
-	err = only_port(&info, bridge, port);
+	err = only_port(&m, &info);
+	if (!err)
+		err = move_all(&m, NULL, 0, after, 1);
 	bridge_info_free(&info);
-	if (err)
-		return err;
-	m.port = m.to = *port ? port : NULL;
-	return move_all(&m, NULL, 0, after, 1);
+	return err;
 }

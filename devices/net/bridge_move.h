@@ -16,14 +16,15 @@
 /*
  * Makes @bridge, up. With a @port (else NULL) the bridge gets its MAC and MTU,
  * all its addresses and all its routes, of every table, except those of the
- * link\'s own scope (fe80::).
+ * link's own scope (fe80::).
  */
 int bridge_adopt(const char *bridge, const char *port, int fault);
 
 /*
- * Removes @bridge. If it has one port, the bridge's addresses and routes move
- * to that port. -EBUSY with several ports, as it is not known to which they
- * belong, and with taps, as guests use the bridge.
+ * Removes @bridge. If it has one port, the card whose place it took, the
+ * bridge's addresses and routes move to that port. -EBUSY if it has addresses
+ * or routes and another port; with several ports, as it is not known to which
+ * they belong; and with taps, as guests may use the bridge.
  */
 int bridge_dissolve(const char *bridge, int fault);
 

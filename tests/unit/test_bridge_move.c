@@ -45,6 +45,10 @@ static const char card[] =
 	"ip -6 route add 2001:db8:4::/48 via 2001:db8:3::1;"
 	"ip -6 route add 2001:db8:1::/48 via fe80::1 dev eth0 metric 7";
 
+/* Another, for tests of their own. */
+static const char eth2[] = "ip link add eth2 type veth peer name wire2 && "
+			   "ip link set wire2 up && ip link set eth2 up";
+
 /* IPv6 appears in a kernel's own time, after a link is up. */
 static const char settled[] =
 	"for i in $(seq 100); do"
@@ -126,12 +130,20 @@ static void assert_same(const char *before, char *(*look)(const char *name),
 	free(after);
 }
 
-static void quietly(void)
+/* Standard error goes nowhere, until loudly() gets what this returns. */
+static int quietly(void)
 {
-	int fd = open("/dev/null", O_WRONLY);
+	int kept = dup(STDERR_FILENO), fd = open("/dev/null", O_WRONLY);
 
 	dup2(fd, STDERR_FILENO);
 	close(fd);
+	return kept;
+}
+
+static void loudly(int kept)
+{
+	dup2(kept, STDERR_FILENO);
+	close(kept);
 }
 
 static void what_is_on_a_card_moves_to_the_bridge_and_back(void **state)
@@ -193,16 +205,14 @@ static int dissolve(int fault)
 
 static void a_fault_at_any_step_leaves_the_network_as_it_was(void **state)
 {
-	int steps, fd = dup(STDERR_FILENO);
+	int steps, kept = quietly();
 
 	(void)state;
 	need_namespace();
-	quietly();
 	steps = fail_in_turn(adopt);
 	assert_in_range(steps, 3 + 2 * 20, STEPS_MAX - 1);
 	assert_int_equal(fail_in_turn(dissolve), steps - 2);
-	dup2(fd, STDERR_FILENO);
-	close(fd);
+	loudly(kept);
 }
 
 /*
@@ -212,9 +222,7 @@ static void a_fault_at_any_step_leaves_the_network_as_it_was(void **state)
 static void a_connected_route_moves_whoever_made_it(void **state)
 {
 	static const char managed[] =
-		"set -e; ip link add eth2 type veth peer name wire2;"
-		"ip link set wire2 up; ip link set eth2 up;"
-		"ip address add 198.51.100.197/26 dev eth2 noprefixroute;"
+		"set -e; ip address add 198.51.100.197/26 dev eth2 noprefixroute;"
 		"ip route add 198.51.100.192/26 dev eth2 proto kernel "
 		"scope link src 198.51.100.197 metric 100;"
 		"ip address add 2001:db8:8::5/64 dev eth2 noprefixroute;"
@@ -241,7 +249,8 @@ static void a_connected_route_moves_whoever_made_it(void **state)
 	(void)state;
 	need_namespace();
 	for (size_t i = 0; i < ARRAY_SIZE(gateways); i++) {
-		assert_true(shell(managed) && shell(gateways[i]));
+		assert_true(shell(eth2) && shell(managed) &&
+			    shell(gateways[i]));
 		before = network(NULL);
 		on_card = config_of("eth2");
 		assert_int_equal(bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
@@ -255,31 +264,26 @@ static void a_connected_route_moves_whoever_made_it(void **state)
 	}
 }
 
-/* The route that an address brings along is the port's own as well here: what
- * was there before is not what is to be undone. Later steps would change which
- * of two equal routes comes first. */
+/* The address's route is the port's own, too. What comes later than this would
+ * change which of two equal routes is the first. */
 static void what_a_port_has_of_its_own_stays(void **state)
 {
-	static const char own[] =
-		"set -e; ip link add eth2 type veth peer name wire2;"
-		"ip link set wire2 up; ip link set eth2 up;"
-		"ip address add 2001:db8:8::5/64 dev eth2";
 	char *before;
-	int fd = dup(STDERR_FILENO);
+	int kept;
 
 	(void)state;
 	need_namespace();
-	assert_true(shell(own));
+	assert_true(shell(eth2));
+	assert_true(shell("ip address add 2001:db8:8::5/64 dev eth2"));
 	assert_int_equal(bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
 	assert_true(shell("ip address add 2001:db8:8::9/64 dev eth2"));
 	before = network(NULL);
-	quietly();
+	kept = quietly();
 	for (int fault = 0; fault < 3; fault++) {
 		assert_int_equal(bridge_dissolve("br2", fault), -EIO);
 		assert_same(before, network, NULL, "a step failed");
 	}
-	dup2(fd, STDERR_FILENO);
-	close(fd);
+	loudly(kept);
 	free(before);
 	assert_int_equal(bridge_dissolve("br2", MOVE_NO_FAULT), 0);
 	assert_true(shell("ip link del eth2"));
@@ -343,7 +347,7 @@ static void what_the_bridge_cannot_take_was_never_off_the_card(void **state)
 static void a_card_that_was_down_is_down_again(void **state)
 {
 	char *before;
-	int fd = dup(STDERR_FILENO);
+	int kept;
 
 	(void)state;
 	need_namespace();
@@ -351,13 +355,12 @@ static void a_card_that_was_down_is_down_again(void **state)
 			  "ip address add 192.0.2.130/25 dev eth2 && "
 			  "ip link set eth2 up && ip link set eth2 down"));
 	before = network(NULL);
-	quietly();
+	kept = quietly();
 	for (int fault = 0; fault < 5; fault++) {
 		assert_int_equal(bridge_adopt("br2", "eth2", fault), -EIO);
 		assert_same(before, network, NULL, "a step failed");
 	}
-	dup2(fd, STDERR_FILENO);
-	close(fd);
+	loudly(kept);
 	free(before);
 	assert_int_equal(bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
 	assert_true(shell("ip -o link show eth2 | grep -q '[<,]UP[,>]'"));
@@ -378,6 +381,50 @@ static void a_bridge_may_have_no_port_at_all(void **state)
 	assert_int_equal(bridge_dissolve("br3", MOVE_NO_FAULT), 0);
 	assert_same(before, network, NULL, "gone");
 	free(before);
+}
+
+/* And to another only when the user has said so. */
+static void only_the_card_whose_place_it_took_gets_all_back(void **state)
+{
+	static const char *const bridges[] = {
+		/* ip(8) made it: it has the port's MAC by itself. */
+		"ip link add br2 type bridge; ip link set br2 up;"
+		"ip link set eth2 master br2",
+		/* Ours, with another MAC since. */
+		"ip link set br2 address 02:00:00:00:00:99",
+		/* Ours, with another card since. */
+		"ip link set eth2 nomaster; ip link del eth2;"
+		"ip link add eth2 type veth peer name wire2;"
+		"ip link set eth2 master br2; ip link set eth2 up",
+		"ip link set br2 alias eth2-and-some-more",
+	};
+	char text[1024], cure[1200], *before, *at;
+
+	(void)state;
+	need_namespace();
+	for (size_t i = 0; i < ARRAY_SIZE(bridges); i++) {
+		assert_true(shell(eth2));
+		if (i)
+			assert_int_equal(
+				bridge_adopt("br2", "eth2", MOVE_NO_FAULT), 0);
+		assert_true(shell(bridges[i]) &&
+			    shell("ip address add 192.0.2.200/25 dev br2"));
+		before = network(NULL);
+		assert_int_equal(
+			refused_as(0, "br2", NULL, true, text, sizeof(text)),
+			-EBUSY);
+		assert_same(before, network, NULL, bridges[i]);
+		free(before);
+		at = strstr(text, "ip link set br2 ");
+		assert_non_null(at);
+		snprintf(cure, sizeof(cure),
+			 "unshare -m sh -c 'mount -t sysfs none /sys && %s'",
+			 at);
+		assert_true(shell(cure));
+		assert_int_equal(bridge_dissolve("br2", MOVE_NO_FAULT), 0);
+		assert_true(shell("ip address show eth2 | grep -q 192.0.2.200 "
+				  "&& ip link del eth2"));
+	}
 }
 
 static void a_refusal_is_one_line_and_changes_nothing(void **state)
@@ -406,6 +453,7 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 		{ 0, "eth0", NULL, true, -ENODEV, "no such bridge" },
 		{ 0, "br6", NULL, true, -EBUSY, "ip link set tap6 nomaster" },
 		{ 0, "br7", NULL, true, -EBUSY, "several ports" },
+		{ 0, "br8", NULL, true, -EBUSY, "ip link set eth7 nomaster" },
 	};
 	char text[1024], *before;
 
@@ -419,6 +467,11 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 		"ip link add br7 type bridge;"
 		"ip link add eth4 type veth peer name eth5;"
 		"ip link set eth4 master br7; ip link set eth5 master br7;"
+		/* Of two ports, the one that is not the card is to leave. */
+		"ip link add br8 address 02:00:00:00:00:08 type bridge;"
+		"ip link add eth7 type veth peer name eth8;"
+		"ip link set br8 alias eth8; ip link set eth7 master br8;"
+		"ip link set eth8 address 02:00:00:00:00:08 master br8;"
 		"ip route add 203.0.113.77 nexthop via 198.51.100.1 "
 		"nexthop via 198.51.100.2"));
 	before = network(NULL);
@@ -444,6 +497,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_the_bridge_cannot_take_was_never_off_the_card),
 	cmocka_unit_test(a_card_that_was_down_is_down_again),
 	cmocka_unit_test(a_bridge_may_have_no_port_at_all),
+	cmocka_unit_test(only_the_card_whose_place_it_took_gets_all_back),
 	cmocka_unit_test(a_refusal_is_one_line_and_changes_nothing),
 };
 
