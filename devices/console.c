@@ -23,8 +23,8 @@
  * a pipe with a free page. */
 #define POLLED_MAX 4096u
 
-/* A terminal whose guest took nothing for so long is read on, for the key
- * that ends; what no one takes is dropped. */
+/* If the guest takes nothing for this long, a terminal is still read, for the
+ * key that ends the run; what no one takes is dropped. */
 #define STALL_NS 1000000000u
 
 /*
@@ -32,7 +32,8 @@
  * expired, so it never needs to be read. `armed` pairs with timer_ready():
  * whoever sets it last after a change of the ring or of a flag sees to it that
  * timer_ready() runs once more, after that change. All sequentially
- * consistent, for a store must come before the load of the other side's word.
+ * consistent, because a store must come before the load of the other side's
+ * word.
  */
 static void timer_set(struct console *console, long ns)
 {
@@ -138,8 +139,8 @@ static ssize_t ring_write(struct console *console, uint32_t head, uint32_t used)
 	return writev(console->out.fd, iov, used > first ? 2 : 1);
 }
 
-/* No one reads any more: until the next client, or for good. A reader who left
- * is no error: a shell's pipes end like that every day. */
+/* No one reads any more: until the next client, or for good. A reader that
+ * leaves is no error: a shell's pipes end like that every day. */
 static void out_failure(struct console *console, int err)
 {
 	if (console->kind == CONSOLE_UNIX) {

@@ -55,8 +55,8 @@ struct pci_ops {
 	/* MSI-X vector @vector was masked or unmasked, by itself or with the
 	 * others. As read() and write(). May be NULL. */
 	void (*vector)(struct pci_function *fn, unsigned vector);
-	/* The state after power-on, but for the configuration space, BAR and
-	 * MSI-X, which follow. As device_ops.reset(). May be NULL. */
+	/* Back to the state after power-on; configuration space, BAR and MSI-X
+	 * follow by themselves. As device_ops.reset(). May be NULL. */
 	void (*reset)(struct pci_function *fn);
 };
 
@@ -80,7 +80,7 @@ struct pci_identity {
 };
 
 struct pci_function {
-	struct device dev; /* its lock guards all but what is marked */
+	struct device dev; /* its lock guards all except what is marked */
 	const struct pci_ops *ops;
 	struct pci_host *host; /* borrowed */
 	unsigned slot;
@@ -178,8 +178,8 @@ void pci_intx_update(struct pci_function *fn);
  * when MSI-X is off: the caller uses INTA. Vectors beyond the table are
  * dropped. Any thread. */
 bool pci_msix_raise(struct pci_function *fn, uint16_t vector);
-/* The eventfd that raises it without us, as long as it is not masked; else, or
- * when MSI-X is off or there is no such vector, -1. Any thread. */
+/* The eventfd that raises it without us; -1 while it is masked, when MSI-X is
+ * off, or when there is no such vector. Any thread. */
 int pci_msix_fd(struct pci_function *fn, uint16_t vector);
 
 /*

@@ -45,8 +45,8 @@ enum reg {
 #define ALARM_ANY  0xc0 /* both bits: every hour, minute or second */
 #define ALARM_NONE (-1)
 
-/* UIP is seen for so long before each second; from a reading without it, this
- * is the time in which the registers stay as they are (table 5). */
+/* UIP is set for this long before each second. After a reading without UIP the
+ * registers stay as they are for at least this long (table 5). */
 #define UIP_NS 244000
 
 /* The years 1970 to 2255, in which nanoseconds fit 64 bits. */
@@ -200,8 +200,8 @@ static void line_update(struct rtc *rtc)
 	irq_line_set(&rtc->line, level);
 }
 
-/* Brings the flags up to date: what has happened since they were last. Who
- * reads them may come before the timer does. */
+/* Brings the flags up to date with what has happened since the last time. The
+ * guest may read them before the timer comes. */
 static void flags_check(struct rtc *rtc)
 {
 	int64_t now = guest_now(rtc), was = rtc->checked, alarm;

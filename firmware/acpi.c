@@ -1,5 +1,5 @@
 /*
- * The ACPI tables but for the DSDT's code (dsdt.c), and where they lie.
+ * The ACPI tables, except the DSDT's code (dsdt.c), and where they lie.
  */
 #include "firmware/tables.h"
 

@@ -25,7 +25,7 @@ struct e820_map {
 	struct e820_entry entries[E820_MAX];
 };
 
-/* The map of @memory: RAM, less what firmware/platform.h reserves. @pci adds
+/* The map of @memory: RAM without what firmware/platform.h reserves. @pci adds
  * the ECAM area as reserved, as Linux wants before it uses it. */
 void e820_build(struct e820_map *map, const struct memory *memory, bool pci);
 

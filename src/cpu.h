@@ -1,6 +1,6 @@
 /*
  * The CPU the guest sees, and its state when the power comes on: CPUID, MSRs,
- * local APIC, interrupt controllers. What KVM offers, less what kvist hides.
+ * local APIC, interrupt controllers. What KVM offers, without what kvist hides.
  *
  * Owned by the machine; used on the main thread while the vm is stopped. Each
  * function returns 0 or -errno, logged.

@@ -2,7 +2,7 @@
  * One machine: everything between a struct machine_config and an outcome.
  *
  * The only place that knows all parts. Owned by the command that runs it; main
- * thread only, but for @loader, whose thread fills memory during the set-up.
+ * thread only, except @loader, whose thread fills memory during the set-up.
  * The parts stand below in the order in which they are made; they go in the
  * reverse order.
  */

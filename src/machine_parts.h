@@ -5,7 +5,7 @@
  * machine_events.c knows what the main thread waits for besides the vCPUs,
  * machine_disks.c what happens to disks while the guest runs,
  * machine_control.c what the control socket's clients may ask for.
- * Main thread, but for what machine_begin_load() starts.
+ * Main thread, except for what machine_begin_load() starts.
  */
 #ifndef KVIST_MACHINE_PARTS_H
 #define KVIST_MACHINE_PARTS_H
@@ -14,16 +14,16 @@
 
 struct machine;
 
-/* The exit code of a stage: 0 without an @err, else @code, but EXIT_CODE_HOST
- * where the host lacks memory or descriptors; for these there is advice. The
- * second is for an @err that nobody has logged yet. */
+/* The exit code of a stage: 0 without an @err; EXIT_CODE_HOST, with advice, if
+ * the host lacks memory or descriptors; else @code. The second is for an @err
+ * that nobody has logged yet. */
 int machine_code(enum exit_code code, int err);
 int machine_stage_failed(const char *what, enum exit_code code, int err);
 
 /* Two stages: firmware tables, kernel and initrd come into memory, and the boot
  * processor gets to the first instruction. begin_load() starts a thread for it
- * where it takes long; finish_load() waits for that thread, or does it all, as
- * it does after a reset. */
+ * if it takes long; finish_load() waits for that thread, or, as after a reset,
+ * does it all itself. */
 int machine_begin_load(struct machine *m);
 void machine_end_load(struct machine *m);
 int machine_finish_load(struct machine *m);
@@ -36,8 +36,8 @@ void machine_remove_devices(struct machine *m);
 int machine_watch_disks(struct machine *m);
 void machine_ignore_disks(struct machine *m);
 void machine_disk_stops(void *machine);
-/* Goes on, if a disk has paused the guest: what it could not do is tried
- * again. */
+/* If a disk has paused the guest: tries the failed requests again, and lets the
+ * guest go on. */
 void machine_retry_disks(struct machine *m);
 
 /* A stage: --control. */

@@ -8,7 +8,7 @@
 #define MATCH_MIN 3
 #define MATCH_MAX 258
 #define CHAIN_MAX 48 /* places looked at for the longest match */
-#define GOOD      32 /* a match so long is taken without looking on */
+#define GOOD      32 /* a match this long is taken at once */
 
 #define END        256
 #define LENS       19 /* symbols that code the lengths of codes */

@@ -36,7 +36,7 @@ struct fault_plan {
 	unsigned kinds;    /* fault_kind bits: what is counted and may fail */
 	uint64_t done;     /* operations counted so far */
 	uint64_t fail_at;  /* this operation fails, counted from 1; 0: none */
-	uint64_t fail_for; /* and the ones after it, so many in all */
+	uint64_t fail_for; /* how many fail, that one included */
 	int err;           /* with this -errno */
 	size_t cut;        /* longest transfer, the rest is left out; 0: any */
 };

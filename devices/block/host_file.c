@@ -22,10 +22,10 @@
 /* Requests this large are not worth an aligned copy: the page cache, then. */
 #define BOUNCE_MAX    (64u << 20)
 
-/* Writes of so few bytes to the page cache are done at once: less work than to
- * have somebody do them, for which on many a file system even io_uring wakes a
- * thread. One that took longer had to wait, for a page to be read or others to
- * be written back: for a while the engine does them. */
+/* Writes of at most AT_ONCE_MAX bytes to the page cache are done at once. That
+ * is less work than to use the engine: on many file systems even io_uring wakes
+ * a thread for them. A write that took AT_ONCE_NS had to wait, for a page to be
+ * read or others to be written back: for SLOW_NS the engine does them. */
 #define AT_ONCE_MAX (64u << 10)
 #define AT_ONCE_NS  500000
 #define SLOW_NS     100000000

@@ -186,7 +186,7 @@ static int read_piece(void *opaque, struct copy_piece *piece)
 	return 1;
 }
 
-/* Writes the piece but for its zeros, as few times as can be. */
+/* Writes the piece without its zeros, in as few writes as can be. */
 static int write_data(const struct image_copy *copy,
 		      const struct copy_piece *piece)
 {

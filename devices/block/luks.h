@@ -124,7 +124,8 @@ static inline size_t luks_material(const struct luks_kind *kind)
 void luks_merge(const struct luks_kind *kind, const uint8_t *material,
 		uint8_t *key);
 
-/* The opposite: all stripes but the last are there and random; makes that. */
+/* The opposite: all stripes except the last are there, random; makes the last.
+ */
 void luks_split(const struct luks_kind *kind, const uint8_t *key,
 		uint8_t *material);
 
@@ -170,7 +171,7 @@ int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
 struct luks_change {
 	struct luks_area area;
 	const struct xts *key;     /* as it was opened */
-	bool erase, force;         /* force: what could lose the data, too */
+	bool erase, force;         /* force: even if it could lose the data */
 	int slot;                  /* -1: one that is free, or all that fit */
 	struct luks_secret secret; /* added, or erased; no bytes: any */
 	uint64_t ms;               /* as in luks_create() */

@@ -101,7 +101,7 @@ static int put_extension(struct header *h, uint32_t type, const void *data,
 	return 0;
 }
 
-/* All but those that are made anew; notes where the feature names are. */
+/* All except those that are made anew; notes where the feature names are. */
 static int put_others(struct header *h)
 {
 	size_t at = h->q->header.length, end = h->q->cluster_size;
@@ -274,7 +274,7 @@ int qcow2_amend(struct block *block, const struct qcow2_amendment *a)
 				 : q->header.refcount_order;
 	if (a->version == 2 && (a->lazy_refcounts || order != 4))
 		return -ENOTSUP;
-	/* Who reads the data file as a raw disk sees no backing file. */
+	/* A reader of the raw data file sees no backing file. */
 	if (a->backing && a->data_raw)
 		return -EINVAL;
 	if (block->read_only)

@@ -1,6 +1,6 @@
 /*
- * A bitmap is one bit for each piece of the disk, of so many bytes as is its
- * granularity. Its table names the clusters that hold it:
+ * A bitmap is one bit for each piece of the disk; its granularity says how many
+ * bytes a piece has. Its table names the clusters that hold it:
  *
  *   header --> directory: | entry and name | entry and name | ...
  *                            |

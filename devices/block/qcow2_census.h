@@ -29,20 +29,20 @@ struct qcow2_census {
 	uint64_t clusters; /* of the file */
 	uint64_t l1_bytes; /* of all L1 tables so far */
 	uint32_t l1_tables;
-	/* Of each cluster: the last L1 table, counted from 1, that led to an L2
-	 * table there. And the bytes of those to which one led again. */
+	/* For each cluster: the last L1 table, counted from 1, that led to an
+	 * L2 table there. And the bytes of L2 tables that were read again. */
 	uint32_t *walked;
 	uint64_t again;
-	bool mended; /* c->mends has what is to be known of this table */
-	/* Of each cluster, and the one behind the last: how many references
-	 * were seen, and what the refcount is, no more than UINT32_MAX. */
+	bool mended; /* c->mends has all of this table already */
+	/* For each cluster, and the one behind the last: how many references
+	 * were seen, and what the refcount is, UINT32_MAX at most. */
 	uint32_t *seen, *kept;
-	uint8_t *other; /* of those seen: as QCOW2_NO_TABLE, up to 255 */
+	uint8_t *other; /* of those seen, how many as QCOW2_NO_TABLE, to 255 */
 	struct qcow2_mend *mends;
 	size_t nr_mends;
 	uint8_t *table;      /* an L2 table or refcount block */
-	uint64_t structural; /* errors of the tables themselves, of which ... */
-	uint64_t misplaced;  /* ... new refcounts put so many right */
+	uint64_t structural; /* errors of the tables themselves; ... */
+	uint64_t misplaced;  /* ... how many of them new refcounts put right */
 	bool rebuilt;        /* refcounts and what else: written anew */
 
 	/* The snapshot table: what it takes, and if it is @bad what it should
@@ -98,7 +98,7 @@ int qcow2_census_copied(struct qcow2_census *c,
 			int (*each)(struct qcow2_census *c, uint64_t raw,
 				    uint64_t at));
 
-/* One that does nothing but tell and count it as an error. */
+/* An @each that only tells of the entry and counts it as an error. */
 int qcow2_census_tell(struct qcow2_census *c, uint64_t raw, uint64_t at);
 
 /* Repairs what c->fix allows and tells of COPIED what is left, durably.

@@ -14,8 +14,8 @@
 #define L1_RESERVED 0x7f000000000001ffull
 #define L2_RESERVED 0x3f000000000001feull
 
-/* Where an image is damaged, so many bytes of L1 tables, and of L2 tables, more
- * than a sound one has are still read. */
+/* Of a damaged image, this many bytes of L1 tables, and of L2 tables, more than
+ * a sound one has are still read. */
 #define DAMAGED_MAX (64u << 20)
 
 #define LLU(n) ((unsigned long long)(n))
@@ -159,8 +159,8 @@ static int see_l2(struct qcow2_census *c, uint64_t offset, bool active)
 }
 
 /*
- * In a sound image no two entries of one L1 table name the same L2 table. Where
- * damage makes them, it is read again, but only so often: an image of a few
+ * In a sound image no two entries of one L1 table name the same L2 table. In a
+ * damaged one such a table is read again, up to a limit: an image of a few
  * megabytes could have one table read for days.
  */
 static int walk_l2(struct qcow2_census *c, uint64_t offset, bool active)
@@ -178,8 +178,8 @@ static int walk_l2(struct qcow2_census *c, uint64_t offset, bool active)
 	return see_l2(c, offset, active);
 }
 
-/* Nor do two L1 tables share a cluster: together they are no larger than the
- * file, but for damage. */
+/* Nor do two L1 tables share a cluster: without damage they are together no
+ * larger than the file. */
 int qcow2_census_l1(struct qcow2_census *c, uint64_t offset, uint32_t entries,
 		    bool active)
 {

@@ -79,8 +79,8 @@ static unsigned log2_of(uint64_t n)
 /* The refcounts count themselves: goes on until table and blocks suffice. */
 static void lay_out(struct layout *l, const struct qcow2_shape *shape)
 {
-	/* Who reads a raw data file need not look at tables that say that
-	 * parts of it are not there. */
+	/* A reader of a raw data file does not see tables that say that parts
+	 * of it are not there. */
 	bool all = shape->preallocation != QCOW2_PREALLOC_OFF ||
 		   shape->data_raw;
 	unsigned bits = log2_of(shape->cluster_size);

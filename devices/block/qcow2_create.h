@@ -39,8 +39,8 @@ struct qcow2_shape {
 	enum qcow2_preallocation preallocation;
 };
 
-/* What one gets who asks for nothing else: version 3, clusters of 64 KiB,
- * refcounts of 16 bits, nothing allocated. */
+/* The default: version 3, clusters of 64 KiB, refcounts of 16 bits, nothing
+ * allocated. */
 extern const struct qcow2_shape qcow2_shape_default;
 
 /* NULL when such an image can be made; else why not, a whole sentence without

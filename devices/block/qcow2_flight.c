@@ -120,7 +120,7 @@ static void op_wait(struct qcow2_op *op)
 	q->waiting_end = &op->next;
 }
 
-/* Entries have changed: who waited for that tries again, in order. */
+/* Entries have changed: requests that waited for that try again, in order. */
 static void wake_waiting(struct qcow2 *q)
 {
 	struct qcow2_op *op = q->waiting;

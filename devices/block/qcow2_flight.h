@@ -7,8 +7,8 @@
 
 #include "devices/block/qcow2.h"
 
-/* With so many pieces in flight, further ones are done at once: one request may
- * have half a million of them, in an image that was made for it. */
+/* With this many pieces in flight, further ones are done at once: in a hostile
+ * image one request may have half a million pieces. */
 #define PIECES_MAX 2048
 
 struct qcow2_op {

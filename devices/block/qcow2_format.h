@@ -205,8 +205,8 @@ size_t qcow2_snapshot_parse(const uint8_t *bytes, size_t len,
 #define QCOW2_BITMAP_IN_USE   (1u << 0) /* it may not be true: not to be used */
 #define QCOW2_BITMAP_AUTO     (1u << 1)
 #define QCOW2_BITMAP_EXTRA                                                     \
-	(1u << 2)              /* whoever does not know its extra data
-					 * may use it all the same */
+	(1u << 2)              /* programs that do not know its extra
+					 * data may use it */
 #define QCOW2_BITMAP_FLAGS  7u /* all that there are */
 #define QCOW2_BITMAP_TRACKS 1  /* the type: what was written to */
 

@@ -16,7 +16,8 @@
 /* Bits of a bitmap table's entry that the specification keeps at zero. */
 #define BITMAP_RESERVED 0xff000000000001feull
 
-/* Extra data of a snapshot, each there if there are so many bytes of it. */
+/* Extra data of a snapshot: a field is there if they have at least this many
+ * bytes. */
 #define EXTRA_VM_STATE  8 /* the VM state's size in 64 bits */
 #define EXTRA_DISK_SIZE 16
 #define EXTRA_ICOUNT    24
@@ -137,7 +138,7 @@ static void compare_names(struct qcow2_bitmap *all,
 
 /* Takes the directory apart, which must be as long as what is in it. No two
  * tables share a cluster: so there is room for all of them in @room bytes, and
- * who reads them all reads no more. */
+ * reading them all reads no more. */
 static int parse_bitmaps(const struct qcow2_header *h, const uint8_t *bytes,
 			 uint64_t room, struct qcow2_bitmap *all)
 {

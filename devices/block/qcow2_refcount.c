@@ -23,7 +23,7 @@
 #define RESERVED 511ull
 
 /* A refcount that is set for a cluster past the end of the file is a leak at
- * best. So many of them make the search for a free cluster a hostile one. */
+ * best. This many of them make the search for a free cluster too long. */
 #define BOGUS_MAX 65536
 
 /* Dropped references wait for a commit; more than these do not wait. */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CHAIN_MAX 12  /* places looked at for the longest match */
-#define GOOD      128 /* a match so long is taken without looking on */
+#define GOOD      128 /* a match this long is taken at once */
 
 /* Fewer do not pay for a code of their own. */
 #define LITERALS_MIN  64
@@ -382,8 +382,8 @@ static bool all_alike(const uint8_t *bytes, size_t len)
 	return !memcmp(bytes, bytes + 1, len - 1);
 }
 
-/* The block from @at to the end of @s: one byte so many times, coded, or where
- * that is no shorter, plain. */
+/* The block from @at to the end of @s: as one byte repeated, coded, or plain
+ * where coding makes it no shorter. */
 static void put_block(struct zstd_encoder *z, struct zstd_writer *w,
 		      struct source s, size_t at, bool last)
 {

@@ -103,7 +103,7 @@ void zstd_fse_describe(struct zstd_writer *w, const int16_t *counts,
 	}
 }
 
-/* The weights of all symbols but the last one, FSE coded by two states in
+/* The weights of all symbols except the last one, FSE coded by two states in
  * turns; the bytes, or 0 when that cannot be done. */
 static size_t pack_weights(const uint8_t *weights, unsigned n, uint8_t *out,
 			   size_t out_len)

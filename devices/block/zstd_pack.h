@@ -93,8 +93,8 @@ struct zstd_huffman_writer {
 	uint8_t len[256];
 };
 
-/* Makes a code for bytes that occur so often, two or more of them, and writes
- * its description (4.2.1); the bytes of that, or 0 when they are too many. */
+/* Makes a code for bytes that occur as often as @occurs says, two or more of
+ * them, and writes its description (4.2.1): its bytes, or 0 if too many. */
 size_t zstd_huffman_describe(struct zstd_huffman_writer *h,
 			     uint32_t occurs[256], uint8_t *out,
 			     size_t out_len);

@@ -20,8 +20,8 @@
 
 #define QUEUE_SIZE 256
 
-/* A sleep shorter than this is not worth it; and after so much at a stretch the
- * worker looks at everything. */
+/* A sleep shorter than SPIN_NS is not worth it. After spinning for SPIN_MAX_NS
+ * the worker looks at everything. */
 #define SPIN_NS     50000
 #define SPIN_MAX_NS 2000000
 
@@ -151,8 +151,8 @@ static bool blk_look(struct virtio_blk *blk)
 /*
  * Stays awake as long as something comes at least every SPIN_NS, or an
  * interrupt that is owed may wait. The driver need not notify meanwhile, which
- * costs it more than all the rest. But not while the host is at work for us:
- * who does it may need this CPU.
+ * costs it more than all the rest. It does not spin while the host is at work
+ * for us: that work may need this CPU.
  */
 static void blk_spin(struct virtio_blk *blk)
 {

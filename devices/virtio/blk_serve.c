@@ -19,9 +19,9 @@
 
 #define BLK_BUDGET 256 /* requests between two interrupts */
 
-/* So many bytes may be in flight before no further request begins: a reset
- * waits for all of them, and so does the end of the process; and a host that
- * has to copy them needs as much memory. */
+/* With this many bytes in flight no further request begins: a reset waits for
+ * all of them, and so does the end of the process; and a host that has to copy
+ * them needs as much memory. */
 #define BLK_IN_FLIGHT_MAX (64u << 20)
 
 /* Called once for every chain that was popped (B1 of block.h). The last byte

@@ -53,7 +53,7 @@ bool net_filter_accepts(const struct net_filter *filter,
 		listed(&filter->unicast, frame));
 }
 
-/* What a program returns: so many bytes of the frame are let in. */
+/* What a program returns: how many bytes of the frame are let in. */
 #define DROP 0u
 #define PASS UINT32_MAX
 
@@ -68,7 +68,7 @@ static void emit(struct program *program, uint16_t op, uint32_t k)
 		(struct sock_filter)BPF_STMT((uint16_t)op, k);
 }
 
-/* A conditional jump over so many instructions. */
+/* A conditional jump, over @yes or over @no instructions. */
 static void emit_if(struct program *program, uint16_t op, uint32_t k,
 		    uint8_t yes, uint8_t no)
 {
@@ -134,7 +134,7 @@ static void emit_address(struct program *program, const uint8_t mac[NET_MAC],
 	emit(program, BPF_LD | BPF_MEM, 0);
 }
 
-/* A list's, but for what a driver put into the wrong one. */
+/* Those of a list, without what a driver put into the wrong one. */
 static void emit_list(struct program *program, const struct net_addresses *list,
 		      uint8_t multicast)
 {

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* So many receives may fail one after another before the worker rests. */
+/* The worker rests after this many failed receives in a row. */
 #define RX_FAILURES_MAX 64
 #define RX_REST_US      1000
 

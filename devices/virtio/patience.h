@@ -16,7 +16,7 @@
  * depend on completions come no faster. After each try that failed, twice as
  * many interrupts go out at once before the next try.
  *
- * On the worker; pure but for the struct. Times are CLOCK_MONOTONIC, in ns.
+ * On the worker; pure except for the struct. Times are CLOCK_MONOTONIC, in ns.
  */
 #ifndef KVIST_VIRTIO_PATIENCE_H
 #define KVIST_VIRTIO_PATIENCE_H

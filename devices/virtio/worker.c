@@ -1,6 +1,6 @@
 /*
  * The thread of a running device: waits for the driver, the backends and the
- * end, and serves whoever has something to do.
+ * end, and serves what has something to do.
  */
 #include "devices/virtio/virtio.h"
 

@@ -52,7 +52,7 @@ struct boot_machine {
 	const struct e820_map *e820; /* firmware/e820.h */
 	gpa_t rsdp;                  /* of the ACPI tables */
 	const char *cmdline;
-	bool unpack; /* what a bzImage packs, instead of having it do so */
+	bool unpack; /* a bzImage's kernel here; else it unpacks itself */
 };
 
 /*

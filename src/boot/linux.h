@@ -14,7 +14,7 @@
 /*
  * After the kernel was placed: places command line, initrd and boot
  * parameters with @hdr in them, completed; and for a 64-bit entry the page
- * tables that map the first 4 GiB to themselves. Then fills @entry, but for
+ * tables that map the first 4 GiB to themselves. Then fills @entry, except
  * its ip. @hdr's cmdline_size and initrd_addr_max are respected. -errno,
  * logged.
  */

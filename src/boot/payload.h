@@ -3,8 +3,7 @@
  * Documentation/arch/x86/boot.rst, payload_offset and payload_length). Its
  * last four bytes say how large it is when it is unpacked.
  *
- * One thread at a time. The file is hostile: nothing is written but [out, out +
- * len).
+ * One thread at a time. The file is hostile: only [out, out + size) is written.
  */
 #ifndef KVIST_BOOT_PAYLOAD_H
 #define KVIST_BOOT_PAYLOAD_H
@@ -20,8 +19,8 @@ struct payload {
 };
 
 /* Looks at the payload of @packed bytes at @offset of the kernel's file. 1; 0
- * when its format is none that can be unpacked here (LZ4, gzip and zstd can);
- * -errno, logged. */
+ * when its format is not one of those that are unpacked here, LZ4, gzip and
+ * zstd; -errno, logged. */
 int payload_find(const struct boot *boot, uint64_t offset, uint64_t packed,
 		 struct payload *payload);
 

@@ -216,8 +216,8 @@ int placer_try_find(struct placer *placer, const struct placement *want,
 	return -ENOSPC;
 }
 
-/* The place number *@left of those that @want allows, or *@left less so many.
- */
+/* The place number *@left of those that @want allows; or false, and *@left is
+ * less by the number of places. */
 static bool find_nth(const struct placer *placer, const struct placement *want,
 		     uint64_t lead, uint64_t *left, gpa_t *gpa)
 {
@@ -246,7 +246,7 @@ bool placer_move(struct placer *placer, gpa_t *gpa,
 
 	while (placed->start != *gpa || !placed->size)
 		placed++;
-	/* An empty piece is in nobody's way. */
+	/* An empty piece takes no room. */
 	placed->size = 0;
 	find_nth(placer, want, lead, &left, &unused);
 	count = UINT64_MAX - left;

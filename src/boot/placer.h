@@ -9,7 +9,7 @@
  *   P2  no two things that were placed share a byte
  *
  * Every failure has been logged: -EINVAL when the kernel asks for the
- * impossible, -E2BIG when more memory, which the message names, would do.
+ * impossible, -E2BIG when more memory would do: the message says how much.
  */
 #ifndef KVIST_BOOT_PLACER_H
 #define KVIST_BOOT_PLACER_H
@@ -60,10 +60,10 @@ int placer_try_find(struct placer *placer, const struct placement *want,
 		    gpa_t *gpa);
 
 /*
- * Moves what was placed at *@gpa to any place that fits @want, whose what and
- * high are not used, and has @lead free bytes below it: of all there are, its
- * own included, the one that the random number @choice says. False, and not
- * moved, when there is none.
+ * Moves what was placed at *@gpa to a place that fits @want, whose what and
+ * high are not used, and that has @lead free bytes below it. The random number
+ * @choice picks one of all such places, its own included. False, and not moved,
+ * when there is none.
  */
 bool placer_move(struct placer *placer, gpa_t *gpa,
 		 const struct placement *want, uint64_t lead, uint64_t choice);

@@ -20,7 +20,7 @@
 /*
  * Moves @image, of @len bytes and linked for the virtual address @linked, by
  * @distance. 0; -EINVAL when the table is malformed or an address lies outside
- * of the image, which is then spoilt, but nothing around it.
+ * of the image. Then the image is spoilt; nothing else was written.
  */
 int relocate(uint8_t *image, uint64_t len, const uint8_t *table,
 	     uint64_t table_len, uint64_t linked, uint64_t distance);

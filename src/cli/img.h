@@ -32,8 +32,8 @@ int img_snapshot(int argc, char **argv);
 
 #define IMG_SECRETS 8
 
-/* What every command takes: --object, of which the secrets are, and
- * --image-opts. Stays where it is while they are used. */
+/* What every command takes: --object, which gives secrets, and --image-opts.
+ * Does not move while they are used. */
 struct img_common {
 	struct img_secret {
 		const char *id, *file;
@@ -73,13 +73,13 @@ const char *img_path(const char *name);
  */
 int img_source(const struct img_common *common, char *text,
 	       struct block_options *options, const char **format);
-/* img_opts.c: the same of what is a list in any case, or JSON. */
+/* img_opts.c: the same for a list, or for JSON. */
 int img_list(const struct img_common *common, char *list,
 	     struct block_options *options, const char **format);
 int img_json(const struct img_common *common, char *json,
 	     struct block_options *options, const char **format);
-/* Whether that may be said of an image that is open: no other result comes of
- * it. */
+/* Whether that option may be given for an image that is open: it changes no
+ * result. */
 bool img_may_change(const char *name, const char *value);
 
 /* Logs what is wrong with the command line. Always IMG_ERROR. */
@@ -96,16 +96,15 @@ int img_take_size(const char *text, const char *what, uint64_t max,
 /* The format called @name, or -EINVAL and a line that names @path. */
 int img_format(const char *path, const char *name, enum block_format *format);
 
-/* That of the image at options->path, or where @name is NULL what the file
- * looks like, into options->format: without a lock, which block_open() takes.
- */
+/* Sets options->format: the format called @name, or for NULL what the file at
+ * options->path looks like. Takes no lock; block_open() does. */
 int img_find_format(struct block_options *options, const char *name);
 
 /* Opens what img_source() found: 0 or -errno, logged. */
 int img_open(struct block_options *options, const char *format,
 	     struct block **disk);
 
-/* What to do about an image that somebody writes to, to read it, or uses. */
+/* Advice if somebody else writes to the image (to read it), or uses it. */
 static inline const char *img_if_busy(bool read_only)
 {
 	return read_only ? "look at it as it is with -U" : "wait for it";
@@ -129,8 +128,7 @@ int img_set_size(struct block *disk, uint64_t size,
 /* --output=human|json. 0, or -EINVAL, logged. */
 int img_output(const char *text, bool *json);
 
-/* True for a mode of a cache as QEMU's tools take it, else a message and
- * false. */
+/* True for a cache mode of QEMU's tools; else false, after a message. */
 bool img_cache_known(const char *mode);
 
 /* The disk becomes what it was in a snapshot of the image at @path: @text,
@@ -154,20 +152,20 @@ struct json;
 void img_print_luks(const struct luks_header *luks);
 void img_json_luks(struct json *json, const struct luks_header *luks);
 
-/* img_bitmaps.c: the bitmaps of a disk, which go with a copy of it. Whether
- * those of @from can, where ones that are not consistent are passed over or
- * not; whether @to can have them, which are of a disk of @size bytes; and that
- * they do. 0 or -errno, logged. */
+/* img_bitmaps.c: the bitmaps of a disk, which go with a copy of it. Checks that
+ * those of @from can be copied (inconsistent ones are skipped or an error);
+ * that @to can have bitmaps of a disk of @size bytes; and copies them. 0 or
+ * -errno, logged. */
 int img_check_bitmaps(struct block *from, bool skip_broken);
 int img_take_bitmaps(struct block *to, uint64_t size);
 int img_copy_bitmaps(struct block *from, struct block *to);
-/* How much room they take in clusters of that size, with those that are not
- * consistent: 0 or -errno, logged. */
+/* How much room they take in clusters of that size, inconsistent ones too: 0 or
+ * -errno, logged. */
 int img_measure_bitmaps(struct block *from, uint64_t cluster_size,
 			uint64_t *bytes);
 
-/* -T [enable=]PATTERN,events=FILE,file=FILE, of which nothing comes, as there
- * is nothing to be traced. 0, or -EINVAL, logged. */
+/* -T [enable=]PATTERN,events=FILE,file=FILE: is checked and has no effect, as
+ * there is nothing to be traced. 0, or -EINVAL, logged. */
 int img_trace(char *list);
 
 /* Prints the help; always 0. */

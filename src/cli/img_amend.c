@@ -160,8 +160,7 @@ static int amend(struct amending *a)
 					    : "",
 		.data_raw = a->to.shape.data_raw,
 	};
-	/* Version 2 knows no lazy refcounts; who did not ask for them loses
-	 * them. */
+	/* Version 2 knows no lazy refcounts: those of the old image go. */
 	if (new.version == 2 && old.lazy_refcounts)
 		new.lazy_refcounts = false;
 	err = img_change_keys(&a->to, a->disk);

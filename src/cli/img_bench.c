@@ -1,5 +1,6 @@
 /*
- * `kvist img bench`: so many requests of one size, so many in flight.
+ * `kvist img bench`: a number of requests of one size, some of them in flight
+ * at a time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -119,7 +120,7 @@ static int prepare(struct bench *b)
 		return -ENOMEM;
 	}
 	/* The host's disk takes a request in as many pieces as its memory has,
-	 * and only so many of those at a time. */
+	 * and only a limited number of pieces at a time. */
 	madvise(b->buffers, b->depth * b->size, MADV_HUGEPAGE);
 	memset(b->buffers, (int)b->pattern, b->depth * b->size);
 	for (uint64_t i = 0; i < slots; i++) {

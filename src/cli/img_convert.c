@@ -22,7 +22,7 @@
 
 struct conversion {
 	struct img_common common;
-	struct block_options from;   /* but for the path */
+	struct block_options from;   /* without the path */
 	struct block_options target; /* its path, and with -n more */
 	char **paths;                /* of the sources, */
 	int nr_paths;                /* and how many */

@@ -33,11 +33,11 @@ struct img_creation {
 
 	const struct img_common *common; /* for its secrets */
 	const char *encryption;          /* encrypt.format=, or NULL */
-	bool not_encrypted;              /* encryption=off, as was said once */
+	bool not_encrypted;              /* encryption=off, an old spelling */
 	const char *key_secret;          /* the id of one of them */
 	const char *key_file;            /* or the file itself */
-	uint64_t iter_ms;                /* 0: as is usual */
-	struct luks_kind luks_kind;      /* no key_len: as is usual */
+	uint64_t iter_ms;                /* 0: the default */
+	struct luks_kind luks_kind;      /* no key_len: the default */
 	uint8_t *luks;                   /* shape.luks, while img_make() runs */
 	struct img_keys *keys;           /* of an image to be amended */
 };
@@ -48,11 +48,11 @@ int img_set_encryption(struct img_creation *c, const char *name,
 /* Finds the passphrase and makes the key of an image that is to be encrypted:
  * c->luks, owned by the caller, and shape.luks; and c->key_file, if in one. */
 int img_make_key(struct img_creation *c);
-/* What was asked of it, as it is announced. */
+/* Prints what was asked of it. */
 void img_print_encryption(const struct img_creation *c);
 
-/* img_keys.c: takes encrypt.* of what is amended; and does it, which is nothing
- * where none was given. 0 or -errno, logged. */
+/* img_keys.c: takes encrypt.* of an image that is amended; and changes its keys
+ * if any was given. 0 or -errno, logged. */
 int img_set_key(struct img_creation *c, const char *name, const char *value);
 int img_change_keys(struct img_creation *c, struct block *disk);
 

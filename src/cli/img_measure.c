@@ -21,7 +21,7 @@ struct measuring {
 	bool json, sized;
 	struct block *disk;    /* NULL: an empty one */
 	bool bitmaps;          /* the source can have some, ... */
-	uint64_t bitmap_bytes; /* ... which take so much */
+	uint64_t bitmap_bytes; /* ... and what they take */
 };
 
 static void tell(const struct measuring *m, const struct image_measure *size)

@@ -67,7 +67,7 @@ int io_open_image(struct io *io, const struct io_how *how);
  * False after a message. */
 bool io_take_mode(int letter, const char *value);
 
-/* Copies what the image itself lacks of that range into it, by whole clusters.
+/* Copies into the image what it lacks itself of that range, by whole clusters.
  * 0 or -errno. */
 int io_copy_up(struct io *io, uint64_t offset, uint64_t length);
 

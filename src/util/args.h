@@ -1,8 +1,8 @@
 /*
  * Command lines: options from a table, sizes, and KEY=VALUE lists.
  *
- * Pure but for messages. Main thread. What is wrong is logged in one line that
- * says what would be right; functions then return -EINVAL.
+ * Pure except for messages. Main thread. What is wrong is logged in one line
+ * that says what would be right; functions then return -EINVAL.
  */
 #ifndef KVIST_UTIL_ARGS_H
 #define KVIST_UTIL_ARGS_H

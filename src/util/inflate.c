@@ -161,7 +161,7 @@ static bool build_second(uint32_t *table, size_t space, unsigned root,
 
 /*
  * Builds the tables for the canonical code with the given lengths. False when
- * more codes are asked for than the lengths can hold, or fewer, but for the
+ * more codes are asked for than the lengths can hold, or fewer, except for the
  * one-symbol and empty codes that deflate allows for distances.
  */
 static bool build(uint32_t *table, size_t space, unsigned root,

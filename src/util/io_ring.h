@@ -3,7 +3,7 @@
  * done goes into the submission ring, io_ring_enter() hands it over, and what
  * was done is read from the completion ring.
  *
- * Owned by the caller, who uses it from one thread at a time.
+ * Owned by the caller; used by one thread at a time.
  */
 #ifndef KVIST_UTIL_IO_RING_H
 #define KVIST_UTIL_IO_RING_H

@@ -15,8 +15,8 @@
 #define JSON_LEVELS 32
 
 /* How long the first value of @text is, with the blanks before it; 0 if it is
- * not complete, which a number never is at the end of the text; -EINVAL; or
- * -E2BIG: nested deeper than JSON_LEVELS. */
+ * not complete (a number at the end of the text never is); -EINVAL; or -E2BIG:
+ * nested deeper than JSON_LEVELS. */
 ssize_t json_measure(const char *text);
 
 /* The next member of an object, of which *at is the first byte at first. False

@@ -104,7 +104,7 @@ int listener_open(struct listener *listener, const char *noun, const char *path)
 	}
 	memcpy(address.sun_path, path, len);
 	listener->fd = socket(AF_UNIX, SOCKET_FLAGS, 0);
-	/* The mode is that of the file to come: whoever may connect is the
+	/* The file will have this mode: everybody who may connect is the
 	 * guest's administrator. */
 	if (listener->fd < 0 || fchmod(listener->fd, 0600))
 		err = -errno;

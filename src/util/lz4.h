@@ -2,8 +2,8 @@
  * LZ4 in its legacy frame, as `lz4 -l` makes it and Linux kernels are packed:
  * a magic number, then blocks of 8 MiB when unpacked, each preceded by its
  * packed length. Input is hostile: nothing is read or written outside the
- * buffers, whatever it says. Pure, but that decoding a frame starts threads and
- * ends them (parallel.h); any thread.
+ * buffers, whatever it says. Pure, except that decoding a frame starts threads
+ * and ends them (parallel.h); any thread.
  */
 #ifndef KVIST_UTIL_LZ4_H
 #define KVIST_UTIL_LZ4_H

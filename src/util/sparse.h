@@ -1,5 +1,5 @@
 /*
- * Memory that is large and of which little is used.
+ * Memory that is large, and mostly unused.
  */
 #ifndef KVIST_SPARSE_H
 #define KVIST_SPARSE_H

@@ -69,7 +69,7 @@ static bool huffman_literals(struct zstd *z, struct input in, bool four,
 static bool coded_literals(struct zstd *z, struct input *in, unsigned type,
 			   unsigned format, size_t *len)
 {
-	/* Two sizes of so many bits after four bits of header. */
+	/* Two sizes, of this many bits each, after four bits of header. */
 	static const uint8_t widths[4] = { 10, 10, 14, 18 };
 	unsigned width = widths[format];
 	struct input streams;
@@ -319,7 +319,7 @@ static bool read_block(struct zstd *z, struct input *in, struct output *out,
 	size = header >> 3;
 	if (size > ZSTD_BLOCK_MAX)
 		return false;
-	/* The block of one byte, so many times, is the only short one. */
+	/* Only a block that repeats one byte is shorter than its size. */
 	bytes = take(in, (header >> 1 & 3) == 1 ? 1 : size);
 	if (!bytes)
 		return false;

@@ -1,6 +1,6 @@
 /*
- * The codes of zstd's sequences (RFC 8878, 3.1.1.3.2), for those who read and
- * those who write them. Tables only.
+ * The codes of zstd's sequences (RFC 8878, 3.1.1.3.2), for decoder and encoder.
+ * Tables only.
  */
 #ifndef KVIST_UTIL_ZSTD_CODES_H
 #define KVIST_UTIL_ZSTD_CODES_H
@@ -11,7 +11,8 @@
 #define ZSTD_MATCH_CODES   53
 #define ZSTD_OFFSET_CODES  32
 
-/* The codes of lengths: what to add to so many bits (3.1.1.3.2.1.1). */
+/* A code of a length: what to add to a number of that many bits
+ * (3.1.1.3.2.1.1). */
 struct zstd_length_code {
 	uint32_t base;
 	uint8_t bits;
