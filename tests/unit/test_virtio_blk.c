@@ -321,8 +321,7 @@ static void more_requests_than_slots_are_all_served(void **state)
 	}
 	for (unsigned i = 0; i < 4; i++)
 		driver_offer(&bench.queues[0], head);
-	virtio_notify(bench.virtio, 0);
-	usleep(2000);
+	bench_fence(&bench, 0);
 	assert_int_equal(__atomic_load_n(&disk.submitted, __ATOMIC_SEQ_CST), 4);
 	disk_release(&disk);
 	/* Eight elements in a ring of four: their number is left to see. */
@@ -413,7 +412,7 @@ static void the_bytes_in_flight_are_bounded(void **state)
 		driver_add(&bench.queues[0], segments, 62);
 	virtio_notify(bench.virtio, 0);
 	assert_true(bench_reaches(&disk.submitted, 2));
-	usleep(2000);
+	bench_fence(&bench, 0);
 	assert_int_equal(__atomic_load_n(&disk.submitted, __ATOMIC_SEQ_CST), 2);
 	disk_release(&disk);
 	for (int i = 0; i < 4; i++)

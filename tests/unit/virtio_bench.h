@@ -149,6 +149,23 @@ static inline bool bench_reaches(const unsigned *counter, unsigned n)
 	return false;
 }
 
+/* A fence: returns when the worker has seen all that was there before, and done
+ * of it what it can. It has counted one kick of @queue and come back for the
+ * next, or been on its way with another and counted this one. */
+static inline void bench_fence(struct bench *bench, unsigned queue)
+{
+	const struct timespec pause = { .tv_nsec = 10000 };
+	uint64_t *kicks = &bench->virtio->queues[queue].kicks;
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t before = __atomic_load_n(kicks, __ATOMIC_SEQ_CST);
+
+		virtio_notify(bench->virtio, queue);
+		while (__atomic_load_n(kicks, __ATOMIC_SEQ_CST) == before)
+			nanosleep(&pause, NULL);
+	}
+}
+
 static inline bool bench_breaks(const struct bench *bench)
 {
 	const struct timespec pause = { .tv_nsec = 100000 };

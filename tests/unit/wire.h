@@ -252,7 +252,7 @@ static inline bool rx_none(struct bench *bench)
 {
 	struct vring_used_elem elem;
 
-	usleep(2000);
+	bench_fence(bench, TX);
 	return !driver_take(&bench->queues[RX], &elem);
 }
 
