@@ -70,8 +70,13 @@ int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 
 	if (err)
 		return err;
-	snprintf(name, sizeof(name), "kvist.%d", getpid());
-	err = netif_index(bridge) < 0 ? link_make(&nl, name, vlans) : -EEXIST;
+	/* Another PID namespace knows the same number, and a process that was
+	 * killed here leaves its link. */
+	err = -EEXIST;
+	for (int i = 0; err == -EEXIST && netif_index(bridge) < 0; i++) {
+		snprintf(name, sizeof(name), "kvist.%d", getpid() + i);
+		err = link_make(&nl, name, vlans);
+	}
 	if (err)
 		goto close;
 	index = netif_index(name);
