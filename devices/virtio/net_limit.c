@@ -53,8 +53,9 @@ bool net_limit_waits(struct virtio_net *net, enum net_direction way)
 void net_limit_take(struct virtio_net *net, enum net_direction way,
 		    uint32_t bytes)
 {
-	if (net->limited)
-		limit_take(&net->limits[way], bytes, clock_ns(CLOCK_MONOTONIC));
+	if (net->limited && bytes > NET_HEADER)
+		limit_take(&net->limits[way], bytes - NET_HEADER,
+			   clock_ns(CLOCK_MONOTONIC));
 }
 
 bool net_limit_over(struct virtio_net *net, unsigned backend)

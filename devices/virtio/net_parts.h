@@ -209,7 +209,8 @@ void net_window_misfit(struct virtio_net *net, unsigned pair, ssize_t n);
  * net_limit.c: at most @rate bytes a second, in each direction, over all pairs;
  * 0: no limit. On the worker: waits() says whether the next frame has to wait.
  * If so, over() is called when the wait is over, and has the queues served
- * again (false: @backend is not a limit's).
+ * again (false: @backend is not a limit's). take() is told of a frame of @bytes
+ * with its header, which does not count.
  */
 int net_limit_init(struct virtio_net *net, uint64_t rate, uint64_t burst);
 bool net_limit_waits(struct virtio_net *net, enum net_direction way);

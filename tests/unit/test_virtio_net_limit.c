@@ -53,6 +53,37 @@ static void a_limit_that_is_reached_leaves_nothing_to_do(void **state)
 	card_down(&bench);
 }
 
+static void the_virtio_header_is_no_part_of_what_passes(void **state)
+{
+	static const struct segment frame = { BENCH_DATA, NET_HEADER + 60,
+					      false };
+	struct wire wires[2];
+	struct bench bench;
+	struct virtio_net *net = card_of_rate(&bench, wires, 1);
+	struct itimerspec left;
+
+	(void)state;
+	rx_give(&bench, 2, 2048);
+	for (int i = 0; i < 2; i++) {
+		wire_put(&wires[0], NET_HEADER + 60, i);
+		driver_add(&bench.queues[TX], &frame, 1);
+	}
+	/* What is not even a header costs nothing. */
+	net_limit_take(net, NET_RECEIVED, NET_HEADER - 1);
+	while (net->virtio.ops->queue(&net->virtio, RX))
+		;
+	while (net->virtio.ops->queue(&net->virtio, TX))
+		;
+	/* 60 seconds' worth went, of which one is free. */
+	for (int way = 0; way < NET_DIRECTIONS; way++) {
+		int timer = net->virtio.backends[2 + way].fd;
+
+		assert_int_equal(timerfd_gettime(timer, &left), 0);
+		assert_in_range(left.it_value.tv_sec, 49, 59);
+	}
+	card_down(&bench);
+}
+
 static void the_end_of_a_limit_is_for_its_direction(void **state)
 {
 	static const struct segment frame = { BENCH_DATA, 100, false };
@@ -83,6 +114,7 @@ static void the_end_of_a_limit_is_for_its_direction(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_limit_that_is_reached_leaves_nothing_to_do),
+	cmocka_unit_test(the_virtio_header_is_no_part_of_what_passes),
 	cmocka_unit_test(the_end_of_a_limit_is_for_its_direction),
 };
 
