@@ -154,7 +154,7 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 			tap);
 		return -EINVAL;
 	}
-	if (queues > 1 && !has.several) {
+	if (queues > 1 && !has.multi_queue) {
 		if (options->queues) {
 			log_err("net tap %s: queues=%u: it was made with one "
 				"queue: make it anew: ip tuntap del dev %s "

@@ -216,7 +216,7 @@ static int queues_take(const struct nlmsghdr *hdr, void *arg)
 
 	if (!netlink_sort_kind(hdr, tun, ARRAY_SIZE(tun)))
 		return 0;
-	queues->several = netlink_number(tun[IFLA_TUN_MULTI_QUEUE]);
+	queues->multi_queue = netlink_number(tun[IFLA_TUN_MULTI_QUEUE]);
 	queues->open = netlink_number(tun[IFLA_TUN_NUM_QUEUES]) +
 		       netlink_number(tun[IFLA_TUN_NUM_DISABLED_QUEUES]);
 	return 0;

@@ -31,8 +31,8 @@ void tap_set_down(struct net_backend *net, struct hook *hook);
 /* Of the tap @name, all 0 if it is none or the kernel does not tell (before
  * Linux 4.17). */
 struct tap_queues {
-	bool several;  /* it was made for more than one */
-	unsigned open; /* by any process; of one with a single queue: 0 */
+	bool multi_queue; /* it was made for several */
+	unsigned open;    /* by any process; of one with a single queue: 0 */
 };
 struct tap_queues tap_queues(const char *name);
 

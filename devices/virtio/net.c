@@ -305,15 +305,15 @@ static int pair_start(const struct virtio_net *net, struct net_pair *pair)
 static int net_start(struct virtio_device *virtio)
 {
 	struct virtio_net *net = from_virtio(virtio);
-	bool many = has_feature(net, VIRTIO_NET_F_MQ) ||
-		    has_feature(net, VIRTIO_NET_F_RSS);
+	bool multi_queue = has_feature(net, VIRTIO_NET_F_MQ) ||
+			   has_feature(net, VIRTIO_NET_F_RSS);
 	int err = 0;
 
 	net->mergeable = has_feature(net, VIRTIO_NET_F_MRG_RXBUF);
 	net_control_init(&net->control, virtio->features, net->nr_pairs,
 			 net->mac);
 	/* Behind all queues that the driver knows of (5.1.2). */
-	net->control_queue = many ? 2 * (int)net->nr_pairs : 2;
+	net->control_queue = multi_queue ? 2 * (int)net->nr_pairs : 2;
 	if (!has_feature(net, VIRTIO_NET_F_CTRL_VQ))
 		net->control_queue = -1;
 	for (unsigned i = 0; i < net->nr_pairs && !err; i++)
