@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Whoever asks for QEMU's version must not take this for a QEMU. */
+/* A client that asks for QEMU's version must not take this for a QEMU. */
 #define VERSION                                                                \
 	"{\"qemu\": {\"major\": 0, \"minor\": 0, \"micro\": 0}, "              \
 	"\"package\": \"kvist " KVIST_VERSION "\"}"

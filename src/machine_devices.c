@@ -128,7 +128,7 @@ static const char *vhost_error(int err)
 	}
 }
 
-/* "auto" is content without it. */
+/* With "auto" a failure is no error. */
 static int machine_use_vhost(const struct net_options *options,
 			     struct virtio_device *virtio)
 {

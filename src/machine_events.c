@@ -51,10 +51,10 @@ static void machine_timed_out(struct watch *watch, uint32_t events)
 
 /*
  * By default KVM makes up for PIT ticks that the guest was too slow for. No
- * kernel with another clock wants that, and AMD's AVIC is off as long. To undo
- * it takes two grace periods of the kernel: often 16 ms, which the end of the
- * run would wait for, were it left to that. vCPU 0 may have to wait meanwhile
- * if it changes its CPU, so it is not done while the guest starts.
+ * kernel with another clock wants that, and it keeps AMD's AVIC off. To turn it
+ * off takes two grace periods of the kernel, often 16 ms; otherwise the end of
+ * the run would wait for them. vCPU 0 may have to wait meanwhile if it changes
+ * its CPU, so this is not done while the guest starts.
  */
 static void machine_settled(struct watch *watch, uint32_t events)
 {

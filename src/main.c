@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 {
 	console_prepare();
 	stacks_prepare();
-	/* Whoever ignores it has its children's ends ignored as well. */
+	/* A process that ignores it cannot wait for its children. */
 	signal(SIGCHLD, SIG_DFL);
 	if (argc < 2) {
 		usage(stderr);

@@ -56,10 +56,9 @@ static int link_finish(struct netlink *nl, int index, const char *name)
 }
 
 /*
- * The MTU is the user's wish, which the bridge keeps when its last port
- * leaves, only if it is changed once the bridge is there. Whoever finds the
- * bridge finds it with its MTU all the same, two guests that start at once,
- * say: it has a name of its own until then.
+ * The bridge keeps its MTU when its last port leaves only if the MTU is set
+ * after the bridge was made. Until then the bridge has a temporary name: so if
+ * two guests start at once, the second never finds it with another MTU.
  */
 int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 {
@@ -128,8 +127,8 @@ static int vlan_change(struct netlink *nl, uint16_t type, int port,
 	return netlink_do(nl, &msg);
 }
 
-/* What comes untagged from the port is of VLAN @vlan, and what is of it leaves
- * untagged; of other VLANs nothing passes. */
+/* Untagged frames from the port belong to VLAN @vlan, whose frames leave it
+ * untagged; nothing of other VLANs passes. */
 static int vlan_access(const char *bridge, int port, uint16_t vlan)
 {
 	struct filter filter;

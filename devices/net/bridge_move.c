@@ -261,8 +261,8 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 	}
 	for (size_t i = 0; i < first; i++)
 		m->steps[m->nr_steps++].kind = before[i];
-	/* What depends on something else stands behind it. All is on both for
-	 * a moment, so that what cannot be put on has never been taken off. */
+	/* An item stands behind those it depends on. For a moment all are on
+	 * both, so that an item that cannot be added was never removed. */
 	for (size_t i = 0; i < items && m->to; i++)
 		m->steps[m->nr_steps++] =
 			(struct step){ STEP_PUT_ON, i, false };

@@ -20,8 +20,8 @@
 #define LINE "%s%s \"$1\""
 
 /*
- * What waits for the end of its input is deaf to what a terminal sends to all
- * of its processes, and to a user who ends them all: its turn is still to come.
+ * The shell that waits for the end of its input ignores the signals by which a
+ * terminal, or a user, ends all processes: its turn is still to come.
  */
 #define WAIT                                                                   \
 	"trap '' HUP INT TERM; read -r _; trap - HUP INT TERM; "               \

@@ -171,7 +171,7 @@ static int open_tap(const struct net_options *options, struct net_backend **net)
 		tap_explain(tap, err);
 		return err;
 	}
-	/* Whoever may bring it up, does; its owner alone may not. */
+	/* Only with CAP_NET_ADMIN; to own the tap is not enough. */
 	if (!netif_is_up(tap) && netif_set_up(tap))
 		log_warn("net tap %s: it is down and carries nothing until: "
 			 "ip link set %s up",

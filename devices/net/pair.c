@@ -31,7 +31,7 @@ static ssize_t pair_receive(struct net_backend *net, const struct iovec *iov,
 	return n ? n : -ENOTCONN; /* the other end was closed */
 }
 
-/* There is no one in between who would have to segment. */
+/* Nothing in between would have to cut frames into segments. */
 static int pair_set_offloads(struct net_backend *net, unsigned flags)
 {
 	(void)net, (void)flags;
@@ -79,9 +79,9 @@ int net_pair(struct net_backend *ends[2])
 
 /*
  * An end by name. The name is that of an abstract socket, which is gone with
- * its process. Whoever finds nobody there listens; the other connects. net.fd
- * keeps its number and becomes in turn the socket that listens, readable when
- * someone has come, and the cable itself.
+ * its process. The first end listens; the other connects. net.fd keeps its
+ * number: it is the listening socket, readable when the other end has come, and
+ * then the cable itself.
  */
 struct named {
 	struct net_backend net;
@@ -181,7 +181,7 @@ static void take_guest(struct named *named)
 	close(fd);
 }
 
-/* Without another end it is as with a cable that hangs in the air. */
+/* Without another end frames are lost, as on a cable that is not plugged in. */
 static ssize_t named_send(struct net_backend *net, const struct iovec *iov,
 			  int iovcnt)
 {

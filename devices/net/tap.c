@@ -56,7 +56,7 @@ static void tap_receive_many(struct net_backend *net, struct net_frame *frames,
 	batch_read(container_of(net, struct tap, net)->batch, frames, count);
 }
 
-/* One that has gone says so when it is read, and not before. */
+/* A tap that was deleted says so when it is read, and not before. */
 static int tap_set_offloads(struct net_backend *net, unsigned flags)
 {
 	unsigned long known = flags & net->offloads;
@@ -65,7 +65,7 @@ static int tap_set_offloads(struct net_backend *net, unsigned flags)
 								       : 0;
 }
 
-/* At once, if the kernel has memory for two. */
+/* In one step, if the kernel has memory for two programs. */
 static void tap_set_filter(struct net_backend *net,
 			   const struct sock_fprog *program)
 {
@@ -329,8 +329,8 @@ int tap_open(const char *name, unsigned queues, struct net_backend **net)
 		if (!err)
 			next = &(*next)->next;
 	}
-	/* Of several, the kernel gives each to whoever asks. Of two who do so
-	 * at a time at least the later one finds the other here. */
+	/* The kernel gives a queue to every process that asks. If two ask at a
+	 * time, at least the later one finds the other here. */
 	if (!err && tap_queues((*net)->name).open > queues)
 		err = -EBUSY;
 	if (err)

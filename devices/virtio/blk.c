@@ -33,8 +33,8 @@ static struct virtio_blk *from_virtio(struct virtio_device *virtio)
 	return container_of(virtio, struct virtio_blk, virtio);
 }
 
-/* Shows the driver what is done. The interrupt may be owed: then blk_idle()
- * looks on before it goes out. */
+/* Shows the driver what is done. The interrupt may be owed: blk_idle() then
+ * looks for more requests before it goes out. */
 static void blk_publish(struct virtio_blk *blk, unsigned queue)
 {
 	if (!ring_publish(&blk->virtio.queues[queue].ring))
@@ -77,8 +77,8 @@ static bool blk_dead(const struct virtio_blk *blk)
 	return virtio_status_read(&blk->virtio) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
-/* The worker has slept for want of requests, or not: how long tells whether to
- * spin next time. */
+/* If the worker has slept because there were no requests: how long tells
+ * whether to spin next time. */
 static void blk_awake(struct virtio_blk *blk)
 {
 	uint64_t slept;

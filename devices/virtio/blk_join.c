@@ -9,9 +9,9 @@
  * The pieces of those that come later are copied behind the first one's, into
  * its part of the queue's iov: that has room for the longest chain there may
  * be, and what lay behind the data has been read by now. Each request keeps a
- * list of its own, so that all can be done one by one where the whole fails:
- * each then gets the status that is its own. They were in flight all the time,
- * so nobody can tell in which order.
+ * list of its own, so that all can be done one by one if the whole fails: each
+ * then gets its own status. They were all in flight at the same time, so no
+ * order is promised.
  */
 #include "devices/virtio/blk_parts.h"
 

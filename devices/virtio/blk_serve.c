@@ -48,8 +48,8 @@ static bool request_goes_on(struct blk_request *request)
 	struct virtio_blk *blk = request->blk;
 	struct block_request *io = &request->io;
 
-	/* A write is safe before it completes only where writeback was off all
-	 * the time: so how it is now decides. */
+	/* The write must be safe before it completes only if writeback was off
+	 * all the time: so it is enough to look now. */
 	if ((io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) &&
 	    !__atomic_load_n(&blk->writeback, __ATOMIC_RELAXED))
 		request->then_flush = true;
@@ -215,7 +215,7 @@ static void driver_error(struct virtio_blk *blk)
 	virtio_needs_reset(&blk->virtio);
 }
 
-/* Tries what the host could not do once more; it may fail as before. */
+/* Tries again what the host could not do; it may fail as before. */
 static void retry_held(struct virtio_blk *blk)
 {
 	struct blk_request *held = blk->held;

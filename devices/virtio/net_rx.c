@@ -21,7 +21,7 @@
 
 enum rx_result { RX_FRAME, RX_NO_FRAME, RX_NO_BUFFER, RX_FAILED, RX_GONE };
 
-/* What an error of the backend means. Most concern one frame, as one of a kind
+/* What an error of the backend means. Most concern one frame, for example one
  * that the kernel cannot describe to us; these say that no more will come. */
 static enum rx_result rx_error(struct virtio_net *net, unsigned pair, int err)
 {
@@ -50,8 +50,8 @@ static enum rx_result rx_error(struct virtio_net *net, unsigned pair, int err)
 
 /*
  * One frame into the window. After a short one only the window's beginning is
- * offered, for each piece of it costs the kernel a look; what is longer than
- * that ends in the spill and is moved to where it belongs. Bytes, or -errno.
+ * offered, because the kernel looks at each piece of it. A longer frame ends in
+ * the spill and is moved to where it belongs. Bytes, or -errno.
  */
 static ssize_t window_receive(const struct virtio_net *net,
 			      struct net_backend *backend, struct rx_window *rx)
@@ -79,8 +79,8 @@ static ssize_t window_receive(const struct virtio_net *net,
 	return n;
 }
 
-/* How many frames to ask for the next time: more as long as all came, and no
- * less than half after the last of them, for others come in a bunch, too. */
+/* How many frames to ask for the next time: twice as many if all came; else as
+ * many as came, but at least half, because frames come in bunches. */
 static void rx_adapt(struct rx_window *rx, unsigned asked, unsigned got)
 {
 	rx->batch = got > asked / 2 ? got : (asked + 1) / 2;
@@ -104,10 +104,10 @@ static void rx_deliver(struct virtio_net *net, unsigned pair, ssize_t n)
 }
 
 /*
- * The frame that did not end where it was offered room goes where the window
- * goes on. If that is too short, it waits until the driver has given more: long
- * frames come fast, and the driver gives buffers back a few at a time. RX_FRAME
- * unless it still waits.
+ * A frame that was longer than the room it was offered continues in the rest of
+ * the window. If that is too short, it waits until the driver has given more:
+ * long frames come fast, and the driver gives buffers back a few at a time.
+ * RX_FRAME unless it still waits.
  */
 static enum rx_result rx_held(struct virtio_net *net, unsigned pair)
 {
@@ -184,7 +184,7 @@ static void many_rescue(struct rx_many *many, unsigned i, unsigned n)
 	}
 }
 
-/* One that was rescued, into the buffers that come next. */
+/* A frame that was copied aside, into the buffers that come next. */
 static void many_place(struct virtio_net *net, unsigned pair, unsigned i)
 {
 	struct rx_window *rx = net->pairs[pair].rx;
@@ -199,8 +199,8 @@ static void many_place(struct virtio_net *net, unsigned pair, unsigned i)
 
 /*
  * Several frames by one call, each into a buffer of its own, where it stays if
- * it fits and the driver wants it: short ones mostly do. From the first one on
- * that does not, all are copied.
+ * it fits and the driver wants it, as with most short ones. If one does not
+ * stay, it and all after it are copied.
  */
 static enum rx_result rx_many(struct virtio_net *net, unsigned pair, unsigned n)
 {
@@ -259,7 +259,7 @@ static enum rx_result rx_some(struct virtio_net *net, unsigned pair)
 }
 
 /* After rx_some(): true if there may be more. Without a buffer the backend is
- * not watched, or it would be found readable for ever; the driver's next kick
+ * not watched, or it would be readable all the time; the driver's next kick
  * brings us back here. */
 static bool rx_goes_on(struct virtio_net *net, unsigned p,
 		       enum rx_result result)

@@ -102,8 +102,8 @@ static void tx_done(struct virtio_net *net, unsigned pair,
 
 	if (result < 0) {
 		counter_add(&counters->drops, 1);
-		/* What meets a cable that was just pulled is lost, and no more
-		 * is to be said of it. */
+		/* The cable was just pulled: the frame is lost, which is no
+		 * news. */
 		if (result != -EIO)
 			log_guest(&net->tx_dropped,
 				  "%s: a frame of the guest (%u bytes) was "
@@ -119,8 +119,9 @@ static void tx_done(struct virtio_net *net, unsigned pair,
 	ring_push(net_ring(net, net_tx_queue(pair)), chain, 0);
 }
 
-/* Whether one more may join those in @tx. A few long ones keep the backend busy
- * as well, and the driver waits for their buffers; and a limit counts each. */
+/* Whether one more frame may join those in @tx. A few long ones are enough to
+ * keep the backend busy, and the driver waits for their buffers. With a limit
+ * each goes alone, as it is counted. */
 static bool tx_joins(const struct virtio_net *net, unsigned pair)
 {
 	const struct tx_state *tx = net->pairs[pair].tx;
@@ -132,8 +133,8 @@ static bool tx_joins(const struct virtio_net *net, unsigned pair)
 	       TX_PIECES - tx->pieces >= 1 + RING_CHAIN_IOV(NET_QUEUE_SIZE);
 }
 
-/* Pops frames into the empty @tx; false if the queue had no more of them. One
- * that may not be sent goes back at once, but in its turn, or ring_unpop()
+/* Pops frames into the empty @tx; false if the queue had no more. A frame that
+ * may not be sent goes back at once, but only in its turn, or ring_unpop()
  * would lose the place. */
 static bool tx_fill(struct virtio_net *net, unsigned pair)
 {
@@ -189,12 +190,12 @@ static bool tx_flush(struct virtio_net *net, unsigned pair)
 }
 
 /*
- * True if the budget ran out first, or if something was sent: what the driver
- * then adds, perhaps because of an answer, needs no notification; only a look
- * that finds nothing asks for one, unless it is worth a pause. Then the driver
- * is shown what it has back, with one interrupt for all of it. While the
- * backend is full the frames wait in their tx_state and the worker for POLLOUT:
- * nothing is dropped.
+ * True, to be called again, if the budget ran out or something was sent: what
+ * the driver then adds, perhaps because of an answer, needs no notification.
+ * Only a call that finds nothing asks for one, unless a pause is worth it. Then
+ * the driver is shown the buffers it has back, with one interrupt for all.
+ * While the backend is full the frames wait in their tx_state, and the worker
+ * waits for POLLOUT: nothing is dropped.
  */
 bool net_tx_serve(struct virtio_net *net, unsigned pair)
 {

@@ -156,10 +156,9 @@ bool net_window_waits(struct virtio_net *net, unsigned pair)
 }
 
 /*
- * A frame does not fit, and is dropped. If no buffer can join those in the
- * window, none that the driver adds ever will: so they go back unused, or they
- * would be the first in line for good. Of those that hold a frame each only the
- * first was too short.
+ * A frame does not fit, and is dropped. If no further buffer can join the
+ * window, its buffers go back unused, or they would be the first in line for
+ * ever. If each frame has one buffer, only the first was too short and goes.
  */
 void net_window_misfit(struct virtio_net *net, unsigned pair, ssize_t n)
 {
@@ -179,9 +178,8 @@ void net_window_misfit(struct virtio_net *net, unsigned pair, ssize_t n)
 	}
 }
 
-/* Whether the driver wants the frame that lies in the window. One it does not
- * want was written into its buffers all the same, and the next one will be
- * written over it. */
+/* Whether the driver wants the frame that lies in the window. If not, the next
+ * frame is written over it. */
 bool net_window_wanted(const struct virtio_net *net, const struct rx_window *rx)
 {
 	uint8_t frame[NET_FILTER_BYTES] = { 0 };

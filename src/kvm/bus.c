@@ -90,7 +90,7 @@ void bus_reset(struct bus *bus)
 
 		while (bus->table[first].dev != dev)
 			first++;
-		/* A device with several ranges: at the first. */
+		/* A device with several ranges is reset at the first. */
 		if (first < i || !dev->ops->reset)
 			continue;
 		pthread_mutex_lock(&dev->lock);

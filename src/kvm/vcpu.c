@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The kvm_run page of the thread this is: what the kick's handler may touch. */
+/* This thread's kvm_run page, for the handler of the kick. */
 static __thread struct kvm_run *kick_run;
 
 /*
