@@ -13,7 +13,8 @@
  * Opens /dev/net/tun for the tap @name with @queues queues, chained by next;
  * "kvist%d" makes a new one and numbers it. Offloads are off until
  * set_offloads(). *net is the caller's. 0 or -errno, silent: -EPERM if the tap
- * is another user's, or a new one may not be made; -EBUSY if it is in use;
+ * is another user's, or a new one may not be made; -EBUSY if it is in use (of
+ * two that open one of several queues at the same moment, both may get this);
  * -EINVAL if it was made with one queue; -ENOENT, -EACCES of /dev/net/tun.
  */
 int tap_open(const char *name, unsigned queues, struct net_backend **net);
