@@ -8,14 +8,13 @@
  * Output. A vCPU puts bytes into a ring and never waits. The first byte after a
  * pause wakes the main loop at once; the first of each further batch sets a
  * timer of CONSOLE_BATCH_NS, and the main loop writes what has come together
- * by then, in one write. A boot log so costs three system calls
- * (set the timer, wake up, write) for every two milliseconds of it, however
- * many lines these are, and an eye sees no delay. A direct write at each
- * newline would cost one call a line, and a wake-up at the first byte of an
- * empty ring three calls for every few bytes. While the ring is nearly full
- * the device tells the guest to wait, so a host terminal that is stopped
- * stops neither a vCPU nor the main loop. When a reader is gone, output is
- * dropped.
+ * by then, in one write. So a boot log costs three system calls (set the timer,
+ * wake up, write) for every two milliseconds, however many lines these are, and
+ * an eye sees no delay. A direct write at each newline would cost one call a
+ * line, and a wake-up at the first byte of an empty ring three calls for every
+ * few bytes. While the ring is nearly full the device tells the guest to wait,
+ * so a host terminal that is stopped stops neither a vCPU nor the main loop.
+ * When a reader is gone, output is dropped.
  *
  * Input. At most CONSOLE_INPUT bytes are held; the descriptor is read again
  * when the guest has taken them.

@@ -1,7 +1,7 @@
 /*
- * A pseudo-terminal: kvist has the master, and whoever opens the slave (screen
- * /dev/pts/N) is the client. inotify tells of the opening; of the end the
- * master itself tells, by a hang-up.
+ * A pseudo-terminal: kvist has the master, and the program that opens the slave
+ * (screen /dev/pts/N) is the client. inotify tells when it opens; the master
+ * itself tells when it has gone, by a hang-up.
  */
 #include "devices/console_kinds.h"
 #include "util/checked.h"

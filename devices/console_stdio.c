@@ -1,7 +1,7 @@
 /*
  * Standard input and output, which may be a terminal, a pipe, a socket, a
- * file or nothing. Their open file descriptions are shared with whoever
- * started us, so O_NONBLOCK is never set on them: terminals and pipes are
+ * file or nothing. Their open file descriptions are shared with the program
+ * that started us, so O_NONBLOCK is never set on them: terminals and pipes are
  * opened anew through /proc/self/fd, and what cannot be is polled first.
  */
 #include "devices/console_kinds.h"
@@ -177,8 +177,8 @@ void stdio_close(struct console *console)
 {
 	if (!console->terminal)
 		return;
-	/* If we are in the background now, whoever took the terminal has set
-	 * it up for itself. */
+	/* If we are in the background now, the program that took the terminal
+	 * has set it up for itself. */
 	if (!in_background(console->in.fd))
 		tcsetattr(console->in.fd, TCSANOW, &console->saved);
 	console->terminal = false;

@@ -46,9 +46,9 @@ struct host_file *fault_file_create(struct host_file *below,
 				    struct fault_plan *plan);
 
 /*
- * Owns @below, which does all at once. What is submitted is done in an order
- * and at times that *seed, the caller's, decides: by reap(), some of it each
- * time, or between two other operations and then said later.
+ * Owns @below, which does all at once. *seed, the caller's, decides in which
+ * order and when the submitted I/O is done: by reap(), some of it each time, or
+ * between two other operations and told later.
  */
 struct host_file *delay_file_create(struct host_file *below, uint64_t *seed);
 

@@ -30,7 +30,7 @@
 #define AT_ONCE_NS  500000
 #define SLOW_NS     100000000
 
-/* Constants have a place in the program's file, zeros of theirs as well. */
+/* In .bss: among the constants its zeros would take room in the program. */
 const uint8_t host_zeros[HOST_ZEROS_LEN]
 	__attribute__((aligned(HOST_ZEROS_LEN), section(".bss.host_zeros")));
 
@@ -63,8 +63,8 @@ static bool aligned(const struct iovec *iov, int iovcnt, uint64_t offset)
 }
 
 /* What is not aligned goes through the page cache here. The kernel keeps that
- * and direct I/O consistent for one after the other; they meet at one time, in
- * what plain_submit() does, only in different pages. */
+ * consistent with direct I/O if one follows the other. At the same time, as by
+ * plain_submit(), the two touch different pages. */
 static int sync_fd(struct host_file *file, const struct iovec *iov, int iovcnt,
 		   uint64_t offset)
 {

@@ -36,7 +36,7 @@ struct chain {
 	int depth;
 	int top;        /* the depth of the image that the user named */
 	bool looking;   /* nothing will be read: see block_look_below() */
-	unsigned disks; /* of the files those that are no data files */
+	unsigned disks; /* files of the chain, without data files */
 };
 
 static int open_layer(struct chain *chain, struct host_file *file,
@@ -233,7 +233,7 @@ static int open_backing(struct chain *chain, const char *image,
 		return 0;
 	if (!said.path && check_name(image, "backing file", name))
 		return -EINVAL;
-	/* What is not known can be looked for all the same. */
+	/* A file of an unknown format can still be looked for. */
 	if (!chain->looking || !strcmp(format_name, "qcow2")) {
 		err = backing_format(image, name, format_name, &format);
 		if (err)
@@ -316,7 +316,7 @@ static int open_data(struct chain *chain, const char *image, bool read_only,
 	return fd < 0 ? fd : open_data_fd(chain, fd, path, read_only, file);
 }
 
-/* Whoever names a key believes that the disk is encrypted. */
+/* A user who names a key believes that the disk is encrypted. */
 static int not_encrypted(const char *path)
 {
 	log_err("disk %s: is not an encrypted qcow2 image, but key-file= was "

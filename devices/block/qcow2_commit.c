@@ -69,7 +69,7 @@ int qcow2_commit(struct qcow2 *q)
 	int err = q->error;
 
 	/* An image that is marked dirty gets its refcounts when it is closed,
-	 * or from whoever opens it after a crash. */
+	 * or opened after a crash. */
 	if (!err && !(q->header.incompatible & QCOW2_DIRTY))
 		err = qcow2_put_refcounts(q);
 	if (!err && q->l2_cache.any_dirty) {

@@ -81,8 +81,8 @@ int qcow2_l2_decode(const struct qcow2 *q, const uint8_t *at,
 	bool external = qcow2_is_external(q);
 	int err;
 
-	/* Of a data file the first cluster's offset is 0, and COPIED says that
-	 * it is there: a cluster is added while it is decoded. */
+	/* In a data file the first cluster has offset 0, and COPIED says that
+	 * it is there: so one cluster is added while the entry is decoded. */
 	if (external && raw & (QCOW2_OFFSET_MASK | QCOW2_COPIED))
 		raw += q->cluster_size;
 	if (external && raw & QCOW2_COMPRESSED)
@@ -98,7 +98,7 @@ int qcow2_l2_decode(const struct qcow2 *q, const uint8_t *at,
 	return err;
 }
 
-/* Of a data file a cluster's place is its own. */
+/* In a data file each cluster has its own place and no other. */
 static bool misplaced(const struct qcow2 *q, const struct qcow2_entry *entry,
 		      uint64_t offset)
 {
@@ -110,7 +110,7 @@ static bool misplaced(const struct qcow2 *q, const struct qcow2_entry *entry,
 void qcow2_l2_put(const struct qcow2 *q, uint8_t *at, uint64_t raw,
 		  uint32_t data, uint32_t zeros)
 {
-	/* That bit is a part of other images' compressed entries. */
+	/* In other images a compressed entry may use that bit. */
 	put_be64(at, qcow2_is_external(q) ? raw & ~QCOW2_DATA_BASE : raw);
 	if (q->extended)
 		put_be64(at + 8, qcow2_sub_bitmap(data, zeros));

@@ -126,7 +126,7 @@ static int compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* That they rise, as they do when a file has grown, is the usual. */
+/* The usual case: a file that has grown. */
 static bool rises(const uint64_t *entry, uint32_t entries)
 {
 	uint64_t last = 0;

@@ -183,7 +183,7 @@ static int place_run(struct qcow2 *q, const struct qcow2_entry *entry,
 	uint64_t got, want = (align_up(run->end, size) - run->start) / size;
 	int err;
 
-	/* A host cluster of its own holds only so much of it already. */
+	/* The cluster has a host cluster of its own already. */
 	if (entry->host && entry->copied) {
 		run->host = entry->host - (offset - run->start);
 		run->fresh = false;

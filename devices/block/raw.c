@@ -54,7 +54,7 @@ static void raw_io_done(struct host_io *io, int err)
 	    (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV))
 		err = write_zeros_instead(rio);
 	else if (io->op == HOST_PUNCH && !err && request->op == BLOCK_ZERO)
-		/* Where it cannot be kept there are zeros all the same. */
+		/* If its space cannot be kept, it still reads as zeros. */
 		raw->file->ops->allocate(raw->file, io->offset, io->length);
 	if (io->op != HOST_READ)
 		flusher_wrote(&raw->flusher);

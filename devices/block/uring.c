@@ -30,7 +30,7 @@
  * holds them all back until it has the last, and meanwhile the disk idles. */
 #define BATCH        2
 
-/* Better first; the last asks for nothing. */
+/* The better ones first; the last works with any kernel. */
 static const unsigned ring_flags[] = {
 	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_R_DISABLED,
@@ -94,7 +94,7 @@ static void sqe_fill(struct io_uring_sqe *sqe, struct host_io *io)
 						  : IORING_OP_WRITEV;
 		if (iovcnt != 1)
 			break;
-		/* Without a list to copy in. */
+		/* One piece: no list that the kernel has to copy in. */
 		sqe->opcode = io->op == HOST_READ ? IORING_OP_READ
 						  : IORING_OP_WRITE;
 		sqe->addr = (uintptr_t)iov->iov_base;
@@ -140,7 +140,8 @@ static void sq_take_back(struct uring *u)
 				(struct host_io *)(uintptr_t)sqe->user_data);
 }
 
-/* What waits is done here and now, and what follows too: slow, but done. */
+/* Does what waits, and all that follows, at once on this thread: slow, but it
+ * is done. */
 static void do_queued(struct uring *u)
 {
 	struct host_io *io;
@@ -171,8 +172,8 @@ static bool cq_reap(struct uring *u)
 	return some;
 }
 
-/* One system call: submits @n, does the completions' work, and waits for so
- * many completions. 0 or -errno. */
+/* One system call: submits @n, does the completions' work, and waits for @wait
+ * completions. 0 or -errno. */
 static int ring_enter(struct uring *u, unsigned n, unsigned wait)
 {
 	int taken;
@@ -239,8 +240,8 @@ static void uring_kick(struct engine *engine)
 }
 
 /* True when all there is to wait for is a sync that has not begun. The ring has
- * a thread of the kernel do these, which is woken for it and wakes us: for
- * nothing, when we have nothing else to do. */
+ * a kernel thread do it, which is woken for it and then wakes us: this thread,
+ * which only waits, does it sooner. */
 static bool only_a_sync(struct uring *u)
 {
 	const struct host_io *io = u->queued.first;

@@ -97,7 +97,7 @@ static void identify_elf(const uint8_t *head, uint64_t len, char *text,
 			 machine_name(machine));
 }
 
-/* No control characters but those of text, and mostly ASCII. */
+/* No control characters except those of text, and mostly ASCII. */
 static bool is_text(const uint8_t *head, uint64_t len)
 {
 	uint64_t high = 0;

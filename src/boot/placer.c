@@ -68,7 +68,7 @@ bool placer_fits(const struct placer *placer, gpa_t gpa, uint64_t size)
 
 /* A kernel of some size uses its memory widely: with huge pages it loads and
  * runs quicker, also where the host gives them only on request. A tiny guest
- * gets none, for the host would zero 2 MiB for each page that it touches. All
+ * gets none: the host would zero 2 MiB for each page that it touches. All
  * of RAM, so that it stays one mapping. */
 static void want_huge_pages(const struct placer *placer, uint64_t size)
 {

@@ -12,8 +12,8 @@
 #include <sys/random.h>
 
 /*
- * The linker puts a kernel's first byte 2 MiB into the ELF file. Unpacked from
- * so far below the kernel's place on, most of it lies where it belongs.
+ * The linker puts a kernel's first byte 2 MiB into the ELF file. Unpacked to
+ * that much below the kernel's place, most of it lies where it belongs.
  */
 #define LEAD           (2ull << 20)
 #define ALIGN_MIN      (2ull << 20) /* Linux's own: such pages map it */

@@ -129,7 +129,7 @@ void vm_start(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-/* Makes every vCPU look at stop, which was set before. Does not wait. */
+/* Sets stop; the first caller makes every vCPU look at it. Does not wait. */
 static void vm_ask_to_stop(struct vm *vm)
 {
 	if (__atomic_exchange_n(&vm->stop, true, __ATOMIC_SEQ_CST))
