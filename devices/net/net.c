@@ -87,8 +87,7 @@ static void tap_explain(const char *tap, int err)
 			tap);
 	else if (err == -EBUSY)
 		log_err("net tap %s: it is in use, by another process or "
-			"another --net: each network card needs a tap of its "
-			"own",
+			"another --net: each card needs its own",
 			tap);
 	else
 		log_err("net tap %s: %s", tap,

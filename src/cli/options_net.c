@@ -20,9 +20,9 @@ enum form { KIND, NONE, CREATE, TEXT, BYTES, COUNT, ADDRESS, RSS, VHOST };
 /* Where the frames go, in the order of enum net_kind: one of these for each
  * card. Then the rest: where the value goes, its least and its most. */
 static const struct key {
-	const char *name;
-	uint8_t form, at;
-	uint16_t min, max;
+	char name[7];
+	uint8_t form, at, min;
+	uint16_t max;
 } keys[] = {
 	[NET_BRIDGE] = { .name = "bridge", .form = KIND },
 	[NET_TAP] = { .name = "tap", .form = KIND },
@@ -58,9 +58,11 @@ static int wrong(const char *key, const char *value, const char *why)
 
 static int unknown(const char *name)
 {
-	const char *nearest = args_nearest(name, &keys->name, ARRAY_SIZE(keys),
-					   sizeof(*keys));
+	const char *names[ARRAY_SIZE(keys)], *nearest;
 
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		names[i] = keys[i].name;
+	nearest = args_nearest(name, names, ARRAY_SIZE(keys), sizeof(*names));
 	log_err("--net: unknown key %s; %s %s (a comma in a value is written "
 		"twice)",
 		name, nearest ? "did you mean" : "see",
