@@ -366,8 +366,6 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 			  .fault = fault };
 	int err;
 
-	if (!netif_name_is_valid(bridge))
-		return refuse(bridge, -EINVAL, NETIF_NAME_RULE);
 	if (netif_index(bridge) > 0)
 		return refuse(bridge, -EEXIST,
 			      "there is an interface of that name already");

@@ -14,9 +14,9 @@
 #define MOVE_NO_FAULT (-1)
 
 /*
- * Makes @bridge, up. With a @port (else NULL) the bridge gets its MAC and MTU,
- * all its addresses and all its routes, of every table, except those of the
- * link's own scope (fe80::).
+ * Makes @bridge, up; netif_name_is_valid() has seen its name. With a @port
+ * (else NULL) the bridge gets its MAC and MTU, all its addresses and all its
+ * routes, of every table, except those of the link's own scope (fe80::).
  */
 int bridge_adopt(const char *bridge, const char *port, int fault);
 

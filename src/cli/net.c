@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "devices/net/bridge_move.h"
+#include "devices/net/netif.h"
 #include "util/args.h"
 #include "util/checked.h"
 #include "util/exit_code.h"
@@ -72,6 +73,14 @@ static int parse_option(const struct net_command *command,
 	return -EINVAL;
 }
 
+static bool name_is_wrong(const struct net_command *command, const char *name)
+{
+	if (!name || netif_name_is_valid(name))
+		return false;
+	log_err("net %s: %s: %s", command->name, name, NETIF_NAME_RULE);
+	return true;
+}
+
 /* 0, 1 when it was only help that was asked for, or -EINVAL. */
 static int parse(const struct net_command *command, struct net_args *parsed,
 		 int argc, char **argv)
@@ -99,6 +108,9 @@ static int parse(const struct net_command *command, struct net_args *parsed,
 		else if (i < 0 || parse_option(command, parsed, i, value))
 			return -EINVAL;
 	}
+	if (name_is_wrong(command, parsed->bridge) ||
+	    name_is_wrong(command, parsed->port))
+		return -EINVAL;
 	if (parsed->bridge || !command->needs_bridge)
 		return 0;
 	log_err("net %s: names no bridge; say kvist net %s br0", command->name,
