@@ -366,6 +366,12 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 			  .fault = fault };
 	int err;
 
+	if (port && netif_is(bridge, "bridge")) {
+		log_err("net bridge %s: it is there already; to make %s its "
+			"port, without its addresses: ip link set %s master %s",
+			bridge, port, port, bridge);
+		return -EEXIST;
+	}
 	if (netif_index(bridge) > 0)
 		return refuse(bridge, -EEXIST,
 			      "there is an interface of that name already");

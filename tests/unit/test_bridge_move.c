@@ -435,6 +435,8 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 		const char *says;
 	} cases[] = {
 		{ 0, "eth0", NULL, false, -EEXIST, "already" },
+		{ 0, "br5", "eth1", false, -EEXIST,
+		  "ip link set eth1 master br5" },
 		{ 0, "br9", "nowhere0", false, -ENODEV, "nowhere0" },
 		{ 0, "br9", "lo", false, -EINVAL, "only an Ethernet card" },
 		{ 0, "br9", "br5", false, -EINVAL, "only an Ethernet card" },
