@@ -171,7 +171,10 @@ static int make_absent(const struct net_options *options)
 	case -EOPNOTSUPP:
 		log_err("net bridge %s: this kernel makes no bridge%s: "
 			"modprobe bridge",
-			bridge, options->vlan ? " that tells VLANs apart" : "");
+			bridge,
+			options->vlan ? " that tells VLANs apart: it lacks "
+					"CONFIG_BRIDGE_VLAN_FILTERING, or"
+				      : "");
 		return err;
 	}
 	log_err("net bridge %s: cannot make it: %s", bridge, strerror(-err));

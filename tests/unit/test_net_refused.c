@@ -230,7 +230,27 @@ static void a_tap_of_several_queues_is_for_one_at_a_time(void **state)
 	}
 }
 
+/* The bridge module alone would not help. */
+static void
+a_kernel_whose_bridges_know_no_vlans_is_told_from_one_without(void **state)
+{
+	struct net_options options =
+		ON_BRIDGE("apart", .create = true, .vlan = 10);
+	char text[2048];
+	int err;
+
+	(void)state;
+	need_namespace();
+	err = open_as(ROOT, &options, text, sizeof(text));
+	if (err)
+		assert_int_equal(err, -EOPNOTSUPP);
+	assert_int_equal(!err, !strstr(text, "lacks CONFIG_BRIDGE_VLAN_"
+					     "FILTERING, or: modprobe bridge"));
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(
+		a_kernel_whose_bridges_know_no_vlans_is_told_from_one_without),
 	cmocka_unit_test(a_tap_of_several_queues_is_for_one_at_a_time),
 	cmocka_unit_test(every_failure_is_one_line_that_says_what_to_do),
 };
