@@ -38,7 +38,7 @@ static const char *kind_of(const struct bridge_address *address)
 static void print_head(void)
 {
 	printf("%-15s %-5s %6s %-4s %-6s %-17s %s\n", "BRIDGE", "STATE", "MTU",
-	       "STP", "VLANS", "ADDRESS", "PORTS");
+	       "STP", "VLANS", "MAC", "PORTS");
 }
 
 static void print_bridge(const struct bridge_info *info,
@@ -98,7 +98,7 @@ static void print_addresses(const struct bridge_info *info,
 {
 	char mac[MAC_TEXT];
 
-	printf("\n%-17s %-15s %5s %-7s %s\n", "ADDRESS", "PORT", "VLAN", "KIND",
+	printf("\n%-17s %-15s %5s %-7s %s\n", "MAC", "PORT", "VLAN", "KIND",
 	       "AGE");
 	for (size_t i = 0; i < info->nr_addresses; i++) {
 		const struct bridge_address *address = &info->addresses[i];
