@@ -209,9 +209,8 @@ static int move_run(struct move *m)
 		if (!err)
 			continue;
 		if (err == -EPERM)
-			log_err("net bridge %s: no right to change the host's "
-				"network (CAP_NET_ADMIN): say it again with "
-				"sudo",
+			log_err("net bridge %s: no right (CAP_NET_ADMIN): say "
+				"it again with sudo",
 				m->bridge);
 		else
 			log_err("net bridge %s: cannot %s: %s; nothing was "
@@ -242,9 +241,8 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 		err = m->steps ? 0 : -ENOMEM;
 	}
 	if (err == -EOPNOTSUPP) {
-		log_err("net bridge %s: %s has a route with several next hops, "
-			"or with a next hop object: take it off first, see ip "
-			"route",
+		log_err("net bridge %s: %s has a route with several next hops "
+			"or an nhid: take it off first, see ip route",
 			m->bridge, m->from);
 		return err;
 	}
@@ -254,7 +252,7 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 	}
 	if (items && m->port && !m->to) {
 		log_err("net bridge %s: its addresses move only to the card "
-			"whose place it took; if that is %s: ip link set %s "
+			"whose place it took; if %s is that: ip link set %s "
 			"alias %s address $(cat /sys/class/net/%s/address)",
 			m->bridge, m->port, m->bridge, m->port, m->port);
 		return -EBUSY;
@@ -305,22 +303,17 @@ static int port_look(struct move *m)
 	int err;
 
 	m->port_index = netif_index(m->port);
-	if (m->port_index < 0) {
-		log_err("net bridge %s: port %s: %s; ip link lists what there "
-			"is",
-			m->bridge, m->port,
-			m->port_index == -ENODEV ? "no such interface"
-						 : strerror(-m->port_index));
-		return m->port_index;
-	}
-	err = netif_request(m->port, SIOCGIFFLAGS, &flags);
+	err = m->port_index < 0 ? m->port_index : 0;
+	if (!err)
+		err = netif_request(m->port, SIOCGIFFLAGS, &flags);
 	if (!err)
 		err = netif_request(m->port, SIOCGIFMTU, &m->mtu);
 	if (!err)
 		err = netif_request(m->port, SIOCGIFHWADDR, &m->mac);
 	if (err) {
 		log_err("net bridge %s: port %s: %s", m->bridge, m->port,
-			strerror(-err));
+			err == -ENODEV ? "no such interface: see ip link"
+				       : strerror(-err));
 		return err;
 	}
 	if (m->mac.ifr_hwaddr.sa_family != ARPHRD_ETHER ||
@@ -367,8 +360,8 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 	int err;
 
 	if (port && netif_is(bridge, "bridge")) {
-		log_err("net bridge %s: it is there already; to make %s its "
-			"port, without its addresses: ip link set %s master %s",
+		log_err("net bridge %s: it is there; to make %s its port, "
+			"without addresses: ip link set %s master %s",
 			bridge, port, port, bridge);
 		return -EEXIST;
 	}
@@ -414,9 +407,8 @@ static int only_port(struct move *m, const struct bridge_info *info)
 			return -EBUSY;
 		}
 		if (m->port) {
-			log_err("net bridge %s: it has several ports, and "
-				"which one its addresses belong to is not "
-				"known: leave one: ip link set %s nomaster",
+			log_err("net bridge %s: it has several ports: leave "
+				"one: ip link set %s nomaster",
 				m->bridge, m->to ? link->name : m->port);
 			return -EBUSY;
 		}

@@ -60,8 +60,7 @@ static int parse_option(const struct net_command *command,
 		return 0;
 	}
 	if (option == OPT_PORT || !command->takes_output) {
-		log_err("net %s: takes no --%s; kvist net --help says which "
-			"takes what",
+		log_err("net %s: takes no --%s; see kvist net --help",
 			command->name, flags[option].name);
 		return -EINVAL;
 	}
