@@ -12,7 +12,7 @@
  *   2. a function's device.lock: its configuration space and registers
  *   3. host->decode_lock: who decodes which addresses
  *   4. function->intx_lock; the locks of the bus and of the irqchip
- * A worker takes intx_lock and those of the irqchip, never one above them.
+ * A worker takes intx_lock and the irqchip's lock, never one above them.
  */
 #ifndef KVIST_PCI_H
 #define KVIST_PCI_H

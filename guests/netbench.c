@@ -7,9 +7,10 @@
  *
  * A line for each case: its name, frames sent a second, nanoseconds that each
  * took if they went one after another, and doorbells rung for a thousand. In
- * "send" cases the host drops the frames, in "echo" cases its kernel answers
- * each, and so many are on their way at a time. In "drip" cases the guest does
- * something else for so many microseconds between one frame and the next.
+ * "send" cases the host drops the frames. In "echo" cases its kernel answers
+ * each; the last number says how many are on their way at a time. In "drip"
+ * cases the guest does something else between one frame and the next; the last
+ * number says for how many microseconds.
  */
 #include "guests/lib/layout.h"
 #include "guests/lib/lib.h"

@@ -36,8 +36,8 @@ unsigned hash_len(enum hash_kind kind);
 void hash_init(struct hash *s, enum hash_kind kind);
 /* Adds @len bytes to it. */
 void hash_add(struct hash *s, const void *data, size_t len);
-/* Ends it: its hash_len() bytes go to @digest. All that @s is good for then is
- * to be wiped, or to begin anew. */
+/* Ends it: its hash_len() bytes go to @digest. Afterwards @s
+ * can only be wiped or begun anew. */
 void hash_end(struct hash *s, uint8_t *digest);
 
 /* A key of HMAC, hashed into the states that each message begins with. */

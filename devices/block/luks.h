@@ -135,12 +135,12 @@ void luks_cipher(const struct luks_kind *kind, const uint8_t *key,
 
 /* luks_create.c */
 #define LUKS_AREA    2068480 /* bytes: the header and eight key slots */
-#define LUKS_TIME_MS 2000    /* of work for whoever tries a passphrase */
+#define LUKS_TIME_MS 2000    /* of work to try one passphrase */
 
 /*
  * Makes a header with a new random key, which the passphrase opens, in
- * @area[0..LUKS_AREA). The passphrase is hashed as often as takes this host @ms
- * of one CPU. 0 or -errno (-ENOMEM, or no random bytes), not logged.
+ * @area[0..LUKS_AREA). To hash the passphrase takes this host @ms of one CPU. 0
+ * or -errno (-ENOMEM, or no random bytes), not logged.
  */
 int luks_create(uint8_t *area, const struct luks_kind *kind,
 		const struct luks_secret *secret, uint64_t ms);
@@ -162,7 +162,7 @@ uint32_t luks_rounds(struct luks_making *m, uint64_t ms);
 /*
  * Splits m->key and encrypts it by m->passphrase: writes the salt and @rounds
  * of a slot to its bytes in the header, and all luks_material() bytes of its
- * material. What else @slot says, the caller does. 0 or -errno, not logged.
+ * material. The caller fills in the rest of @slot. 0 or -errno, not logged.
  */
 int luks_seal(struct luks_making *m, uint8_t slot[LUKS_SLOT_LEN],
 	      uint8_t *material, uint32_t rounds);
@@ -178,8 +178,8 @@ struct luks_change {
 };
 
 /*
- * Adds a key or erases some. A crash at any time leaves one that was there and
- * was not to be erased, or the new one. 0 or -errno, logged.
+ * Adds a key or erases some. A crash at any time leaves a key that opens: an
+ * old one that was to stay, or the new one. 0 or -errno, logged.
  */
 int luks_amend(const struct luks_change *change);
 

@@ -1,7 +1,6 @@
 /*
- * A census of all references, as in qcow2_rebuild.c, but for an image of which
- * nothing may be taken for granted: what is wrong is told, counted, and passed
- * over.
+ * A census of all references, as in qcow2_rebuild.c. Here nothing of the image
+ * is taken for granted: what is wrong is told, counted, and passed over.
  *
  *   header, LUKS area, L1 and what it leads to, snapshots, bitmaps,
  *   refcount table and blocks  -> seen[cluster]

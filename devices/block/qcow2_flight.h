@@ -40,18 +40,18 @@ static inline bool qcow2_crowded(const struct qcow2 *q)
 	return q->pieces >= PIECES_MAX;
 }
 
-/* A piece of the op, which waits for it from now on; NULL when memory is out.
- * And its end; the op is not told. */
+/* Makes a piece of the op, which waits for it from now on; NULL when memory is
+ * out. And ends one; the op is not told. */
 struct qcow2_piece *qcow2_piece_get(struct qcow2_op *op);
 void qcow2_piece_put(struct qcow2_piece *piece);
 
 /* The vectors of the request's bytes [skip, skip + length), with room for one
- * more before and behind them; NULL when memory is out. The piece's. */
+ * more before and behind them; NULL when memory is out. Owned by the piece. */
 struct iovec *qcow2_piece_vectors(struct qcow2_piece *piece, uint64_t skip,
 				  uint64_t length, int *cnt);
 
-/* Starts the piece's transfer of @length bytes at host @offset, which ends in
- * the end of the piece. */
+/* Starts the piece's transfer of @length bytes at host @offset; with it the
+ * piece ends. */
 void qcow2_lift_off(struct qcow2_piece *piece, const struct iovec *iov,
 		    int iovcnt, uint64_t length, uint64_t offset);
 

@@ -43,8 +43,8 @@ int qcow2_snapshot_create(struct block *block, const char *name,
  * oldest snapshot's of that name. What the disk holds now is lost. */
 int qcow2_snapshot_goto(struct block *block, const char *which);
 
-/* Deletes the oldest snapshot of that name. An id is none, as for QEMU: what
- * is deleted is meant. */
+/* Deletes the oldest snapshot of that name. It takes no id, as QEMU does not:
+ * so only what is meant is deleted. */
 int qcow2_snapshot_delete(struct block *block, const char *name);
 
 #endif

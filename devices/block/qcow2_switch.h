@@ -14,8 +14,8 @@
  *      `.....> | L1 table | refcount table | snapshot table |     new
  *
  * and then one write of at most 48 bytes, within the header's first sector,
- * names the new. A crash or an error before leaves the old image as it was,
- * not even with a leak; after it, the new one is complete.
+ * names the new. A crash or an error before it leaves the old image as it was,
+ * without even a leak; after it, the new one is complete.
  *
  * The price is free space for the metadata that change: at most one part in
  * some thousands of what the disk holds. What they replace is free again.
@@ -45,7 +45,7 @@ struct qcow2_switch {
 	uint64_t snapshot_bytes;
 	uint32_t snapshots;
 
-	/* Inside. */
+	/* Internal. */
 	struct qcow2_change *blocks;
 	uint64_t top;     /* no change of blocks from this index on */
 	uint64_t hint;    /* no cluster below this one is free */

@@ -14,7 +14,7 @@
 #include "util/zstd.h"
 #include "util/zstd_codes.h"
 
-#define ZSTD_CHAIN_LOG 17 /* matches reach back so far, at most */
+#define ZSTD_CHAIN_LOG 17 /* log2 of how far a match reaches back */
 #define ZSTD_HASH_LOG  15
 #define ZSTD_MATCH_MIN 4
 

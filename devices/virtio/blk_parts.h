@@ -19,8 +19,8 @@ struct blk_request {
 	struct ring_chain chain;
 	uint8_t *status;          /* the last writable byte, in guest memory */
 	uint32_t written;         /* bytes filled before it, on success */
-	bool then_discard;        /* what was zeroed */
-	bool then_flush;          /* what was written */
+	bool then_discard;        /* after a BLOCK_ZERO, to give space back */
+	bool then_flush;          /* after a write, to make it durable */
 	struct blk_request *next; /* free ones */
 	/* In the first of a joined run: the one request that the host gets for
 	 * all of it. Its pieces are those in this one's iov and behind them. */
@@ -47,19 +47,19 @@ struct virtio_blk {
 	bool writeback;
 	unsigned in_flight;
 	uint64_t bytes_in_flight;
-	/* What the host could not do. As long as there is something, nothing
+	/* The requests that the host could not do. While there are any, nothing
 	 * more is taken off the rings. */
 	struct blk_request *held;
 	bool holds; /* atomic: held, for the main thread */
 	bool retry;
-	/* Of virtio_blk_resize(): what is wanted, and how it went. */
+	/* For virtio_blk_resize(): the size that is wanted, and the result. */
 	uint64_t new_size;
 	int resized;
-	/* Within blk_serve(): the first of those that are being joined, and the
-	 * last. */
+	/* Within blk_serve(): the first and the last request of the run that is
+	 * being joined. */
 	struct blk_request *first, *last;
-	/* The last sleep was so short that it would have paid to stay awake,
-	 * and since when the worker sleeps (0: it does not). */
+	/* The last sleep was so short that spinning pays; the host has a CPU
+	 * for it; and since when the worker sleeps (0: it does not). */
 	bool spin, may_spin;
 	uint64_t asleep_since;
 	struct patience patience;

@@ -170,9 +170,9 @@ static inline short *net_events(struct virtio_net *net, unsigned pair)
 }
 
 /*
- * net_config.c: what the card offers and its configuration says at first; and
- * tells the network, not one of its queues alone, what the driver has chosen
- * (0 or -errno).
+ * net_config.c: sets what the card offers and what its configuration says at
+ * first; and tells the whole network, by its first queue, which offloads the
+ * driver has chosen (0 or -errno).
  */
 void net_config_init(struct virtio_net *net);
 int net_offloads_set(struct virtio_net *net);
@@ -231,10 +231,10 @@ bool net_quiet(struct virtio_net *net, unsigned pair);
 bool net_idle(struct virtio_device *virtio);
 
 /*
- * net_vhost.c, for a card with vhost. On the worker: the kernel serves @queue
- * from now on (false: it does not, and said why), or no longer; and what it has
- * to tell (false: it is not about vhost). On any thread: where interrupts of
- * the queue go may have changed.
+ * net_vhost.c, for a card with vhost. On the worker: start() has the kernel
+ * serve @queue (false: it does not; logged), stop() ends that, and ready()
+ * takes what it has to tell (false: @backend is not vhost's). On any thread:
+ * call() if the way of the queue's interrupts may have changed.
  */
 bool net_vhost_start(struct virtio_net *net, unsigned queue);
 void net_vhost_stop(struct virtio_net *net, unsigned queue);
@@ -243,9 +243,9 @@ void net_vhost_call(struct virtio_net *net, unsigned queue);
 void net_vhost_fini(struct virtio_net *net);
 
 /*
- * Whether the kernel keeps back what the card would drop; and has it do so by
- * @filter from now on, or not (NULL). A queue may be the kernel's now and ours
- * later, so what the kernel was told must be kept true.
+ * Whether the kernel drops frames in the card's place; and has it do so by
+ * @filter from now on, or no longer (NULL). A queue may be the kernel's now and
+ * ours later, so what the kernel was told must be kept true.
  */
 bool net_vhost_filters(const struct virtio_net *net);
 void net_vhost_filter(struct virtio_net *net, const struct net_filter *filter);

@@ -1,8 +1,8 @@
 /*
  * vhost-net: the kernel carries the frames between two virtqueues and a tap,
  * on a thread of its own (Linux, include/uapi/linux/vhost.h). Each descriptor
- * is one receive ring (0) and one send ring (1). 0 or -errno, silent; any
- * thread, the kernel orders the calls.
+ * is one receive ring (0) and one send ring (1). 0 or -errno, silent. Any
+ * thread: the kernel orders the calls.
  */
 #ifndef KVIST_VIRTIO_VHOST_H
 #define KVIST_VIRTIO_VHOST_H

@@ -232,7 +232,7 @@ static void all_queues(struct target *t)
 	}
 }
 
-/* The configuration is the device's, but for one byte. */
+/* The configuration is the device's, except one byte. */
 static void configuration(struct target *t)
 {
 	uint64_t capacity = virtio_config64(&t->dev, 0);

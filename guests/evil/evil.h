@@ -15,7 +15,7 @@
 #define SCRATCH      BUFFERS /* 1 MiB for the attacks' own use */
 #define SCRATCH_SIZE 0x100000
 
-#define OUTSIDE 0xdfe00000ul /* in the PCI window, and nobody's */
+#define OUTSIDE 0xdfe00000ul /* in the PCI window; no device is there */
 
 /* A device under attack. */
 struct target {

@@ -31,7 +31,7 @@ void trap_set(int vector, trap_handler *handler);
 /* Sets up the IDT of the boot processor; the others share it. */
 void trap_init(void);
 
-/* Both 8259: vectors base..base+15, all masked but those in @open. */
+/* Both 8259: vectors base..base+15, all masked except those in @open. */
 void pic_init(uint8_t base, uint16_t open);
 void pic_eoi(int irq);
 
