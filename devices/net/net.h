@@ -113,9 +113,9 @@ struct net_options {
 	uint32_t vlan; /* the port is an access port of this VLAN; 0: of none */
 	enum net_vhost vhost;
 	bool rss; /* the guest may say which of its queues receives what */
-	unsigned queues; /* as the user says; 0: queues_auto */
-	unsigned
-		queues_auto; /* if the tap may have several, else one; 0: one */
+	/* As many as the user says; 0: queues_auto, or one if the tap may not
+	 * have several (0 is one as well). */
+	unsigned queues, queues_auto;
 };
 
 #define NET_MTU_MIN  68 /* RFC 791 */
