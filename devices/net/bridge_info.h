@@ -22,7 +22,7 @@ struct bridge_link {
 	int index;
 	int master; /* the bridge it is a port of; 0: none */
 	char name[IFNAMSIZ];
-	char alias[IFNAMSIZ + 1]; /* its beginning: more than a name's */
+	char alias[IFNAMSIZ + 1]; /* cut, but past any name's length */
 	bool is_bridge;
 	bool up;
 	bool stp;       /* of a bridge */
