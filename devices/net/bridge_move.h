@@ -21,10 +21,10 @@
 int bridge_adopt(const char *bridge, const char *port, int fault);
 
 /*
- * Removes @bridge. If it has one port, the card whose place it took, the
+ * Removes @bridge. If its one port is the card whose place it took, the
  * bridge's addresses and routes move to that port. -EBUSY if it has addresses
- * or routes and another port; with several ports, as it is not known to which
- * they belong; and with taps, as guests may use the bridge.
+ * or routes and its port is another one; if it has several ports; or if a tap
+ * is a port, as a guest may use it.
  */
 int bridge_dissolve(const char *bridge, int fault);
 

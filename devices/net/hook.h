@@ -1,6 +1,5 @@
 /*
- * Commands of the user's that are run when a tap comes and goes (--net up=,
- * down=).
+ * The user's commands for when a tap comes and when it goes (--net up=, down=).
  *
  * A command is a line for sh(1), to which the tap's name is added as its last
  * argument. Its standard input is empty, what it prints goes to our standard
@@ -15,8 +14,8 @@ struct hook_event {
 	const char *bridge; /* or NULL */
 };
 
-/* Runs it and waits for its end. 0; or -errno, logged, also when it ends with
- * anything but 0 (-ECANCELED). */
+/* Runs it and waits for its end. 0; or -errno, logged: -ECANCELED when it does
+ * not end with 0. */
 int hook_run(const char *command, const struct hook_event *event);
 
 /*

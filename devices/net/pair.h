@@ -15,8 +15,8 @@ int net_pair(struct net_backend *ends[2]);
  * user in this network namespace. They may come and go in any order: while
  * there is no other, what is sent is lost. A third one waits until one of the
  * two has gone. 0 or -errno, silent: -ENAMETOOLONG, -EPERM if the other end is
- * another user's, -EAGAIN if too many wait already. Should that happen later,
- * when the other has gone, this end receives no more (-ENOTCONN).
+ * another user's, -EAGAIN if too many wait already. If that happens later,
+ * after the other end has gone, this end receives no more (-ENOTCONN).
  */
 int net_pair_open(const char *name, struct net_backend **net);
 
