@@ -220,9 +220,9 @@ static void a_fault_at_any_step_leaves_the_network_as_it_was(void **state)
 static void a_connected_route_moves_whoever_made_it(void **state)
 {
 	static const char managed[] =
-		"set -e; ip address add 198.51.100.197/26 dev eth2 noprefixroute;"
-		"ip route add 198.51.100.192/26 dev eth2 proto kernel "
-		"scope link src 198.51.100.197 metric 100;"
+		"set -e; ip address add 198.51.100.197/26 dev eth2 "
+		"noprefixroute; ip route add 198.51.100.192/26 dev eth2 "
+		"proto kernel scope link src 198.51.100.197 metric 100;"
 		"ip address add 2001:db8:8::5/64 dev eth2 noprefixroute;"
 		"ip -6 route add 2001:db8:8::/64 dev eth2 proto kernel "
 		"metric 100";
