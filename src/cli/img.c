@@ -84,7 +84,7 @@ static void usage(FILE *to)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name,
 			commands[i].synopsis);
-	fputs("\nEach takes --object SECRET, and but for create --image-opts.\n"
+	fputs("\nAll take --object SECRET, and all except create --image-opts.\n"
 	      "Long forms are --format and --repair.\n"
 	      "Syntax, output and exit codes are those of qemu-img; "
 	      "kvist-img(1) says more.\n",

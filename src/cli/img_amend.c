@@ -90,8 +90,8 @@ static const char *why(const struct amending *a, int err)
 	if (err == -EFBIG)
 		return "it does not fit into the header";
 	if (err == -ERANGE)
-		return "snapshots share clusters more often than so few bits "
-		       "can say; delete some";
+		return "snapshots share clusters more often than these bits "
+		       "can count; delete some";
 	if (err == -EINVAL)
 		return "so many refcounts would not fit into their table, or "
 		       "into memory";
