@@ -18,7 +18,7 @@ int machine_code(enum exit_code code, int err)
 	case 0:
 		return EXIT_CODE_OK;
 	case -EMFILE:
-		log_err("raise the limit of open files: ulimit -n 1024");
+		log_err("raise the limit of open files (ulimit -n)");
 		return EXIT_CODE_HOST;
 	case -ENFILE:
 	case -ENOMEM:

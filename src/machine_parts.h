@@ -14,8 +14,9 @@
 
 struct machine;
 
-/* The exit code of a stage: 0 without an @err; EXIT_CODE_HOST, with advice, if
- * the host lacks memory or descriptors; else @code. The second is for an @err
+/* The exit code of a stage: 0 without an @err; EXIT_CODE_HOST if there is no
+ * memory or no descriptor left, with advice if that is a limit of the process's
+ * own; else @code. The second is for an @err
  * that nobody has logged yet. */
 int machine_code(enum exit_code code, int err);
 int machine_stage_failed(const char *what, enum exit_code code, int err);

@@ -157,11 +157,12 @@ static bool given_up(pid_t pid)
 	if (fds[0].fd < 0)
 		return false; /* Linux 5.2 and before */
 	fds[1].fd = signalfd(-1, &set, SFD_CLOEXEC);
-	poll(fds, 2, -1);
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
 	close(fds[0].fd);
 	if (fds[1].fd >= 0)
 		close(fds[1].fd);
-	return !fds[0].revents;
+	return fds[1].revents && !fds[0].revents;
 }
 
 int hook_run(const char *command, const struct hook_event *event)

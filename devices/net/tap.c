@@ -211,14 +211,13 @@ static int tap_attach(const char *name, short flags, struct ifreq *ifr)
 
 static int queues_take(const struct nlmsghdr *hdr, void *arg)
 {
-	const struct nlattr *tun[IFLA_TUN_NUM_DISABLED_QUEUES + 1];
+	const struct nlattr *tun[IFLA_TUN_NUM_QUEUES + 1];
 	struct tap_queues *queues = arg;
 
 	if (!netlink_sort_kind(hdr, tun, ARRAY_SIZE(tun)))
 		return 0;
 	queues->multi_queue = netlink_number(tun[IFLA_TUN_MULTI_QUEUE]);
-	queues->open = netlink_number(tun[IFLA_TUN_NUM_QUEUES]) +
-		       netlink_number(tun[IFLA_TUN_NUM_DISABLED_QUEUES]);
+	queues->open = netlink_number(tun[IFLA_TUN_NUM_QUEUES]);
 	return 0;
 }
 

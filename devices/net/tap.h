@@ -33,7 +33,7 @@ void tap_set_down(struct net_backend *net, struct hook *hook);
  * Linux 4.17). */
 struct tap_queues {
 	bool multi_queue; /* it was made for several */
-	unsigned open;    /* by any process; of one with a single queue: 0 */
+	unsigned open;    /* and gets frames; of one with a single queue: 0 */
 };
 struct tap_queues tap_queues(const char *name);
 

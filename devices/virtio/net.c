@@ -399,18 +399,22 @@ void virtio_net_link(struct virtio_device *virtio, bool up)
 	virtio_config_changed(virtio);
 }
 
-static bool link_up(struct net_backend *backend)
+static bool link_up(const struct net_pair *pair)
 {
-	return !backend->ops->link || backend->ops->link(backend);
+	struct net_backend *backend = pair->backend;
+
+	return !__atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST) &&
+	       (!backend->ops->link || backend->ops->link(backend));
 }
 
 void virtio_net_check_link(struct virtio_device *virtio)
 {
 	const struct net_pair *pair = &from_virtio(virtio)->pairs[0];
 
-	virtio_net_link(virtio,
-			!__atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST) &&
-				link_up(pair->backend));
+	virtio_net_link(virtio, link_up(pair));
+	/* The worker may have found meanwhile that it has gone. */
+	if (!link_up(pair))
+		virtio_net_link(virtio, false);
 }
 
 int virtio_net_create(const char *name, struct net_backend *backend,

@@ -41,7 +41,8 @@ int boot_file_open(struct boot_file *file, const char *noun, const char *path)
 	if (fd < 0 || fstat(fd, &st)) {
 		err = -errno;
 		log_err("%s %s: %s%s", noun, path, strerror(-err),
-			err == -EMFILE ? "" : "; check the path");
+			err == -EMFILE || err == -ENFILE ? ""
+							 : "; check the path");
 		goto err_close;
 	}
 	oddity = file_oddity(&st);

@@ -44,6 +44,8 @@ static const struct key {
 	{ .name = "down", .form = TEXT, .at = AT(down) },
 };
 
+_Static_assert(NET_PASST == 4, "each kind has its row");
+
 static void *member(struct net_options *net, const struct key *key)
 {
 	return (char *)net + key->at;
@@ -60,6 +62,10 @@ static int unknown(const char *name)
 {
 	const char *names[ARRAY_SIZE(keys)], *nearest;
 
+	if (!*name) {
+		log_err("--net: nothing stands before or after a comma");
+		return -EINVAL;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		names[i] = keys[i].name;
 	nearest = args_nearest(name, names, ARRAY_SIZE(keys), sizeof(*names));

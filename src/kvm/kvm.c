@@ -61,8 +61,8 @@ static const char *open_advice(int err)
 	if (err == -EACCES || err == -EPERM)
 		return "join its group: sudo usermod -aG kvm $USER, then log "
 		       "in again";
-	if (err == -EMFILE)
-		return "raise the limit of open files: ulimit -n 1024";
+	if (err == -EMFILE || err == -ENFILE)
+		return "raise the limit of open files (ulimit -n)";
 	return "load kvm_intel or kvm_amd, with VT-x or AMD-V enabled in the "
 	       "firmware";
 }

@@ -56,7 +56,7 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* The thread's function, @arg its vcpu: names itself vcpu/ID, parks, and then
  * runs the guest whenever the vm is not stopped, until the vm quits. */
 void *vcpu_thread(void *arg);
-/* Says what a kick does; before the first thread, which inherits it. */
+/* Sets what a kick does, and unblocks its signal, for all threads made later. */
 void vcpu_kick_init(void);
 
 /* Makes the thread leave KVM_RUN and look at vm->stop. Any thread. */

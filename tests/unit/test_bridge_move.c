@@ -231,16 +231,16 @@ static void a_connected_route_moves_whoever_made_it(void **state)
 		"ip route add default via 198.51.100.193 metric 50",
 		"ip -6 route add default via 2001:db8:8::1 metric 50",
 		"ip route add default via inet6 2001:db8:8::1 metric 50",
-		"ip route add default via 192.0.2.200 dev eth2 onlink metric 50"
-		" && ip -6 route add default via 2001:db8:9::1 dev eth2 onlink "
-		"metric 50",
-		"ip route del 198.51.100.192/26 dev eth2 && "
-		"ip -6 route del 2001:db8:8::/64 dev eth2 && "
-		"ip route add default via 192.0.2.200 dev eth2 onlink "
-		"metric 50",
+		("ip route add default via 192.0.2.200 dev eth2 onlink "
+		 "metric 50 && ip -6 route add default via 2001:db8:9::1 dev "
+		 "eth2 onlink metric 50"),
+		("ip route del 198.51.100.192/26 dev eth2 && "
+		 "ip -6 route del 2001:db8:8::/64 dev eth2 && "
+		 "ip route add default via 192.0.2.200 dev eth2 onlink "
+		 "metric 50"),
 		/* Addresses of both kinds in one network. */
-		"ip address add 198.51.100.198/26 dev eth2 && "
-		"ip address add 2001:db8:8::6/64 dev eth2",
+		("ip address add 198.51.100.198/26 dev eth2 && "
+		 "ip address add 2001:db8:8::6/64 dev eth2"),
 	};
 	char *before, *on_card;
 

@@ -161,8 +161,13 @@ static inline void bench_fence(struct bench *bench, unsigned queue)
 		uint64_t before = __atomic_load_n(kicks, __ATOMIC_SEQ_CST);
 
 		virtio_notify(bench->virtio, queue);
-		while (__atomic_load_n(kicks, __ATOMIC_SEQ_CST) == before)
+		for (int left = 1000000;
+		     __atomic_load_n(kicks, __ATOMIC_SEQ_CST) == before;
+		     left--) {
+			if (!left)
+				fail_msg("the worker does not come");
 			nanosleep(&pause, NULL);
+		}
 	}
 }
 
