@@ -299,6 +299,19 @@ static int route_order(struct netlink *nl, const struct nlmsghdr *item,
 	return netlink_do(nl, &msg);
 }
 
+/* The kernel takes two IPv6 routes for one without a look at the rest: what it
+ * makes for an address has none of that. */
+static bool is_the_same(const struct nlmsghdr *item)
+{
+	const struct nlattr *attrs[ROUTE_ATTRS];
+	const struct rtmsg *route = netlink_payload(item);
+
+	netlink_sort(item, sizeof(*route), attrs, ROUTE_ATTRS);
+	return route->rtm_family == AF_INET ||
+	       (route->rtm_protocol == RTPROT_KERNEL && !attrs[RTA_METRICS] &&
+		!attrs[RTA_PREFSRC] && !netlink_number(attrs[RTA_PREF]));
+}
+
 int host_item_add(struct netlink *nl, const struct host_config *config,
 		  size_t item, int index, const char *name)
 {
@@ -310,7 +323,7 @@ int host_item_add(struct netlink *nl, const struct host_config *config,
 	/* Another route to the same place by another card stays. */
 	err = route_order(nl, hdr, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND,
 			  index);
-	return err == -EEXIST ? 1 : err;
+	return err == -EEXIST && is_the_same(hdr) ? 1 : err;
 }
 
 int host_item_remove(struct netlink *nl, const struct host_config *config,

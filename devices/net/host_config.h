@@ -34,7 +34,8 @@ void host_config_free(struct host_config *config);
 
 /* Puts the item onto interface @index called @name, or takes it off. Routes
  * go by way of it then. 1 if the very same route was there: the kernel makes
- * one for an address, unless it is told not to. */
+ * one for an address, unless it is told not to. -EEXIST if that stands where
+ * an IPv6 route is to be that differs in its MTU, source or the like. */
 int host_item_add(struct netlink *nl, const struct host_config *config,
 		  size_t item, int index, const char *name);
 int host_item_remove(struct netlink *nl, const struct host_config *config,
