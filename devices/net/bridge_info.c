@@ -53,7 +53,7 @@ static void take_kind(struct bridge_link *link, const struct nlattr *linkinfo)
 
 static int take_link(const struct nlmsghdr *hdr, void *arg)
 {
-	const struct nlattr *attrs[IFLA_IFALIAS + 1];
+	const struct nlattr *attrs[IFLA_LINK_NETNSID + 1];
 	const struct ifinfomsg *ifi = netlink_payload(hdr);
 	struct bridge_info *info = arg;
 	struct bridge_link *link, read = { 0 };
@@ -61,12 +61,12 @@ static int take_link(const struct nlmsghdr *hdr, void *arg)
 	if (hdr->nlmsg_type != RTM_NEWLINK)
 		return 0;
 	netlink_sort(hdr, sizeof(*ifi), attrs, ARRAY_SIZE(attrs));
-	if (!attrs[IFLA_LINKINFO] && !attrs[IFLA_MASTER])
-		return 0;
 	read.master = (int)netlink_number(attrs[IFLA_MASTER]);
 	if (attrs[IFLA_LINKINFO])
 		take_kind(&read, attrs[IFLA_LINKINFO]);
-	if (!read.is_bridge && !read.master)
+	if (!attrs[IFLA_LINK_NETNSID])
+		read.on = (int)netlink_number(attrs[IFLA_LINK]);
+	if (!read.is_bridge && !read.master && !read.on)
 		return 0;
 	read.index = ifi->ifi_index;
 	read.up = ifi->ifi_flags & IFF_UP;

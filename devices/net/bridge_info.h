@@ -17,10 +17,11 @@
 #define BRIDGE_VLAN_PVID     0x02 /* untagged frames that come belong to it */
 #define BRIDGE_VLAN_UNTAGGED 0x04 /* its frames leave untagged */
 
-/* A bridge, or a port of one. */
+/* A bridge, a port of one, or what is on another link: a macvlan, a VLAN. */
 struct bridge_link {
 	int index;
 	int master; /* the bridge it is a port of; 0: none */
+	int on;     /* the link here that it goes with; 0: none */
 	char name[IFNAMSIZ];
 	char alias[IFNAMSIZ + 1]; /* cut, but past any name's length */
 	bool is_bridge;

@@ -38,8 +38,8 @@ struct move {
 	const char *bridge;
 	const char *port; /* or NULL */
 	int port_index;
-	bool port_up;          /* it was before */
-	struct ifreq mac, mtu; /* the port's */
+	bool port_up;                /* it was before */
+	struct ifreq name, mac, mtu; /* the port's */
 	struct host_config config;
 	const char *from, *to; /* whose the configuration is and will be */
 	struct step *steps;
@@ -189,8 +189,8 @@ static void undo(struct move *m, size_t count)
 		int err = step_undo(m, &m->steps[count]);
 
 		if (err < 0)
-			log_err("net bridge %s: cannot undo this: %s: %s; see "
-				"ip address and ip route",
+			log_err("net bridge %s: cannot undo: %s: %s; see "
+				"ip address, ip route",
 				m->bridge, step_text(m, &m->steps[count], text),
 				strerror(-err));
 	}
@@ -200,7 +200,7 @@ static int move_run(struct move *m)
 {
 	/* The kernel's answer to one of its addresses. */
 	static const char ipv6_is_off[] =
-		"IPv6 is turned off there (sysctl: disable_ipv6)";
+		"IPv6 is off there (sysctl: disable_ipv6)";
 	char text[160];
 
 	for (size_t i = 0; i < m->nr_steps; i++) {
@@ -209,8 +209,8 @@ static int move_run(struct move *m)
 		if (!err)
 			continue;
 		if (err == -EPERM)
-			log_err("net bridge %s: no right (CAP_NET_ADMIN): say "
-				"it again with sudo",
+			log_err("net bridge %s: no right (CAP_NET_ADMIN): use "
+				"sudo",
 				m->bridge);
 		else
 			log_err("net bridge %s: cannot %s: %s; nothing was "
@@ -242,7 +242,7 @@ static int move_plan(struct move *m, const enum step_kind *before, size_t first,
 	}
 	if (err == -EOPNOTSUPP) {
 		log_err("net bridge %s: %s has a route with several next hops "
-			"or an nhid: take it off first, see ip route",
+			"or an nhid: take it off first",
 			m->bridge, m->from);
 		return err;
 	}
@@ -303,7 +303,8 @@ static int port_look(struct move *m)
 	int err;
 
 	m->port_index = netif_index(m->port);
-	err = m->port_index < 0 ? m->port_index : 0;
+	m->name.ifr_ifindex = m->port_index;
+	err = netif_request(m->port, SIOCGIFNAME, &m->name);
 	if (!err)
 		err = netif_request(m->port, SIOCGIFFLAGS, &flags);
 	if (!err)
@@ -318,12 +319,13 @@ static int port_look(struct move *m)
 	}
 	if (m->mac.ifr_hwaddr.sa_family != ARPHRD_ETHER ||
 	    netif_is(m->port, "bridge")) {
-		log_err("net bridge %s: port %s: only an Ethernet card can be "
-			"one",
+		log_err("net bridge %s: port %s: not an Ethernet card",
 			m->bridge, m->port);
 		return -EINVAL;
 	}
 	m->port_up = flags.ifr_flags & IFF_UP;
+	/* It may have been called by another of its names. */
+	m->port = m->from = m->name.ifr_name;
 	return 0;
 }
 
@@ -336,12 +338,12 @@ static int port_is_free(const struct move *m)
 	if (err)
 		return refuse(m->bridge, err, strerror(-err));
 	link = bridge_info_find(&info, m->port_index);
-	if (link) {
+	if (link && link->master) {
 		const struct bridge_link *of =
 			bridge_info_find(&info, link->master);
 
-		log_err("net bridge %s: %s is a port of %s already", m->bridge,
-			m->port, of ? of->name : "another bridge");
+		log_err("net bridge %s: %s is a port of %s", m->bridge, m->port,
+			of ? of->name : "another bridge");
 		err = -EBUSY;
 	}
 	bridge_info_free(&info);
@@ -360,14 +362,15 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 	int err;
 
 	if (port && netif_is(bridge, "bridge")) {
-		log_err("net bridge %s: it is there; to make %s its port, "
-			"without addresses: ip link set %s master %s",
+		log_err("net bridge %s: it is there; %s's addresses do not "
+			"move to it and are not reached after: ip link set %s "
+			"master %s",
 			bridge, port, port, bridge);
 		return -EEXIST;
 	}
 	if (netif_index(bridge) > 0)
 		return refuse(bridge, -EEXIST,
-			      "there is an interface of that name already");
+			      "an interface has that name already");
 	err = port ? port_look(&m) : 0;
 	if (!err && port)
 		err = port_is_free(&m);
@@ -393,11 +396,16 @@ static int only_port(struct move *m, const struct bridge_info *info)
 
 	if (!bridge || !bridge->is_bridge)
 		return refuse(m->bridge, -ENODEV,
-			      "there is no such bridge; kvist net show lists "
-			      "them");
+			      "no such bridge; kvist net show lists them");
+	m->bridge = m->from = bridge->name;
 	for (size_t i = 0; i < info->nr_links; i++) {
 		const struct bridge_link *link = &info->links[i];
 
+		if (link->on == bridge->index) {
+			log_err("net bridge %s: %s is on it: ip link del %s",
+				m->bridge, link->name, link->name);
+			return -EBUSY;
+		}
 		if (link->master != bridge->index)
 			continue;
 		if (netif_is(link->name, "tap")) {
@@ -406,15 +414,18 @@ static int only_port(struct move *m, const struct bridge_info *info)
 				m->bridge, link->name, link->name);
 			return -EBUSY;
 		}
+		if (took_place_of(bridge, link))
+			m->to = link->name;
 		if (m->port) {
-			log_err("net bridge %s: it has several ports: leave "
-				"one: ip link set %s nomaster",
-				m->bridge, m->to ? link->name : m->port);
+			log_err("net bridge %s: leave it no port but the "
+				"host's card: ip link set %s nomaster",
+				m->bridge,
+				!m->to                ? "PORT"
+				: m->to == link->name ? m->port
+						      : link->name);
 			return -EBUSY;
 		}
 		m->port = link->name;
-		if (took_place_of(bridge, link))
-			m->to = link->name;
 	}
 	return 0;
 }
@@ -422,7 +433,7 @@ static int only_port(struct move *m, const struct bridge_info *info)
 int bridge_dissolve(const char *bridge, int fault)
 {
 	static const enum step_kind after[] = { STEP_DELETE };
-	struct move m = { .bridge = bridge, .from = bridge, .fault = fault };
+	struct move m = { .bridge = bridge, .fault = fault };
 	struct bridge_info info;
 	int err = bridge_info_read(&info);
 

@@ -23,8 +23,8 @@ int bridge_adopt(const char *bridge, const char *port, int fault);
 /*
  * Removes @bridge. If its one port is the card whose place it took, the
  * bridge's addresses and routes move to that port. -EBUSY if it has addresses
- * or routes and its port is another one; if it has several ports; or if a tap
- * is a port, as a guest may use it.
+ * or routes and its port is another one; if it has several ports; if a tap is
+ * a port, as a guest may use it; or if a macvlan or VLAN link is on it.
  */
 int bridge_dissolve(const char *bridge, int fault);
 
