@@ -328,9 +328,10 @@ int tap_open(const char *name, unsigned queues, struct net_backend **net)
 		if (!err)
 			next = &(*next)->next;
 	}
-	/* The kernel gives a queue to every process that asks. If two ask at a
-	 * time, at least the later one finds the other here. */
-	if (!err && tap_queues((*net)->name).open > queues)
+	/* Of several, the kernel gives a queue to every process that asks. If
+	 * two ask at a time, at least the later one finds the other here. */
+	if (!err && container_of(*net, struct tap, net)->multi_queue &&
+	    tap_queues((*net)->name).open > queues)
 		err = -EBUSY;
 	if (err)
 		net_close(*net);

@@ -399,21 +399,23 @@ void virtio_net_link(struct virtio_device *virtio, bool up)
 	virtio_config_changed(virtio);
 }
 
-static bool link_up(const struct net_pair *pair)
+static bool has_gone(const struct net_pair *pair)
 {
-	struct net_backend *backend = pair->backend;
+	return __atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST);
+}
 
-	return !__atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST) &&
-	       (!backend->ops->link || backend->ops->link(backend));
+static bool link_up(struct net_backend *backend)
+{
+	return !backend->ops->link || backend->ops->link(backend);
 }
 
 void virtio_net_check_link(struct virtio_device *virtio)
 {
 	const struct net_pair *pair = &from_virtio(virtio)->pairs[0];
 
-	virtio_net_link(virtio, link_up(pair));
-	/* The worker may have found meanwhile that it has gone. */
-	if (!link_up(pair))
+	virtio_net_link(virtio, !has_gone(pair) && link_up(pair->backend));
+	/* The worker may have found that meanwhile. */
+	if (has_gone(pair))
 		virtio_net_link(virtio, false);
 }
 
