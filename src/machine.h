@@ -3,8 +3,8 @@
  *
  * The only place that knows all parts. Owned by the command that runs it; main
  * thread only, except @loader, whose thread fills memory during the set-up.
- * The parts stand below in the order in which they are made; they go in the
- * reverse order.
+ * The parts stand below roughly in the order in which they are made, which is
+ * that of stages[] in machine.c; they go in the reverse order.
  */
 #ifndef KVIST_MACHINE_H
 #define KVIST_MACHINE_H

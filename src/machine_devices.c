@@ -141,7 +141,10 @@ static int machine_use_vhost(const struct net_options *options,
 		return 0;
 	if (options->vhost == NET_VHOST_AUTO) {
 		log_info("%s: without vhost-net: %s", virtio->name,
-			 strerror(-err));
+			 err == -EOPNOTSUPP
+				 ? "it carries only a tap's frames, without "
+				   "rate= and pcap="
+				 : strerror(-err));
 		return 0;
 	}
 	log_err("%s: vhost=on: /dev/vhost-net: %s", virtio->name,

@@ -1,5 +1,5 @@
 /*
- * What the main loop hears while the machine runs: signals, timers, the end.
+ * What the main loop hears while the machine runs: signals and timers.
  */
 #include "machine.h"
 #include "machine_parts.h"

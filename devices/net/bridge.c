@@ -62,7 +62,7 @@ static int link_finish(struct netlink *nl, int index, const char *name)
  */
 int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 {
-	struct ifreq size = { .ifr_mtu = (int)mtu };
+	struct ifreq size = { .ifr_mtu = (int)mtu }, mac = { 0 };
 	struct netlink nl;
 	char name[IFNAMSIZ];
 	int index, err = netlink_open(&nl);
@@ -82,6 +82,11 @@ int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 	err = index < 0 ? index : 0;
 	if (!err && mtu)
 		err = netif_request(name, SIOCSIFMTU, &size);
+	/* Set to what it is, its address stays: see mac_raise(). */
+	if (!err)
+		err = netif_request(name, SIOCGIFHWADDR, &mac);
+	if (!err)
+		err = netif_request(name, SIOCSIFHWADDR, &mac);
 	if (!err)
 		err = link_finish(&nl, index, bridge);
 	if (err)
@@ -252,7 +257,8 @@ static void ipv6_disable(const char *tap)
 }
 
 /* A bridge without an address of its own takes the lowest of its ports', and
- * would change it, and drop its neighbours' caches, as guests come and go. */
+ * would change it as guests come and go: it is to keep its card's. With taps
+ * alone it takes one of theirs, unless its address was set (bridge_make()). */
 static int mac_raise(const char *tap)
 {
 	struct ifreq ifr = { 0 };

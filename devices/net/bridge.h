@@ -21,7 +21,7 @@ int bridge_prepare(const struct net_options *options);
 
 /*
  * Makes the tap @net a port of the bridge and brings it up: with the bridge's
- * MTU, with a MAC so high that the bridge never takes it for its own, without
+ * MTU, with a MAC so high that a bridge prefers a card's to it, without
  * IPv6 addresses on it, and in the VLAN of @options alone if they name
  * one. Sets net->mtu.
  */

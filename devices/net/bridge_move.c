@@ -362,8 +362,8 @@ int bridge_adopt(const char *bridge, const char *port, int fault)
 	int err;
 
 	if (port && netif_is(bridge, "bridge")) {
-		log_err("net bridge %s: it is there; %s's addresses do not "
-			"move to it and are not reached after: ip link set %s "
+		log_err("net bridge %s: it exists, and %s's addresses move only "
+			"to a new one; they would be lost after: ip link set %s "
 			"master %s",
 			bridge, port, port, bridge);
 		return -EEXIST;
@@ -417,8 +417,8 @@ static int only_port(struct move *m, const struct bridge_info *info)
 		if (took_place_of(bridge, link))
 			m->to = link->name;
 		if (m->port) {
-			log_err("net bridge %s: leave it no port but the "
-				"host's card: ip link set %s nomaster",
+			log_err("net bridge %s: only the host's card may be "
+				"its port: ip link set %s nomaster",
 				m->bridge,
 				!m->to                ? "PORT"
 				: m->to == link->name ? m->port

@@ -3,8 +3,9 @@
  *
  * A command is a line for sh(1), to which the tap's name is added as its last
  * argument. Its standard input is empty, what it prints goes to our standard
- * error, and its environment is kvist's own and KVIST_HOOK (up or down),
- * KVIST_TAP, and KVIST_BRIDGE, empty when there is none. Main thread.
+ * error, and its environment is kvist's own, where KVIST_HOOK (up or down),
+ * KVIST_TAP, and KVIST_BRIDGE, empty when there is none, stand in place of all
+ * variables KVIST_*. Main thread.
  */
 #ifndef KVIST_NET_HOOK_H
 #define KVIST_NET_HOOK_H

@@ -1,8 +1,9 @@
 /*
  * A network backend: where the frames of a virtio-net go to and come from.
  *
- * Owned by its virtio-net and used by that device's worker only. Every frame
- * is preceded by a struct virtio_net_hdr_v1 (12 bytes, virtio 1.2, 5.1.6).
+ * Owned by its virtio-net. Used by that device's worker while there is one, and
+ * by the vCPU that starts the device; link() by any thread. Every frame is
+ * preceded by a struct virtio_net_hdr_v1 (12 bytes, virtio 1.2, 5.1.6).
  */
 #ifndef KVIST_NET_NET_H
 #define KVIST_NET_NET_H

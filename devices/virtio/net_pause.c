@@ -68,10 +68,12 @@ bool net_quiet(struct virtio_net *net, unsigned p)
 {
 	struct tx_pause *pause = &net->pairs[p].tx->pause;
 
-	if (pause->until && !pause->quiet)
-		pause->quiet = pause->looked;
-	else if (!pause->until || pause->looked - pause->quiet > QUIET_MAX)
-		pause->quiet = 0;
+	if (!pause->until)
+		pause->quiet = 0; /* no pause: the interrupt comes now */
+	else if (!pause->quiet)
+		pause->quiet = pause->looked; /* it is owed from now on */
+	else if (pause->looked - pause->quiet > QUIET_MAX)
+		pause->quiet = 0; /* it was owed for too long */
 	return pause->quiet;
 }
 

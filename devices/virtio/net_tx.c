@@ -201,7 +201,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 {
 	struct ring *ring = net_ring(net, net_tx_queue(pair));
 	struct tx_state *tx = net->pairs[pair].tx;
-	bool more = true, idle = true;
+	bool more = true, sent = false;
 
 	if (tx->count)
 		return false;
@@ -217,11 +217,11 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 		}
 		last = !tx_fill(net, pair);
 		if (last && !tx->count) {
-			more = idle && !net_pause(net, pair) &&
+			more = !sent && !net_pause(net, pair) &&
 			       ring_notify_on(ring);
 			break;
 		}
-		idle = false;
+		sent = true;
 		budget -= tx->count ? (int)tx->count : 1;
 		if (!tx_flush(net, pair)) {
 			*net_events(net, pair) |= POLLOUT;
@@ -231,7 +231,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 		if (ring_unpublished(ring) >= ring->size / 2)
 			virtio_publish(&net->virtio, net_tx_queue(pair));
 	}
-	more |= !idle && !tx->count;
+	more |= sent && !tx->count;
 	if (!more && net_quiet(net, pair))
 		virtio_publish_quietly(&net->virtio, net_tx_queue(pair));
 	else if (!more)

@@ -104,6 +104,8 @@ static void *worker_main(void *arg)
 	struct virtio_device *virtio = arg;
 	struct pollfd fds[WAIT_MAX];
 
+	/* Here as well: its first trace lines may come before the other call. */
+	pthread_setname_np(pthread_self(), virtio->name);
 	/* The driver may have filled queues before there was a worker. */
 	for (unsigned i = 0; i < virtio->nr_queues; i++)
 		virtio->queues[i].again = true;

@@ -275,8 +275,8 @@ static void demo_summary(const struct demo *demo, double ms)
 	printf("\nKVM answered the rest in the kernel: HLT, timers, INIT and "
 	       "SIPI, and the disk's\ndoorbell and interrupt "
 	       "(docs/exit-path.md). The guest was off after %.0f ms.\n\n"
-	       "Next: docs/tour.md, the code in order; kvist run --log trace, "
-	       "every exit.\n",
+	       "Next: docs/tour.md, the code in order; kvist run -k KERNEL "
+	       "--log trace.\n",
 	       ms);
 }
 

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 enum {
@@ -69,8 +70,8 @@ static const struct arg_option run_flags[] = {
 			 "who unpacks a bzImage, and moves the kernel to a\n"
 			 "random place [host]" },
 	[OPT_STATS] = { "stats", 'S', NULL,
-			"print at the end the exits by reason, and what\n"
-			"each queue of a device has carried" },
+			"print at the end the exits by reason, and the\n"
+			"counters of each queue of a device" },
 	[OPT_LOG] = { "log", 'l', "err|warn|info|debug|trace",
 		      "how much kvist says on standard error [warn]" },
 	[OPT_HELP] = { "help", 'h', NULL, "print this" },
@@ -260,13 +261,17 @@ static int run_option(struct run_options *options, int option, char *value)
 static void default_identity(struct run_options *options)
 {
 	struct machine_config *config = &options->machine;
+	uint64_t number;
 
 	if (config->identity)
 		return;
+	/* Not the pid: in every container it is the same. */
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		number = getpid();
 	if (!config->nr_disks ||
 	    !realpath(config->disks[0].image.path, options->identity))
 		snprintf(options->identity, sizeof(options->identity),
-			 "kvist-%d", getpid());
+			 "kvist-%" PRIx64, number);
 	config->identity = options->identity;
 }
 

@@ -63,7 +63,7 @@ static int unknown(const char *name)
 	const char *names[ARRAY_SIZE(keys)], *nearest;
 
 	if (!*name) {
-		log_err("--net: nothing stands before or after a comma");
+		log_err("--net: a key is missing: is a comma too many?");
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
@@ -157,7 +157,7 @@ static int parse_field(struct net_options *net, const char *name,
 	if (key == end)
 		return unknown(name);
 	if (key->form == NONE)
-		return wrong(name, value, "stands alone");
+		return wrong(name, value, "goes with no other key");
 	if (key->form == CREATE) {
 		net->create = true;
 		return value ? wrong(name, value, "takes no value") : 0;
@@ -206,8 +206,8 @@ static int check(const struct machine_config *config, struct net_options *net)
 	net->fd = (int)number;
 	/* Now, before descriptors of our own have such numbers. */
 	if (!why && net->kind == NET_FD && fcntl(net->fd, F_GETFD) < 0)
-		why = "no such descriptor is open: kvist gets it from whoever "
-		      "starts it, with the number it has there";
+		why = "no such descriptor is open: who starts kvist opens it "
+		      "and passes it on";
 	for (const struct net_options *at = config->nets; at < net; at++) {
 		if (net->has_mac && at->has_mac &&
 		    !memcmp(net->mac, at->mac, NET_MAC))

@@ -26,7 +26,7 @@ void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports)
 }
 
 /* The row for range @number of @dev: the one it had, or a new one at the end of
- * the table. NULL when that is full, or the size another. bus->lock held. */
+ * the table. NULL if the table is full or the row has another size. Locked. */
 static struct bus_range *bus_row(struct bus *bus, struct device *dev,
 				 unsigned number, uint64_t size)
 {

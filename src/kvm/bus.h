@@ -4,8 +4,8 @@
  * Owned by the vm. Accesses come from any vCPU thread and look the address up
  * without a lock, in a small table whose rows are never taken away: a range
  * that moves only changes its base. The bus then takes the device's lock
- * around its operation, so device code reads single-threaded. Ranges never
- * overlap.
+ * around its operation, so device code is written as if there were one thread.
+ * Ranges never overlap.
  */
 #ifndef KVIST_KVM_BUS_H
 #define KVIST_KVM_BUS_H
@@ -73,7 +73,7 @@ void bus_init(struct bus *bus, const char *name, int vm_fd, bool ports);
  * Decodes [base, base+size) as range @number of @dev; a range that was removed
  * comes back this way, at any base but with the size it had. 0; -EEXIST when
  * another range overlaps; -EINVAL when it is empty or wraps; -ENOSPC when the
- * table is full, or the size another. Any thread.
+ * table is full, or the range came back with another size. Any thread.
  */
 int bus_add(struct bus *bus, struct device *dev, unsigned number, uint64_t base,
 	    uint64_t size);

@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Pins 0..15 reach a PIC and the IOAPIC, 16..23 the IOAPIC alone. */
+/* GSIs 0..15 reach a PIC; all but GSI 2 the IOAPIC, GSI 0 at its pin 2. */
 #define PIC_PINS     16
 #define FIXED_ROUTES (PIC_PINS + IRQ_PINS)
 
@@ -86,7 +86,7 @@ void irq_line_set(struct irq_line *line, bool level)
 		line->level = level;
 		*asserted += level ? 1 : -1;
 		/* The first to hold the pin raises it, the last lowers it. */
-		if (*asserted == level)
+		if (*asserted == (level ? 1 : 0))
 			kvm_ioctl(chip->vm_fd, KVM_IRQ_LINE, &irq);
 	}
 	pthread_mutex_unlock(&chip->lock);
@@ -139,7 +139,7 @@ int irq_msi_route(struct irq_msi *msi, uint64_t address, uint32_t data)
 		routing->entries[at].u.msi.address_hi = address >> 32;
 		routing->entries[at].u.msi.data = data;
 		err = kvm_ioctl(chip->vm_fd, KVM_SET_GSI_ROUTING, routing);
-		msi->address = err ? 0 : address; /* 0: try again */
+		msi->address = err ? 0 : address; /* 0: none, so retry */
 		msi->data = data;
 	}
 	pthread_mutex_unlock(&chip->lock);

@@ -7,7 +7,7 @@
  *   irq_line  a pin of the IOAPIC (GSI 0..23), level triggered by
  *             KVM_IRQ_LINE;
  *   irq_msi   a message (MSI, MSI-X), which reaches the guest by an irqfd: the
- *             raising thread writes an eventfd and never enters KVM itself.
+ *             raising thread writes an eventfd and needs no ioctl of KVM's.
  */
 #ifndef KVIST_KVM_IRQ_H
 #define KVIST_KVM_IRQ_H

@@ -49,10 +49,10 @@ void memory_destroy(struct memory *mem);
 void *memory_at(const struct memory *mem, gpa_t gpa, uint64_t len);
 
 /*
- * As memory_at() for a range that may straddle regions: appends its host
- * pieces to @iov, which has room for @max. The number appended (0 for an empty
- * range), -EFAULT when part of the range is not RAM, -E2BIG when @max is too
- * small. MEMORY_REGIONS pieces are always enough.
+ * As memory_at() for a range that may straddle regions (with the hole between
+ * them none does): appends its host pieces to @iov, which has room for @max.
+ * The number appended (0 for an empty range), -EFAULT when part of it is not
+ * RAM, -E2BIG when @max is too small. MEMORY_REGIONS are always enough.
  */
 int memory_iov(const struct memory *mem, gpa_t gpa, uint64_t len,
 	       struct iovec *iov, int max);

@@ -131,9 +131,9 @@ static void vcpu_dispatch(struct vcpu *vcpu)
 	}
 }
 
-/* Completes the instruction of the last exit without running the guest: only
- * then do its registers tell where it stands. One that crosses a page, or moves
- * a string, may need more exits; then EINTR is the end. */
+/* Completes the instruction of the last exit: only then do the registers tell
+ * where the guest stands. KVM_RUN gives 0 if that takes another exit (a string,
+ * an access over two pages), and EINTR once it is done. No guest code runs. */
 static void vcpu_settle(struct vcpu *vcpu)
 {
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
@@ -141,7 +141,7 @@ static void vcpu_settle(struct vcpu *vcpu)
 		vcpu_dispatch(vcpu);
 }
 
-/* Waits while the vm is stopped. False when it quits. */
+/* Not counted as running, waits while the vm is stopped. False: it quits. */
 static bool vcpu_park(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
@@ -165,8 +165,8 @@ static void vcpu_run(struct vcpu *vcpu)
 	for (;;) {
 		int err;
 
-		/* Clear first, then look: a kick after the look sets it again
-		 * and ends the KVM_RUN below; one before it has set stop. */
+		/* Clear, then look. Whoever stops us sets stop and then kicks:
+		 * if this look misses stop, the kick is still to come. */
 		__atomic_store_n(&vcpu->run->immediate_exit, 0,
 				 __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST))

@@ -23,14 +23,14 @@ struct vm {
 	struct vcpu *vcpus;
 	int nr_vcpus;
 
-	/* V1: a vCPU runs guest code only while stop is false. */
+	/* V1: once vm_stop() has returned no vCPU runs before vm_start(). */
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* of the three below */
+	pthread_cond_t changed; /* stop is false, quit true, or running less */
 	bool stop;              /* atomic, so that the run loop needs no lock */
 	bool quit;
 	int running; /* threads that are not parked */
 
-	struct end_wire wire; /* lent to power devices */
+	struct end_wire wire; /* lent to devices that end or reset it */
 	int end_fd;           /* eventfd: ready when an end was requested */
 	enum end end;         /* atomic; V2: the first request stays, but the
 			       * host's own word replaces the guest's */
@@ -46,15 +46,15 @@ void vm_destroy(struct vm *vm);
 
 /* Starts the threads of the vCPUs, parked. 0 or -errno, logged. */
 int vm_start_threads(struct vm *vm);
-/* Stops the vm for good and joins the threads. May be called again. */
+/* Stops the vm for good and joins the threads. This, but not vm_stop(), may be
+ * called again. */
 void vm_end_threads(struct vm *vm);
 
 /* Lets the vCPUs run; stops them, and waits until all stand still. */
 void vm_start(struct vm *vm);
 void vm_stop(struct vm *vm);
 
-/* Any thread: asks for the end of the run, stops the vCPUs (without waiting)
- * and makes end_fd ready (V2). */
+/* Any thread: asks for the end of the run (V2); does not wait for the vCPUs. */
 void vm_end(struct vm *vm, enum end end, uint32_t value);
 /* Forgets the end that was asked for, after a reset. Stopped vm. */
 void vm_end_clear(struct vm *vm);

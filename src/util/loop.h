@@ -34,7 +34,7 @@ int loop_change(struct loop *loop, struct watch *watch, uint32_t events);
 void loop_remove(struct loop *loop, struct watch *watch);
 
 /* Calls the watches that become ready until one calls loop_stop(). 0 or
- * -errno. A watch may remove itself, but no other. */
+ * -errno. A watch may remove itself and others: events come one at a time. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

@@ -136,7 +136,7 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 	} cases[] = {
 		{ 0, "eth0", NULL, false, -EEXIST, "already" },
 		{ 0, "br5", "eth1", false, -EEXIST,
-		  "eth1's addresses do not move to it" },
+		  "eth1's addresses move only to a new one" },
 		{ 0, "br9", "nowhere0", false, -ENODEV, "nowhere0" },
 		{ 0, "br9", "lo", false, -EINVAL, "not an Ethernet card" },
 		{ 0, "br9", "br5", false, -EINVAL, "not an Ethernet card" },

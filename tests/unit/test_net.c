@@ -427,14 +427,14 @@ static void a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled(void **state)
 	close(fds[1]);
 }
 
-static void a_bridge_that_is_made_stays_and_keeps_its_mtu(void **state)
+static void a_bridge_that_is_made_stays_as_it_is(void **state)
 {
 	struct net_options options = { .kind = NET_BRIDGE,
 				       .ifname = "made",
 				       .create = true,
 				       .mtu = 9000 };
 	struct net_backend *first, *second;
-	struct ifreq ifr = { 0 };
+	struct ifreq ifr = { 0 }, mac = { 0 };
 	char left[IFNAMSIZ];
 
 	(void)state;
@@ -447,6 +447,7 @@ static void a_bridge_that_is_made_stays_and_keeps_its_mtu(void **state)
 	assert_true(netif_is("made", "bridge"));
 	assert_true(netif_is_up("made"));
 	assert_int_equal(first->mtu, 9000);
+	assert_int_equal(netif_request("made", SIOCGIFHWADDR, &mac), 0);
 	/* Now it is there, and taken as it is. */
 	options.mtu = 1280;
 	assert_int_equal(net_open(&options, &second), 0);
@@ -458,6 +459,9 @@ static void a_bridge_that_is_made_stays_and_keeps_its_mtu(void **state)
 	assert_true(netif_index("made") > 0);
 	assert_int_equal(netif_request("made", SIOCGIFMTU, &ifr), 0);
 	assert_int_equal(ifr.ifr_mtu, 9000);
+	assert_int_equal(netif_request("made", SIOCGIFHWADDR, &ifr), 0);
+	assert_memory_equal(ifr.ifr_hwaddr.sa_data,
+			    mac.ifr_hwaddr.sa_data, NET_MAC);
 }
 
 static void a_users_tap_stays_and_is_brought_up(void **state)
@@ -486,7 +490,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_tap_vanishes_when_it_is_closed),
 	cmocka_unit_test(a_tap_vanishes_when_its_process_is_killed),
 	cmocka_unit_test(a_tap_that_is_moved_or_renamed_is_not_a_cable_pulled),
-	cmocka_unit_test(a_bridge_that_is_made_stays_and_keeps_its_mtu),
+	cmocka_unit_test(a_bridge_that_is_made_stays_as_it_is),
 	cmocka_unit_test(a_users_tap_stays_and_is_brought_up),
 };
 
