@@ -271,7 +271,7 @@ static int machine_start_threads(struct machine *m)
 
 static void machine_end_threads(struct machine *m)
 {
-	vm_end_threads(&m->vm);
+	vm_join_threads(&m->vm);
 }
 
 /* The machine, in the order in which it is made. The console and the kernel
@@ -336,7 +336,7 @@ void machine_run(struct machine *m)
 		log_err("event loop: %s", strerror(-err));
 		vm_end(&m->vm, END_KVM_ERROR, 0);
 	}
-	vm_end_threads(&m->vm);
+	vm_join_threads(&m->vm);
 	console_flush(&m->console);
 }
 

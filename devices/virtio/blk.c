@@ -409,8 +409,8 @@ _Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX,
 
 static void watch(struct virtio_blk *blk, int backend, int fd)
 {
-	blk->virtio.backends[backend].fd = fd;
-	blk->virtio.backends[backend].events = fd >= 0 ? POLLIN : 0;
+	blk->virtio.watched[backend].fd = fd;
+	blk->virtio.watched[backend].events = fd >= 0 ? POLLIN : 0;
 }
 
 int virtio_blk_create(const char *name, struct block *block,
@@ -438,7 +438,7 @@ int virtio_blk_create(const char *name, struct block *block,
 	memcpy(blk->serial, options->serial,
 	       strnlen(options->serial, sizeof(blk->serial)));
 	config_init(blk);
-	blk->virtio.nr_backends = 2;
+	blk->virtio.nr_watched = 2;
 	watch(blk, BACKEND_BLOCK, block->event_fd);
 	watch(blk, BACKEND_LIMIT, blk->limit_fd);
 	*virtio = &blk->virtio;

@@ -61,18 +61,18 @@ static int pairs_set(struct virtio_net *net)
 	net_vhost_filter(net, NULL);
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
 		struct net_pair *pair = &net->pairs[i];
-		bool on = i < net->control.pairs && !pair->dead;
+		bool on = i < net->control.pairs && !pair->gone;
 		short *events = net_events(net, i);
 
 		/* Of those that stay on, the kernel keeps what it has. */
-		if (on && pair->in_kernel[0])
+		if (on && net->virtio.queues[net_rx_queue(i)].in_kernel)
 			continue;
 		if (!on) {
 			net_vhost_stop(net, net_rx_queue(i));
 			net_vhost_stop(net, net_tx_queue(i));
 			virtio_publish(&net->virtio, net_tx_queue(i));
 		}
-		if (pair->backend->ops->enable && !pair->dead && !err)
+		if (pair->backend->ops->enable && !pair->gone && !err)
 			err = pair->backend->ops->enable(pair->backend, on);
 		*events = on ? POLLIN : 0;
 		if (on && pair->tx->count)
@@ -255,7 +255,7 @@ static void net_drain(struct virtio_device *virtio)
 	struct virtio_net *net = from_virtio(virtio);
 
 	for (unsigned i = 0; i < net->nr_pairs; i++) {
-		bool on = i < net->control.pairs && !net->pairs[i].dead;
+		bool on = i < net->control.pairs && !net->pairs[i].gone;
 
 		net_vhost_stop(net, net_rx_queue(i));
 		net_vhost_stop(net, net_tx_queue(i));
@@ -401,7 +401,7 @@ void virtio_net_link(struct virtio_device *virtio, bool up)
 
 static bool has_gone(const struct net_pair *pair)
 {
-	return __atomic_load_n(&pair->dead, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&pair->gone, __ATOMIC_SEQ_CST);
 }
 
 static bool link_up(struct net_backend *backend)
@@ -444,9 +444,9 @@ int virtio_net_create(const char *name, struct net_backend *backend,
 	}
 	pthread_mutex_init(&net->call_lock, NULL);
 	dev->ops = &net_ops;
-	dev->nr_backends = net->nr_pairs;
+	dev->nr_watched = net->nr_pairs;
 	for (unsigned i = 0; i < net->nr_pairs; i++)
-		dev->backends[i].fd = net->pairs[i].backend->fd;
+		dev->watched[i].fd = net->pairs[i].backend->fd;
 	err = net_limit_init(net, net->pairs[0].backend->rate,
 			     net->pairs[0].backend->burst);
 	if (err) {

@@ -45,7 +45,7 @@ bool net_limit_waits(struct virtio_net *net, enum net_direction way)
 		return false;
 	at.it_value.tv_sec = (time_t)(wait / 1000000000);
 	at.it_value.tv_nsec = (long)(wait % 1000000000);
-	timerfd_settime(net->virtio.backends[net->nr_pairs + way].fd, 0, &at,
+	timerfd_settime(net->virtio.watched[net->nr_pairs + way].fd, 0, &at,
 			NULL);
 	return true;
 }
@@ -65,7 +65,7 @@ bool net_limit_over(struct virtio_net *net, unsigned backend)
 
 	if (!net->limited || backend < net->nr_pairs)
 		return false;
-	if (read(net->virtio.backends[backend].fd, &count, sizeof(count)) < 0)
+	if (read(net->virtio.watched[backend].fd, &count, sizeof(count)) < 0)
 		return true; /* another wait has begun meanwhile */
 	for (unsigned i = 0; i < net->control.pairs; i++)
 		net->virtio

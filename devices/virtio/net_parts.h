@@ -85,7 +85,7 @@ struct tx_pause {
 	uint64_t until;          /* the end of the pause, or 0: there is none */
 	uint64_t looked;         /* when the queue was last found empty */
 	uint64_t sent;           /* frames sent until then */
-	uint64_t answers;        /* frames received, as last seen */
+	uint64_t received;       /* frames, as last seen */
 	uint64_t sent_at_answer; /* frames sent when the last answer was seen */
 	uint64_t quiet;          /* since when an interrupt is owed, or 0 */
 };
@@ -116,15 +116,12 @@ struct net_counters {
 /* A receive queue and a send queue over one queue of the backend. */
 struct net_pair {
 	struct net_backend *backend; /* owned */
-	bool dead;                   /* atomic: backend has gone; logged */
+	bool gone;                   /* atomic: backend has gone; logged */
 	unsigned failures;           /* of receives, one after another */
 	struct rx_window *rx;
 	struct tx_state *tx;
 	struct net_counters received, sent;
 	int vhost_fd; /* or -1 */
-	/* Which of receive and send the kernel serves: set by the worker, under
-	 * call_lock. */
-	bool in_kernel[2];
 };
 
 enum net_direction { NET_RECEIVED, NET_SENT, NET_DIRECTIONS };
@@ -166,7 +163,7 @@ static inline struct ring *net_ring(struct virtio_net *net, unsigned queue)
 /* What the worker watches the backend of @pair for. */
 static inline short *net_events(struct virtio_net *net, unsigned pair)
 {
-	return &net->virtio.backends[pair].events;
+	return &net->virtio.watched[pair].events;
 }
 
 /*

@@ -26,7 +26,7 @@
 
 /* Frames that came in: an answer may come by another queue than its question
  * has left by. */
-static uint64_t answers(const struct virtio_net *net)
+static uint64_t frames_received(const struct virtio_net *net)
 {
 	uint64_t frames = 0;
 
@@ -42,8 +42,8 @@ bool net_pause(struct virtio_net *net, unsigned p)
 	uint64_t sent = counter_read(&pair->sent.packets);
 	uint64_t now, frames, ns, length;
 
-	if (answers(net) != pause->answers) {
-		pause->answers = answers(net);
+	if (frames_received(net) != pause->received) {
+		pause->received = frames_received(net);
 		pause->sent_at_answer = sent;
 	}
 	if (sent - pause->sent_at_answer < UNANSWERED || net->limited)
@@ -129,7 +129,8 @@ bool net_idle(struct virtio_device *virtio)
 		if (!pause->until)
 			continue;
 		now = clock_ns(CLOCK_MONOTONIC);
-		if (now >= pause->until || answers(net) != pause->answers) {
+		if (now >= pause->until ||
+		    frames_received(net) != pause->received) {
 			pause->until = 0;
 			virtio->queues[net_tx_queue(i)].again = true;
 			again = true;

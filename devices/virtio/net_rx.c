@@ -283,7 +283,7 @@ static bool rx_goes_on(struct virtio_net *net, unsigned p,
 			usleep(RX_REST_US);
 		return true;
 	default:
-		__atomic_store_n(&pair->dead, true, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&pair->gone, true, __ATOMIC_SEQ_CST);
 		*events &= ~POLLIN;
 		virtio_net_link(&net->virtio, false);
 		return false;
@@ -294,7 +294,7 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 {
 	bool more = true;
 
-	if (net->pairs[pair].dead)
+	if (net->pairs[pair].gone)
 		return false;
 	ring_notify_off(net_ring(net, net_rx_queue(pair)));
 	for (int budget = NET_BUDGET; budget > 0 && more;) {

@@ -51,7 +51,7 @@ int virtio_net_vhost(struct virtio_device *virtio)
 {
 	struct virtio_net *net =
 		container_of(virtio, struct virtio_net, virtio);
-	unsigned watched = virtio->nr_backends;
+	unsigned watched = virtio->nr_watched;
 	int err = open_all(net);
 
 	if (err) {
@@ -86,11 +86,11 @@ void net_vhost_call(struct virtio_net *net, unsigned queue)
 	int fd = -1;
 
 	pthread_mutex_lock(&net->call_lock);
-	if (pair->in_kernel[queue % 2]) {
+	if (virtio->queues[queue].in_kernel) {
 		if (virtio->transport_ops->call_fd)
 			fd = virtio->transport_ops->call_fd(virtio, queue);
 		if (fd < 0) /* masked, or no message: by way of the worker */
-			fd = virtio->backends[call_backend(net, queue)].fd;
+			fd = virtio->watched[call_backend(net, queue)].fd;
 		vhost_ring_call(pair->vhost_fd, queue % 2, fd);
 	}
 	pthread_mutex_unlock(&net->call_lock);
@@ -99,9 +99,8 @@ void net_vhost_call(struct virtio_net *net, unsigned queue)
 static void set_in_kernel(struct virtio_net *net, unsigned queue, bool on)
 {
 	pthread_mutex_lock(&net->call_lock);
-	net->pairs[queue / 2].in_kernel[queue % 2] = on;
+	net->virtio.queues[queue].in_kernel = on;
 	pthread_mutex_unlock(&net->call_lock);
-	net->virtio.queues[queue].foreign = on;
 }
 
 bool net_vhost_start(struct virtio_net *net, unsigned queue)
@@ -111,16 +110,16 @@ bool net_vhost_start(struct virtio_net *net, unsigned queue)
 	struct virtio_queue *from = &virtio->queues[queue];
 	int err = 0;
 
-	if (from->foreign)
+	if (from->in_kernel)
 		return true;
-	if (!pair->in_kernel[0] && !pair->in_kernel[1])
+	if (!virtio->queues[queue ^ 1].in_kernel)
 		err = vhost_features(pair->vhost_fd, virtio->features);
 	if (!err) {
 		set_in_kernel(net, queue, true);
 		net_vhost_call(net, queue);
 		err = vhost_ring_start(pair->vhost_fd, queue % 2, &from->ring,
 				       from->kick_fd,
-				       virtio->backends[err_backend(net)].fd,
+				       virtio->watched[err_backend(net)].fd,
 				       pair->backend->fd);
 	}
 	if (err) {
@@ -141,11 +140,11 @@ void net_vhost_stop(struct virtio_net *net, unsigned queue)
 {
 	struct virtio_device *virtio = &net->virtio;
 	struct net_pair *pair = &net->pairs[queue / 2];
-	int call_fd = virtio->backends[call_backend(net, queue)].fd;
+	int call_fd = virtio->watched[call_backend(net, queue)].fd;
 	eventfd_t count;
 	int err;
 
-	if (!virtio->queues[queue].foreign)
+	if (!virtio->queues[queue].in_kernel)
 		return;
 	err = vhost_ring_stop(pair->vhost_fd, queue % 2, net_ring(net, queue));
 	if (err) {
@@ -166,7 +165,7 @@ bool net_vhost_ready(struct virtio_net *net, unsigned backend)
 
 	if (backend < net->nr_pairs)
 		return false;
-	if (eventfd_read(virtio->backends[backend].fd, &count))
+	if (eventfd_read(virtio->watched[backend].fd, &count))
 		return true;
 	if (backend == err_backend(net)) {
 		log_guest(&net->bad_ring,

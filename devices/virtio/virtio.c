@@ -71,14 +71,14 @@ void virtio_fini(struct virtio_device *virtio)
 
 void virtio_watch(struct virtio_device *virtio, int fd)
 {
-	virtio->backends[virtio->nr_backends].fd = fd;
-	virtio->backends[virtio->nr_backends++].events = POLLIN;
+	virtio->watched[virtio->nr_watched].fd = fd;
+	virtio->watched[virtio->nr_watched++].events = POLLIN;
 }
 
 void virtio_unwatch(struct virtio_device *virtio, unsigned from)
 {
-	while (virtio->nr_backends > from)
-		close(virtio->backends[--virtio->nr_backends].fd);
+	while (virtio->nr_watched > from)
+		close(virtio->watched[--virtio->nr_watched].fd);
 }
 
 static bool has_status(const struct virtio_device *virtio, uint8_t bits)

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define VIRTIO_QUEUES_MAX   17
-#define VIRTIO_BACKENDS_MAX 25
+#define VIRTIO_WATCHED_MAX  25
 #define VIRTIO_CONFIG_MAX   128
 #define VIRTIO_COUNTERS_MAX 8
 #define VIRTIO_NAME_MAX     16 /* with its end: also the name of the thread */
@@ -110,7 +110,9 @@ struct virtio_queue {
 	bool enabled; /* freezes config */
 	int kick_fd;  /* eventfd: the driver has notified */
 	bool again;   /* worker: queue() left work */
-	bool foreign; /* worker: the kernel serves it, and watches kick_fd */
+	/* The kernel serves it, and watches kick_fd. Set by the worker; of a
+	 * card, under its call_lock. */
+	bool in_kernel;
 	uint64_t kicks, interrupts; /* atomic, written by the worker */
 	struct ring ring;
 };
@@ -129,8 +131,8 @@ struct virtio_device {
 	struct {
 		int fd; /* the device's, or -1 */
 		short events;
-	} backends[VIRTIO_BACKENDS_MAX];
-	unsigned nr_backends;
+	} watched[VIRTIO_WATCHED_MAX];
+	unsigned nr_watched;
 	/* Nanoseconds, less than a second, after which the worker looks again
 	 * even if nothing happens; 0: never. idle() sets it. */
 	uint64_t sleep_ns;
@@ -167,7 +169,7 @@ struct virtio_device {
 
 /*
  * For devices: the common part of a new one, with @nr_queues queues of up to
- * @queue_size; ops, config and backends are the caller's to set. 0 or -errno.
+ * @queue_size; ops, config and watched are the caller's to set. 0 or -errno.
  */
 int virtio_init(struct virtio_device *virtio, const char *name, uint32_t id,
 		const struct memory *memory, unsigned nr_queues,

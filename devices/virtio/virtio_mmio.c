@@ -57,9 +57,9 @@ static void transport_running(struct virtio_device *virtio, bool on)
 
 		if (on ? !virtio->queues[i].enabled : !mmio->doorbell[i])
 			continue;
-		err = bus_notify(mmio->mmio,
-				 mmio->base + VIRTIO_MMIO_QUEUE_NOTIFY, 4,
-				 virtio->queues[i].kick_fd, &i, on);
+		err = bus_ioeventfd(mmio->mmio,
+				    mmio->base + VIRTIO_MMIO_QUEUE_NOTIFY, 4,
+				    virtio->queues[i].kick_fd, &i, on);
 		if (err)
 			log_debug("%s: queue %u: no ioeventfd: %s",
 				  virtio->name, i, strerror(-err));

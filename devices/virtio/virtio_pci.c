@@ -55,8 +55,8 @@ static void doorbells(struct virtio_pci *pci, uint64_t base, bool on)
 		if (on ? !queue->enabled : !pci->doorbell[i])
 			continue;
 		/* Of any length: KVM then need not decode the instruction. */
-		err = bus_notify(pci->fn.host->mmio, at, 0, queue->kick_fd,
-				 NULL, on);
+		err = bus_ioeventfd(pci->fn.host->mmio, at, 0, queue->kick_fd,
+				    NULL, on);
 		if (err)
 			log_debug("%s: queue %u: no ioeventfd: %s",
 				  pci->virtio->name, i, strerror(-err));

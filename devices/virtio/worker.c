@@ -15,7 +15,7 @@
 /* What a worker waits for, in this order: stop, queue 0, 1 ..., the backend's
  * descriptors. */
 enum { WAIT_STOP, WAIT_QUEUES };
-#define WAIT_MAX (WAIT_QUEUES + VIRTIO_QUEUES_MAX + VIRTIO_BACKENDS_MAX)
+#define WAIT_MAX (WAIT_QUEUES + VIRTIO_QUEUES_MAX + VIRTIO_WATCHED_MAX)
 
 static void eventfd_signal(int fd)
 {
@@ -48,17 +48,17 @@ static bool worker_watch(struct virtio_device *virtio, struct pollfd *fds)
 	*fds++ = (struct pollfd){ virtio->stop_fd, POLLIN, 0 };
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
-		bool watch = !dead && queue->enabled && !queue->foreign;
+		bool watch = !dead && queue->enabled && !queue->in_kernel;
 
 		*fds++ = (struct pollfd){ .fd = watch ? queue->kick_fd : -1,
 					  .events = POLLIN };
 		again |= watch && queue->again;
 	}
-	for (unsigned i = 0; i < virtio->nr_backends; i++) {
-		short events = dead ? 0 : virtio->backends[i].events;
+	for (unsigned i = 0; i < virtio->nr_watched; i++) {
+		short events = dead ? 0 : virtio->watched[i].events;
 
 		/* An error would be reported even for no events. */
-		*fds++ = (struct pollfd){ .fd = events ? virtio->backends[i].fd
+		*fds++ = (struct pollfd){ .fd = events ? virtio->watched[i].fd
 						       : -1,
 					  .events = events };
 	}
@@ -67,11 +67,11 @@ static bool worker_watch(struct virtio_device *virtio, struct pollfd *fds)
 
 static void worker_serve(struct virtio_device *virtio, const struct pollfd *fds)
 {
-	const struct pollfd *backends = fds + WAIT_QUEUES + virtio->nr_queues;
+	const struct pollfd *watched = fds + WAIT_QUEUES + virtio->nr_queues;
 
-	for (unsigned i = 0; i < virtio->nr_backends; i++) {
-		if (backends[i].revents)
-			virtio->ops->ready(virtio, i, backends[i].revents);
+	for (unsigned i = 0; i < virtio->nr_watched; i++) {
+		if (watched[i].revents)
+			virtio->ops->ready(virtio, i, watched[i].revents);
 	}
 	for (unsigned i = 0; i < virtio->nr_queues; i++) {
 		struct virtio_queue *queue = &virtio->queues[i];
@@ -95,7 +95,7 @@ static int worker_sleep(const struct virtio_device *virtio, struct pollfd *fds,
 	struct timespec limit = { .tv_nsec = again ? 0
 						   : (long)virtio->sleep_ns };
 
-	return ppoll(fds, WAIT_QUEUES + virtio->nr_queues + virtio->nr_backends,
+	return ppoll(fds, WAIT_QUEUES + virtio->nr_queues + virtio->nr_watched,
 		     again || virtio->sleep_ns ? &limit : NULL, NULL);
 }
 

@@ -99,8 +99,8 @@ void bus_reset(struct bus *bus)
 	}
 }
 
-int bus_notify(struct bus *bus, uint64_t addr, unsigned len, int fd,
-	       const uint32_t *match, bool assign)
+int bus_ioeventfd(struct bus *bus, uint64_t addr, unsigned len, int fd,
+		  const uint32_t *match, bool assign)
 {
 	struct kvm_ioeventfd request = {
 		.datamatch = match ? *match : 0,

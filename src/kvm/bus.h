@@ -60,7 +60,7 @@ struct bus_range {
 
 struct bus {
 	const char *name;     /* "port" or "address": for messages */
-	int vm_fd;            /* borrowed; for bus_notify() */
+	int vm_fd;            /* borrowed; for bus_ioeventfd() */
 	bool ports;           /* the port space, else MMIO */
 	pthread_mutex_t lock; /* one writer at a time */
 	uint32_t count;       /* atomic; rows in use */
@@ -91,8 +91,8 @@ void bus_reset(struct bus *bus);
  * only a write of that value does. @assign false takes the same request back.
  * 0 or -errno. Any thread.
  */
-int bus_notify(struct bus *bus, uint64_t addr, unsigned len, int fd,
-	       const uint32_t *match, bool assign);
+int bus_ioeventfd(struct bus *bus, uint64_t addr, unsigned len, int fd,
+		  const uint32_t *match, bool assign);
 
 /*
  * One guest access of 1 to 8 bytes at @addr; @data is little endian. Reads that

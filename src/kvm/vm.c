@@ -169,7 +169,7 @@ void vm_end_clear(struct vm *vm)
 	vm->end = END_NONE;
 }
 
-void vm_end_threads(struct vm *vm)
+void vm_join_threads(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->quit = true;
@@ -205,7 +205,7 @@ int vm_start_threads(struct vm *vm)
 			vm_count_running(vm, -1);
 			log_err("vcpu %d: starting its thread: %s", i,
 				strerror(err));
-			vm_end_threads(vm);
+			vm_join_threads(vm);
 			return -err;
 		}
 		vcpu->started = true;

@@ -48,7 +48,7 @@ void vm_destroy(struct vm *vm);
 int vm_start_threads(struct vm *vm);
 /* Stops the vm for good and joins the threads. This, but not vm_stop(), may be
  * called again. */
-void vm_end_threads(struct vm *vm);
+void vm_join_threads(struct vm *vm);
 
 /* Lets the vCPUs run; stops them, and waits until all stand still. */
 void vm_start(struct vm *vm);

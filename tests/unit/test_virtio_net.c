@@ -284,7 +284,7 @@ static void a_backend_that_dies_is_left_alone(void **state)
 	virtio_status_write(bench.virtio, 0);
 	assert_false(bench_needs_reset(&bench));
 	/* Not watched either, or the worker would spin. */
-	assert_int_equal(bench.virtio->backends[0].events, 0);
+	assert_int_equal(bench.virtio->watched[0].events, 0);
 	/* Whatever else happens to the host's cables. */
 	virtio_net_check_link(bench.virtio);
 	assert_int_equal(virtio_config_read(bench.virtio, 6, 2), 0);

@@ -37,7 +37,7 @@ static void a_limit_that_is_reached_leaves_nothing_to_do(void **state)
 	struct wire wires[2];
 	struct bench bench;
 	struct virtio_net *net = card_of_rate(&bench, wires, 10);
-	int timer = net->virtio.backends[2 + NET_RECEIVED].fd;
+	int timer = net->virtio.watched[2 + NET_RECEIVED].fd;
 	struct itimerspec left;
 
 	(void)state;
@@ -76,7 +76,7 @@ static void the_virtio_header_is_no_part_of_what_passes(void **state)
 		;
 	/* 60 seconds' worth went, of which one is free. */
 	for (int way = 0; way < NET_DIRECTIONS; way++) {
-		int timer = net->virtio.backends[2 + way].fd;
+		int timer = net->virtio.watched[2 + way].fd;
 
 		assert_int_equal(timerfd_gettime(timer, &left), 0);
 		assert_in_range(left.it_value.tv_sec, 49, 59);
@@ -92,7 +92,7 @@ static void the_end_of_a_limit_is_for_its_direction(void **state)
 	struct virtio_net *net = card_of_rate(&bench, wires, 10);
 	struct virtio_device *virtio = &net->virtio;
 	struct virtio_queue *queues = virtio->queues;
-	struct pollfd timer = { virtio->backends[2 + NET_SENT].fd, POLLIN, 0 };
+	struct pollfd timer = { virtio->watched[2 + NET_SENT].fd, POLLIN, 0 };
 	static const struct itimerspec at_once = { .it_value.tv_nsec = 1 };
 
 	(void)state;

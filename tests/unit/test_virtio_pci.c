@@ -347,10 +347,10 @@ static void odd_widths_and_places_are_harmless(void **state)
 static bool kernel_has(struct bench *bench, uint64_t addr)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
-	int err = bus_notify(&bench->mmio, addr, 0, fd, NULL, true);
+	int err = bus_ioeventfd(&bench->mmio, addr, 0, fd, NULL, true);
 
 	if (!err)
-		bus_notify(&bench->mmio, addr, 0, fd, NULL, false);
+		bus_ioeventfd(&bench->mmio, addr, 0, fd, NULL, false);
 	close(fd);
 	return err == -EEXIST;
 }

@@ -67,7 +67,7 @@ static void bench_create(struct bench *b, int cpus)
 
 static void bench_destroy(struct bench *b)
 {
-	vm_end_threads(&b->vm);
+	vm_join_threads(&b->vm);
 	cpu_model_fini(&b->cpu);
 	vm_destroy(&b->vm);
 	memory_destroy(&b->memory);
