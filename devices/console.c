@@ -435,7 +435,7 @@ static int out_queued(const struct console *console)
 	return queued;
 }
 
-void console_flush(struct console *console)
+static void flush(struct console *console)
 {
 	uint64_t since = clock_ns(CLOCK_MONOTONIC);
 	uint64_t last = 0;
@@ -465,14 +465,19 @@ void console_flush(struct console *console)
 	}
 }
 
+void console_end(struct console *console)
+{
+	flush(console);
+	if (console->kind == CONSOLE_STDIO)
+		stdio_close(console);
+}
+
 void console_close(struct console *console)
 {
-	console_flush(console);
+	console_end(console);
 	if (console->kind == CONSOLE_PTY)
 		pty_close(console);
 	console_disconnect(console);
-	if (console->kind == CONSOLE_STDIO)
-		stdio_close(console);
 	if (console->kind == CONSOLE_UNIX)
 		unix_close(console);
 	if (console->timer.fd >= 0) {

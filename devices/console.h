@@ -140,9 +140,10 @@ void console_attach(struct console *console, struct console_client *client);
 /*
  * Writes out what is in the ring, waiting for a slow reader as long as it
  * takes at least a byte every CONSOLE_PATIENCE_MS; what is left then is
- * dropped with a warning. Main thread, no vCPU runs.
+ * dropped with a warning. Then a terminal has its settings back. Main thread,
+ * no vCPU runs.
  */
-void console_flush(struct console *console);
+void console_end(struct console *console);
 
 /* Flushes, restores the terminal, removes the socket. No vCPU runs. */
 void console_close(struct console *console);

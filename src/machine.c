@@ -337,7 +337,7 @@ void machine_run(struct machine *m)
 		vm_end(&m->vm, END_KVM_ERROR, 0);
 	}
 	vm_join_threads(&m->vm);
-	console_flush(&m->console);
+	console_end(&m->console);
 }
 
 /* What the guest wrote to the exit port, as an exit code. */

@@ -17,11 +17,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Room for what comes while a reader sleeps; no user may have more by default. */
+#define PIPE_BYTES (1 << 20)
+
 /* The file, which all queues of a network share: one worker serves them. */
 struct tape {
 	const char *path; /* borrowed */
-	int fd;
+	struct pcapng out;
 	int users;
+	bool slow;   /* its reader, so that frames are missing; logged */
 	bool broken; /* it cannot be written any more; logged */
 };
 
@@ -62,11 +66,19 @@ static void record(struct capture *capture, enum pcapng_direction direction,
 	if (tape->broken || n <= NET_HEADER)
 		return;
 	iov_copy_out(iov, iovcnt, 0, &header, sizeof(header));
-	err = pcapng_frame(tape->fd, clock_ns(CLOCK_REALTIME), direction, iov,
+	err = pcapng_frame(&tape->out, clock_ns(CLOCK_REALTIME), direction, iov,
 			   iovcnt, NET_HEADER, n - NET_HEADER,
 			   comment_on(&header, text));
 	if (!err)
 		return;
+	if (err == -EAGAIN) {
+		if (!tape->slow)
+			log_warn("net pcap=%s: its reader is slow: frames are "
+				 "missing",
+				 tape->path);
+		tape->slow = true;
+		return;
+	}
 	log_err("net pcap=%s: %s; it ends here, the network goes on",
 		tape->path, strerror(-err));
 	tape->broken = true;
@@ -123,6 +135,12 @@ static bool capture_link(struct net_backend *net)
 	return !below->ops->link || below->ops->link(below);
 }
 
+static void tape_close(struct tape *tape)
+{
+	pcapng_end(&tape->out);
+	free(tape);
+}
+
 static void capture_close(struct net_backend *net)
 {
 	struct capture *capture = from_net(net);
@@ -130,8 +148,7 @@ static void capture_close(struct net_backend *net)
 	if (capture->below)
 		capture->below->ops->close(capture->below);
 	if (!--capture->tape->users) {
-		close(capture->tape->fd);
-		free(capture->tape);
+		tape_close(capture->tape);
 	}
 	free(capture);
 }
@@ -147,9 +164,10 @@ static const struct net_ops capture_ops = {
 };
 
 /* A file is one card's alone, and keeps what another is writing to it; a pipe
- * or a device may have many writers. */
-static int tape_begin(int fd, const char *name)
+ * or a device may have many writers, and a reader for whom no one waits. */
+static int tape_begin(struct tape *tape, const char *name)
 {
+	int fd = tape->out.fd;
 	struct stat st;
 
 	if (fstat(fd, &st))
@@ -159,8 +177,12 @@ static int tape_begin(int fd, const char *name)
 			return -EBUSY;
 		if (ftruncate(fd, 0))
 			return -errno;
+	} else {
+		fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+		if (fcntl(fd, F_SETFL, O_NONBLOCK))
+			return -errno;
 	}
-	return pcapng_begin(fd, name);
+	return pcapng_begin(&tape->out, name);
 }
 
 static struct tape *tape_open(const char *path, const char *name)
@@ -170,10 +192,10 @@ static struct tape *tape_open(const char *path, const char *name)
 
 	if (!err) {
 		tape->path = path;
-		tape->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		err = tape->fd < 0 ? -errno : tape_begin(tape->fd, name);
-		if (err && tape->fd >= 0)
-			close(tape->fd);
+		tape->out.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		err = tape->out.fd < 0 ? -errno : tape_begin(tape, name);
+		if (err && tape->out.fd >= 0)
+			pcapng_end(&tape->out);
 	}
 	if (!err)
 		return tape;
@@ -221,8 +243,7 @@ int capture_open(const char *path, struct net_backend **net)
 no_memory:
 	log_err("net pcap=%s: %s", path, strerror(ENOMEM));
 	if (!first) {
-		close(tape->fd);
-		free(tape);
+		tape_close(tape);
 	}
 	for (struct net_backend *at = first; at; at = at->next)
 		from_net(at)->below = NULL;

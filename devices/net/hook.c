@@ -142,8 +142,9 @@ static int wait_for(pid_t pid, const char *kind, const char *command)
 	return -ECANCELED;
 }
 
-/* True when a signal that ends a run came before @pid ended: the machine keeps
- * them blocked, and reads no more of them. */
+/* True when SIGINT or SIGTERM came before @pid ended: the machine keeps them
+ * blocked, and reads no more of them. Not SIGHUP, of which a terminal that is
+ * closed sends two. */
 static bool given_up(pid_t pid)
 {
 	struct pollfd fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
@@ -152,7 +153,6 @@ static bool given_up(pid_t pid)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
 	fds[0].fd = syscall(SYS_pidfd_open, pid, 0);
 	if (fds[0].fd < 0)
 		return false; /* Linux 5.2 and before */

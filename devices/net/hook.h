@@ -27,8 +27,8 @@ int hook_run(const char *command, const struct hook_event *event);
 struct hook;
 int hook_prepare(const char *command, const struct hook_event *event,
 		 struct hook **hook);
-/* Lets it run, waits for its end, or for SIGINT, SIGTERM or SIGHUP where these
- * are blocked, and frees @hook. What goes wrong is logged. NULL is none. */
+/* Lets it run, waits for its end, or for SIGINT or SIGTERM where these are
+ * blocked, and frees @hook. What goes wrong is logged. NULL is none. */
 void hook_finish(struct hook *hook);
 
 #endif

@@ -170,15 +170,17 @@ static int join(struct named *named)
 	return err ? err : become(named, named->listener);
 }
 
-static void take_guest(struct named *named)
+/* Whoever connects, if it is one of us. 0 or -errno (-EAGAIN: nobody). */
+static int take_guest(struct named *named)
 {
 	int fd = accept4(named->listener, NULL, NULL,
 			 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0)
-		return;
+		return -errno;
 	named->joined = same_user(fd) && !become(named, fd);
 	close(fd);
+	return 0;
 }
 
 /* Without another end frames are lost, as on a cable that is not plugged in. */
@@ -203,12 +205,11 @@ static ssize_t named_receive(struct net_backend *net, const struct iovec *iov,
 			     int iovcnt)
 {
 	struct named *named = from_net(net);
+	int err = named->joined ? 0 : take_guest(named);
 	ssize_t n;
 
-	if (!named->joined)
-		take_guest(named);
-	if (!named->joined)
-		return -EAGAIN;
+	if (err || !named->joined)
+		return err ? err : -EAGAIN;
 	n = readv(net->fd, iov, iovcnt);
 	if (n > 0)
 		return n;

@@ -3,6 +3,7 @@
 #include "util/iov.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,7 +63,7 @@ static int write_all(int fd, const void *bytes, size_t len)
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -ENOSPC;
 }
 
-int pcapng_begin(int fd, const char *name)
+int pcapng_begin(struct pcapng *out, const char *name)
 {
 	static const uint8_t nanoseconds = 9; /* 10^-9 */
 	struct block block = { .len = 0 };
@@ -84,21 +85,43 @@ int pcapng_begin(int fd, const char *name)
 	put_option(&block, IF_TSRESOL, &nanoseconds, 1);
 	put_option(&block, OPT_END, NULL, 0);
 	finish(&block, start);
-	return write_all(fd, block.bytes, block.len);
+	return write_all(out->fd, block.bytes, block.len);
 }
 
-int pcapng_frame(int fd, uint64_t ns, enum pcapng_direction direction,
-		 const struct iovec *iov, int iovcnt, uint64_t offset,
-		 uint32_t len, const char *comment)
+/* 0 when nothing is left; -EAGAIN while something is, or another -errno. */
+static int write_rest(struct pcapng *out)
+{
+	ssize_t n;
+
+	if (!out->len)
+		return 0;
+	n = write(out->fd, out->rest, out->len);
+	if (n < 0)
+		return -errno;
+	out->len -= n;
+	if (out->len) {
+		memmove(out->rest, out->rest + n, out->len);
+		return -EAGAIN;
+	}
+	free(out->rest);
+	out->rest = NULL;
+	return 0;
+}
+
+int pcapng_frame(struct pcapng *out, uint64_t ns,
+		 enum pcapng_direction direction, const struct iovec *iov,
+		 int iovcnt, uint64_t offset, uint32_t len, const char *comment)
 {
 	static const uint8_t zeros[3];
 	struct block head = { .len = 0 }, tail = { .len = 0 };
-	struct iovec out[PIECES];
+	struct iovec pieces[PIECES];
 	uint64_t taken;
 	uint32_t flags = direction, whole, padding = -len & 3;
 	ssize_t n;
-	int count;
+	int count, err = write_rest(out);
 
+	if (err)
+		return err;
 	put_option(&tail, FLAGS, &flags, sizeof(flags));
 	if (comment)
 		put_option(&tail, OPT_COMMENT, comment, strnlen(comment, 127));
@@ -112,13 +135,30 @@ int pcapng_frame(int fd, uint64_t ns, enum pcapng_direction direction,
 	put32(&head, (uint32_t)ns);
 	put32(&head, len);
 	put32(&head, len);
-	out[0] = (struct iovec){ head.bytes, head.len };
-	count = 1 + iov_slice(out + 1, PIECES - 3, iov, iovcnt, offset, len,
+	pieces[0] = (struct iovec){ head.bytes, head.len };
+	count = 1 + iov_slice(pieces + 1, PIECES - 3, iov, iovcnt, offset, len,
 			      &taken);
 	if (taken < len)
 		return -EMSGSIZE;
-	out[count++] = (struct iovec){ (void *)(uintptr_t)zeros, padding };
-	out[count++] = (struct iovec){ tail.bytes, tail.len };
-	n = writev(fd, out, count);
-	return n < 0 ? -errno : (uint32_t)n == whole ? 0 : -ENOSPC;
+	pieces[count++] = (struct iovec){ (void *)(uintptr_t)zeros, padding };
+	pieces[count++] = (struct iovec){ tail.bytes, tail.len };
+	n = writev(out->fd, pieces, count);
+	if (n < 0)
+		return -errno;
+	if ((uint32_t)n == whole)
+		return 0;
+	out->rest = malloc(whole - n);
+	if (!out->rest)
+		return -ENOMEM;
+	out->len = whole - n;
+	iov_copy_out(pieces, count, n, out->rest, out->len);
+	/* A full disk says so now; a pipe gets it with the next frame. */
+	err = write_rest(out);
+	return err == -EAGAIN ? 0 : err;
+}
+
+void pcapng_end(struct pcapng *out)
+{
+	free(out->rest);
+	close(out->fd);
 }

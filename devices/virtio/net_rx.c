@@ -313,6 +313,9 @@ bool net_rx_serve(struct virtio_net *net, unsigned pair)
 			virtio_publish(&net->virtio, net_rx_queue(pair));
 	}
 	virtio_publish(&net->virtio, net_rx_queue(pair));
+	/* Of an end that has just gone no POLLOUT tells. */
+	if (net->pairs[pair].tx->count)
+		net->virtio.queues[net_tx_queue(pair)].again = true;
 	return more;
 }
 

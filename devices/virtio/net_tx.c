@@ -204,7 +204,7 @@ bool net_tx_serve(struct virtio_net *net, unsigned pair)
 	bool more = true, sent = false;
 
 	if (tx->count)
-		return false;
+		return net_tx_resume(net, pair);
 	tx->pause.until = 0;
 	ring_notify_off(ring);
 	for (int budget = NET_BUDGET; budget > 0 && more;) {

@@ -204,14 +204,19 @@ static int check(const struct machine_config *config, struct net_options *net)
 		 parse_number(net->ifname, 3, INT_MAX, &number))
 		why = "is not the number of a descriptor, 3 or more";
 	net->fd = (int)number;
-	/* Now, before descriptors of our own have such numbers. */
-	if (!why && net->kind == NET_FD && fcntl(net->fd, F_GETFD) < 0)
+	/* Now, before descriptors of our own have such numbers, and before a
+	 * command that another card names is started. */
+	if (!why && net->kind == NET_FD &&
+	    fcntl(net->fd, F_SETFD, FD_CLOEXEC) < 0)
 		why = "no such descriptor is open: who starts kvist opens it "
 		      "and passes it on";
 	for (const struct net_options *at = config->nets; at < net; at++) {
 		if (net->has_mac && at->has_mac &&
 		    !memcmp(net->mac, at->mac, NET_MAC))
 			why = "another card of this machine has its mac=";
+		if (net->kind == NET_FD && at->kind == NET_FD &&
+		    net->fd == at->fd)
+			why = "another card of this machine has it";
 	}
 	return why ? wrong(keys[net->kind].name, net->ifname, why) : 0;
 }

@@ -105,7 +105,7 @@ static void step_do(struct machine *m, const struct step *step)
 		client->tick(client);
 		break;
 	case 3: /* someone reads all the output */
-		console_flush(&m->console);
+		console_end(&m->console);
 		client->room(client);
 		break;
 	case 4: /* up to three hours */
@@ -171,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		step_do(&m, &step);
 		invariants_check(&m);
 	}
-	console_flush(&m.console);
+	console_end(&m.console);
 	bus_reset(&m.ports);
 	invariants_check(&m);
 	bus_access(&m.ports, UART_LSR, &lsr, 1, false);

@@ -1,10 +1,9 @@
 /*
- * Networks without a tap: a cable between two guests, passt's protocol, and
- * the file that shows what passed.
+ * Networks without a tap: a cable between two guests, and passt's protocol.
  */
+#include "net_frames.h"
 #include "said.h"
 
-#include "devices/net/capture.h"
 #include "devices/net/net.h"
 #include "devices/net/pair.h"
 #include "devices/net/passt.h"
@@ -21,59 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-static char folder[] = "/tmp/kvist-net-XXXXXX";
-
-static int folder_make(void **state)
-{
-	(void)state;
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int folder_remove(void **state)
-{
-	(void)state;
-	return rmdir(folder);
-}
-
-static const char *in_folder(char path[64], const char *name)
-{
-	snprintf(path, 64, "%s/%s", folder, name);
-	return path;
-}
-
-/* A frame with its header: @size bytes in all, each @fill. */
-static ssize_t frame_send(struct net_backend *net, uint8_t fill, size_t size)
-{
-	static uint8_t header[NET_HEADER], frame[70000];
-	struct iovec iov[3] = { { header, 5 },
-				{ header + 5, NET_HEADER - 5 },
-				{ frame, size - NET_HEADER } };
-
-	memset(frame, fill, sizeof(frame));
-	return net->ops->send(net, iov, 3);
-}
-
-/* Its length and what it is made of, or -errno. */
-static ssize_t frame_take(struct net_backend *net, uint8_t *fill)
-{
-	static uint8_t frame[70000];
-	struct iovec iov[2] = { { frame, 20 },
-				{ frame + 20, sizeof(frame) - 20 } };
-	ssize_t n;
-
-	memset(frame, 0xee, sizeof(frame));
-	n = net->ops->receive(net, iov, 2);
-	for (ssize_t i = 0; i < NET_HEADER && n > 0; i++)
-		assert_int_equal(frame[i], 0);
-	*fill = n > NET_HEADER ? frame[NET_HEADER] : 0;
-	for (ssize_t i = NET_HEADER; i < n; i++)
-		assert_int_equal(frame[i], *fill);
-	return n;
-}
 
 static bool readable(const struct net_backend *net)
 {
@@ -155,6 +105,32 @@ static void an_end_of_a_cable_outlives_the_other(void **state)
 }
 
 /* Somebody listens, but takes nobody: there is no cable to wait for. */
+static void an_end_without_a_free_descriptor_fails_and_goes_on(void **state)
+{
+	struct rlimit limit, none;
+	struct net_backend *ends[2];
+	char name[32];
+	uint8_t fill;
+	int fd;
+
+	(void)state;
+	snprintf(name, sizeof(name), "none-%d", getpid());
+	assert_int_equal(net_pair_open(name, &ends[0]), 0);
+	assert_int_equal(net_pair_open(name, &ends[1]), 0);
+	fd = dup(ends[0]->fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ (rlim_t)fd, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(frame_take(ends[0], &fill), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(frame_take(ends[0], &fill), -EAGAIN);
+	assert_int_equal(frame_send(ends[0], 1, 100), 100);
+	assert_int_equal(frame_take(ends[1], &fill), 100);
+	close(fd);
+	net_close(ends[0]);
+	net_close(ends[1]);
+}
+
 static void an_end_that_cannot_join_another_is_given_up(void **state)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -307,168 +283,18 @@ static void a_slow_passt_makes_frames_wait_and_none_is_cut(void **state)
 	net_close(net);
 }
 
-/* The next block of the file: its type; its body to *body. */
-static uint32_t block_next(const uint8_t **at, const uint8_t *end,
-			   const uint8_t **body)
-{
-	uint32_t type = get_le32(*at), len = get_le32(*at + 4);
-
-	assert_true(len % 4 == 0 && len <= (size_t)(end - *at));
-	assert_int_equal(get_le32(*at + len - 4), len);
-	*body = *at + 8;
-	*at += len;
-	return type;
-}
-
-static void a_capture_has_each_frame_that_passed(void **state)
-{
-	static uint8_t text[100000];
-	struct virtio_net_hdr_v1 header = {
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-		.gso_size = 1448,
-	};
-	struct net_backend *ends[2], *net;
-	uint8_t frame[3000] = { 1, 2, 3 }, fill;
-	struct iovec iov[2] = { { &header, sizeof(header) },
-				{ frame, sizeof(frame) } };
-	const uint8_t *at = text, *body, *options;
-	char path[64];
-	ssize_t size;
-	int fd;
-
-	(void)state;
-	in_folder(path, "file.pcapng");
-	assert_int_equal(net_pair(ends), 0);
-	net = ends[0];
-	assert_int_equal(capture_open(path, &net), 0);
-	assert_ptr_not_equal(net, ends[0]);
-	assert_int_equal(net->fd, ends[0]->fd);
-	assert_int_equal(net->mtu, ends[0]->mtu);
-	assert_int_equal(frame_take(net, &fill), -EAGAIN);
-	assert_int_equal(frame_send(net, 0x11, NET_HEADER + 61),
-			 NET_HEADER + 61);
-	assert_int_equal(frame_send(ends[1], 0x22, NET_HEADER + 64),
-			 NET_HEADER + 64);
-	assert_int_equal(frame_take(net, &fill), NET_HEADER + 64);
-	assert_int_equal(net->ops->send(net, iov, 2), 3012);
-	/* All of it is there before anything is closed. */
-	fd = open(path, O_RDONLY);
-	size = read(fd, text, sizeof(text));
-	close(fd);
-	assert_int_equal(block_next(&at, text + size, &body), 0x0a0d0d0a);
-	assert_int_equal(get_le32(body), 0x1a2b3c4d);
-	assert_int_equal(block_next(&at, text + size, &body), 1);
-	assert_memory_equal(body + 8, "\x02\0\x05\0pair0\0\0\0\x09\0\x01\0\x09",
-			    17);
-	assert_int_equal(block_next(&at, text + size, &body), 6);
-	assert_int_equal(get_le32(body + 12), 61);
-	assert_int_equal(get_le32(body + 16), 61);
-	assert_int_equal(body[20 + 60], 0x11);
-	/* Sent, and no more to say. */
-	assert_memory_equal(body + 20 + 64, "\x02\0\x04\0\x02\0\0\0\0\0\0\0",
-			    12);
-	assert_int_equal(block_next(&at, text + size, &body), 6);
-	assert_memory_equal(body + 20 + 64, "\x02\0\x04\0\x01\0\0\0\0\0\0\0",
-			    12);
-	assert_int_equal(block_next(&at, text + size, &body), 6);
-	assert_int_equal(get_le32(body + 16), 3000);
-	assert_memory_equal(body + 20, frame, 3000);
-	options = body + 20 + 3000 + 8;
-	assert_int_equal(get_le16(options), 1);
-	assert_memory_equal(options + 4,
-			    "to be cut into segments of 1448 bytes",
-			    get_le16(options + 2));
-	assert_ptr_equal(at, text + size);
-	net_close(net);
-	net_close(ends[1]);
-	unlink(path);
-}
-
-static void two_captures_do_not_share_a_file(void **state)
-{
-	struct net_backend *ends[2], *net, *other;
-	struct stat before, after;
-	char path[64], text[512];
-	struct said said;
-
-	(void)state;
-	in_folder(path, "shared");
-	assert_int_equal(net_pair(ends), 0);
-	net = ends[0];
-	other = ends[1];
-	assert_int_equal(capture_open(path, &net), 0);
-	assert_int_equal(frame_send(net, 1, 80), 80);
-	assert_int_equal(stat(path, &before), 0);
-	said = said_begin();
-	assert_int_equal(capture_open(path, &other), -EBUSY);
-	said_end(said, text, sizeof(text));
-	assert_non_null(strstr(text, "give each its own file"));
-	assert_int_equal(stat(path, &after), 0);
-	assert_int_equal(after.st_size, before.st_size);
-	net_close(net);
-	/* Now it is free, and begins anew; a device is for all. */
-	assert_int_equal(capture_open(path, &other), 0);
-	assert_int_equal(stat(path, &after), 0);
-	assert_true(after.st_size < before.st_size);
-	assert_int_equal(capture_open("/dev/null", &other), 0);
-	assert_int_equal(capture_open("/dev/null", &other), 0);
-	net_close(other);
-	unlink(path);
-}
-
-static void a_full_disk_ends_the_capture_and_not_the_network(void **state)
-{
-	struct net_backend *ends[2], *net;
-	int err, reader, passed = 0;
-	char path[64], text[512];
-	struct said said;
-	uint8_t fill;
-
-	(void)state;
-	/* The head of the file fits into no full disk, either. */
-	assert_int_equal(net_pair(ends), 0);
-	net = ends[0];
-	said = said_begin();
-	err = capture_open("/dev/full", &net);
-	said_end(said, text, sizeof(text));
-	assert_int_equal(err, -ENOSPC);
-	assert_non_null(strstr(text, "/dev/full: cannot write it"));
-	assert_ptr_equal(net, ends[0]);
-	/* A pipe whose reader goes: writing fails from then on. */
-	in_folder(path, "pipe");
-	assert_int_equal(mkfifo(path, 0600), 0);
-	reader = open(path, O_RDONLY | O_NONBLOCK);
-	signal(SIGPIPE, SIG_IGN);
-	assert_int_equal(capture_open(path, &net), 0);
-	close(reader);
-	said = said_begin();
-	for (int i = 0; i < 3; i++)
-		passed += frame_send(net, 1, 80) == 80 &&
-			  frame_take(ends[1], &fill) == 80;
-	said_end(said, text, sizeof(text));
-	assert_int_equal(passed, 3);
-	assert_non_null(strstr(text, "it ends here, the network goes on"));
-	assert_null(strstr(strstr(text, "ends here") + 1, "ends here"));
-	net_close(net);
-	net_close(ends[1]);
-	unlink(path);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_ends_of_a_name_are_a_cable),
 		cmocka_unit_test(an_end_of_a_cable_outlives_the_other),
+		cmocka_unit_test(
+			an_end_without_a_free_descriptor_fails_and_goes_on),
 		cmocka_unit_test(an_end_that_cannot_join_another_is_given_up),
 		cmocka_unit_test(frames_for_passt_are_behind_their_length),
 		cmocka_unit_test(frames_that_are_none_do_not_keep_the_worker),
 		cmocka_unit_test(
 			a_slow_passt_makes_frames_wait_and_none_is_cut),
-		cmocka_unit_test(a_capture_has_each_frame_that_passed),
-		cmocka_unit_test(two_captures_do_not_share_a_file),
-		cmocka_unit_test(
-			a_full_disk_ends_the_capture_and_not_the_network),
 	};
 
 	if (argc > 1)
