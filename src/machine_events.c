@@ -71,12 +71,16 @@ static void machine_settled(struct watch *watch, uint32_t events)
 /* Signals are taken by the loop; threads inherit that they are blocked. */
 static int machine_take_signals(struct machine *m)
 {
+	struct sigaction hangup;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	/* Not one that nohup(1) has told us to ignore. */
+	sigaction(SIGHUP, NULL, &hangup);
+	if (hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPWR);
 	sigaddset(&set, SIGCONT);
 	sigaddset(&set, SIGUSR2);

@@ -196,11 +196,23 @@ static void undo(struct move *m, size_t count)
 	}
 }
 
+/* Why the kernel says @err. */
+static const char *reason(int err)
+{
+	switch (err) {
+	case -EACCES: /* to one of IPv6's addresses */
+		return "IPv6 is off there (sysctl: disable_ipv6)";
+	case -EBUSY:
+		return "it is in use (see ip -d link)";
+	case -ENETDOWN:
+		return "it is down (see ip link)";
+	default:
+		return strerror(-err);
+	}
+}
+
 static int move_run(struct move *m)
 {
-	/* The kernel's answer to one of its addresses. */
-	static const char ipv6_is_off[] =
-		"IPv6 is off there (sysctl: disable_ipv6)";
 	char text[160];
 
 	for (size_t i = 0; i < m->nr_steps; i++) {
@@ -216,7 +228,7 @@ static int move_run(struct move *m)
 			log_err("net bridge %s: cannot %s: %s; nothing was "
 				"changed",
 				m->bridge, step_text(m, &m->steps[i], text),
-				err == -EACCES ? ipv6_is_off : strerror(-err));
+				reason(err));
 		undo(m, i);
 		return err;
 	}

@@ -92,6 +92,15 @@ static bool is_of_link(const struct rtmsg *route, const struct nlattr *to)
 	       IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)netlink_data(to));
 }
 
+/* A route to an address itself, which comes and goes with it. IPv6's that
+ * someone else has made stay where they are. */
+static bool is_own(const struct rtmsg *route)
+{
+	return route->rtm_table == RT_TABLE_LOCAL &&
+	       (route->rtm_family == AF_INET6 ||
+		route->rtm_protocol == RTPROT_KERNEL);
+}
+
 /* Among them those by which the kernel reaches an address's neighbours: with
  * "noprefixroute" they are someone else's work, as NetworkManager does it, and
  * do not come with the address. */
@@ -103,8 +112,7 @@ static int take_route(const struct nlmsghdr *hdr, void *arg)
 	bool gateway;
 
 	if (hdr->nlmsg_type != RTM_NEWROUTE ||
-	    route->rtm_family != reader->family ||
-	    route->rtm_table == RT_TABLE_LOCAL ||
+	    route->rtm_family != reader->family || is_own(route) ||
 	    (route->rtm_flags & RTM_F_CLONED))
 		return 0;
 	netlink_sort(hdr, sizeof(*route), attrs, ROUTE_ATTRS);

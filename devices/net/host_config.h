@@ -23,8 +23,9 @@ struct host_config {
 };
 
 /*
- * What is on interface @index, called @name: addresses and routes of
- * every table but the local one, without those of the link's own scope.
+ * What is on interface @index, called @name: addresses and routes of every
+ * table, without those to the addresses themselves and those of the link's own
+ * scope.
  * -EOPNOTSUPP if it has routes over several interfaces at once, which cannot
  * be moved. The caller frees it.
  */

@@ -4,6 +4,7 @@
 #include "cli/net.h"
 
 #include "devices/net/bridge_info.h"
+#include "devices/net/netif.h"
 #include "util/exit_code.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -202,13 +203,13 @@ static void json_bridge(struct json *json, const struct bridge_info *info,
 static size_t show(const struct bridge_info *info, const struct net_args *args,
 		   struct json *json)
 {
+	int index = args->bridge ? netif_index(args->bridge) : 0;
 	size_t shown = 0;
 
 	for (size_t i = 0; i < info->nr_links; i++) {
 		const struct bridge_link *link = &info->links[i];
 
-		if (!link->is_bridge ||
-		    (args->bridge && strcmp(args->bridge, link->name)))
+		if (!link->is_bridge || (index && link->index != index))
 			continue;
 		if (args->json) {
 			json_bridge(json, info, link);

@@ -63,7 +63,7 @@ static int unknown(const char *name)
 	const char *names[ARRAY_SIZE(keys)], *nearest;
 
 	if (!*name) {
-		log_err("--net: a key is missing: is a comma too many?");
+		log_err("--net: a key is empty; see kvist run --help");
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)

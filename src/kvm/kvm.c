@@ -62,7 +62,7 @@ static const char *open_advice(int err)
 		return "join its group: sudo usermod -aG kvm $USER, then log "
 		       "in again";
 	if (err == -EMFILE || err == -ENFILE)
-		return "raise the limit of open files (ulimit -n)";
+		return "raise ulimit -n, or the host's fs.file-max";
 	return "load kvm_intel or kvm_amd, with VT-x or AMD-V enabled in the "
 	       "firmware";
 }

@@ -1,8 +1,8 @@
 # What the tests of this folder have in common; sourced by each *.test.
 #
 # A test is run with KVIST (the binary), GUESTS (the folder of built guests)
-# and TMP (a folder of its own) set; by hand, all three have defaults. It says
-# nothing while all is well, exits 77 after saying why it cannot run, and
+# and TMP (where it makes a folder of its own) set; by hand, all three have
+# defaults. It says nothing while all is well, exits 77 after saying why it cannot run, and
 # otherwise says what it wanted and what it got.
 set -u
 
@@ -10,10 +10,10 @@ self=$(realpath "$0")
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KVIST=${KVIST:-$top/build/kvist}
 GUESTS=${GUESTS:-$top/build/guests}
-if [ -z "${TMP:-}" ]; then
-	TMP=$(mktemp -d)
-	trap 'rm -rf "$TMP"' EXIT
-fi
+# Never the folder that TMP names itself: it may be the user's.
+TMP=$(mktemp -d -p "${TMP:-/tmp}") || exit 1
+trap 'rm -rf "$TMP"' EXIT
+export LC_ALL=C.UTF-8
 export KVIST GUESTS TMP
 cd "$TMP" || exit 1
 

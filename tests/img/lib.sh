@@ -1,16 +1,16 @@
 # What the tests of this folder have in common; sourced by each *.test.
 #
-# A test is run with KVIST (the binary) and TMP (a folder of its own) set; by
-# hand, both have defaults. It says what differs and goes on; the end of the
+# A test is run with KVIST (the binary) and TMP (where it makes a folder of its
+# own) set; by hand, both have defaults. It says what differs and goes on; the end of the
 # test is `verdict`.
 set -u
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 KVIST=${KVIST:-$top/build/kvist}
-if [ -z "${TMP:-}" ]; then
-	TMP=$(mktemp -d)
-	trap 'rm -rf "$TMP"' EXIT
-fi
+# Never the folder that TMP names itself: it may be the user's.
+TMP=$(mktemp -d -p "${TMP:-/tmp}") || exit 1
+trap 'rm -rf "$TMP"' EXIT
+export LC_ALL=C.UTF-8
 cd "$TMP" || exit 1
 export TZ=UTC
 

@@ -16,14 +16,17 @@ static inline bool shell(const char *commands)
 	return system(commands) == 0;
 }
 
-/* A card with all that may be on one, and another whose routes stay. */
-static const char card[] =
+static const char links[] =
 	"set -e; ip link set lo up;"
 	"echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad;"
 	"ip link add eth0 type veth peer name wire0;"
 	"ip link add eth1 type veth peer name wire1;"
 	"for i in wire0 wire1 eth1; do ip link set $i up; done;"
-	"ip link set eth0 up mtu 1400;"
+	"ip link set eth0 up mtu 1400";
+
+/* A card with all that may be on one, and another whose routes stay. */
+static const char card[] =
+	"set -e;"
 	"ip address add 192.0.2.5/24 brd + dev eth0;"
 	"ip address add 192.0.2.6/24 dev eth0 label eth0:1;"
 	"ip address add 192.0.2.7/24 dev eth0 valid_lft 9000 preferred_lft 900;"
@@ -35,6 +38,7 @@ static const char card[] =
 	"ip route add 198.51.100.128/26 dev eth0 proto kernel scope link "
 	"src 198.51.100.133 metric 100;"
 	"ip -6 route add 2001:db8:3::/64 dev eth0 proto kernel metric 100;"
+	"ip route add local 203.0.113.10 dev eth0;"
 	"ip route add 203.0.113.9 via 198.51.100.129;"
 	"ip route add default via 192.0.2.1 metric 100;"
 	"ip route add default via 198.51.100.1 metric 200;"
@@ -61,10 +65,10 @@ static inline int card_enter(void **state)
 	(void)state;
 	if (unshare(CLONE_NEWNET))
 		why_not = "no right to make a network namespace (run as root)";
-	else if (!shell(card))
+	else if (!shell(links))
 		why_not = "the kernel makes no veth, or ip(8) is missing";
-	else if (!shell(settled))
-		why_not = "no shell";
+	else if (!shell(settled) || !shell(card))
+		why_not = "a card does not get its addresses and routes";
 	return 0;
 }
 
@@ -102,13 +106,14 @@ static inline char *config_of(const char *name)
 {
 	char command[512];
 
-	snprintf(command, sizeof(command),
-		 "{ ip -o address show dev %s scope global;"
-		 " ip route show table all dev %s;"
-		 " ip -6 route show table all dev %s; } | sed -E "
-		 "'/fe80::.*(proto kernel)|^multicast|^local/d; s/^[0-9]+: //;"
-		 " s/%s/X/g; s/(valid|preferred)_lft [0-9]+sec//g'",
-		 name, name, name, name);
+	snprintf(
+		command, sizeof(command),
+		"{ ip -o address show dev %s scope global;"
+		" ip route show table all dev %s;"
+		" ip -6 route show table all dev %s; } | sed -E "
+		"'/fe80::.*(proto kernel)|^multicast|^local.*proto kernel/d; s/^[0-9]+: //;"
+		" s/%s/X/g; s/(valid|preferred)_lft [0-9]+sec//g'",
+		name, name, name, name);
 	return output(command);
 }
 

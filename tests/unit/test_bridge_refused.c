@@ -193,11 +193,54 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 	free(before);
 }
 
+/* A process in a network namespace of its own. */
+static pid_t elsewhere(void)
+{
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) || write(fds[1], "", 1) < 0)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+/* Numbers of interfaces are a namespace's own: those made first in each have
+ * the same. */
+static void a_link_on_its_number_elsewhere_does_not_keep_it(void **state)
+{
+	char command[160];
+	pid_t pid;
+
+	(void)state;
+	need_namespace();
+	pid = elsewhere();
+	namespace_enter(state);
+	assert_true(shell("ip link add br12 type bridge"));
+	snprintf(command, sizeof(command),
+		 "ip link add here type veth peer name there netns %d && "
+		 "ip -o link show here | grep -q '@if%d:'",
+		 pid, netif_index("br12"));
+	assert_true(shell(command));
+	assert_int_equal(bridge_dissolve("br12", MOVE_NO_FAULT), 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_the_bridge_cannot_take_was_never_off_the_card),
 	cmocka_unit_test(a_route_in_the_place_of_the_kernel_s_is_not_lost),
 	cmocka_unit_test(only_the_card_whose_place_it_took_gets_all_back),
 	cmocka_unit_test(a_refusal_is_one_line_and_changes_nothing),
+	cmocka_unit_test(a_link_on_its_number_elsewhere_does_not_keep_it),
 };
 
 NAMESPACE_MAIN(tests, card_enter)

@@ -39,14 +39,17 @@ static void a_reset_ends_a_pause(void **state)
 		.timeout = 10,
 	};
 	struct machine *m = calloc(1, sizeof(*m));
-	int fd = mkstemp(path);
+	int fd, code;
 
 	(void)state;
+	need_kvm();
+	fd = mkstemp(path);
 	memcpy(sector, resets_once, sizeof(resets_once));
 	assert_int_equal(write(fd, sector, sizeof(sector)), sizeof(sector));
 	close(fd);
-	assert_int_equal(machine_create(m, &config), EXIT_CODE_OK);
+	code = machine_create(m, &config);
 	unlink(path);
+	assert_int_equal(code, EXIT_CODE_OK);
 	m->paused = true;
 	machine_run(m);
 	assert_int_equal(machine_exit_code(m), EXIT_CODE_OK);

@@ -234,6 +234,22 @@ static void a_tap_of_several_queues_is_for_one_at_a_time(void **state)
 	}
 }
 
+static void a_tap_that_has_gone_keeps_nothing_from_being_stopped(void **state)
+{
+	struct net_options goes = ON_TAP("goes", .queues = 2);
+	struct net_backend *net;
+
+	(void)state;
+	need_namespace();
+	tap_make("goes", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, 0);
+	assert_int_equal(net_open(&goes, &net), 0);
+	assert_int_equal(system("ip link del goes"), 0);
+	assert_int_equal(net->ops->enable(net->next, false), 0);
+	assert_int_equal(net->ops->set_steering(net, NULL, 0), 0);
+	assert_int_equal(net->ops->set_offloads(net, 0), 0);
+	net_close(net);
+}
+
 /* The bridge module alone would not help. */
 static void
 a_kernel_whose_bridges_know_no_vlans_is_told_from_one_without(void **state)
@@ -256,6 +272,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(
 		a_kernel_whose_bridges_know_no_vlans_is_told_from_one_without),
 	cmocka_unit_test(a_tap_of_several_queues_is_for_one_at_a_time),
+	cmocka_unit_test(a_tap_that_has_gone_keeps_nothing_from_being_stopped),
 	cmocka_unit_test(every_failure_is_one_line_that_says_what_to_do),
 };
 

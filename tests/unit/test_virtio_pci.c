@@ -358,13 +358,13 @@ static bool kernel_has(struct bench *bench, uint64_t addr)
 /* One left behind would steal the doorbell of a device that moves there. */
 static void the_kernels_doorbell_goes_where_the_bar_goes(void **state)
 {
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int kvm;
 	struct bench *bench;
 	uint64_t to, old;
 
 	(void)state;
-	if (kvm < 0)
-		skip();
+	need_kvm();
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	bench = bench_create();
 	bench->mmio.vm_fd = kvm_ioctl_value(kvm, KVM_CREATE_VM, 0);
 	assert_true(bench->mmio.vm_fd >= 0);

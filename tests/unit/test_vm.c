@@ -53,6 +53,7 @@ static const struct device_ops counter_ops = { no_read, counter_write, NULL };
 
 static void bench_create(struct bench *b, int cpus)
 {
+	need_kvm();
 	memset(b, 0, sizeof(*b));
 	assert_int_equal(kvm_open(&b->kvm, "/dev/kvm"), 0);
 	assert_int_equal(memory_create(&b->memory, 1 << 20), 0);
