@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Room for what comes while a reader sleeps; no user may have more by default. */
+/* What comes while a reader sleeps. More no user may have by default. */
 #define PIPE_BYTES (1 << 20)
 
 /* The file, which all queues of a network share: one worker serves them. */
