@@ -423,6 +423,12 @@ void console_attach(struct console *console, struct console_client *client)
 		console_resume(console);
 }
 
+void console_begin(struct console *console)
+{
+	if (console->kind == CONSOLE_STDIO)
+		stdio_begin(console);
+}
+
 /* What stands between a writer and its reader, so that a reader's progress
  * shows even if it frees no room yet. */
 static int out_queued(const struct console *console)

@@ -137,6 +137,10 @@ int console_open(struct console *console, struct loop *loop,
 /* Connects the device, before the loop runs, or with NULL takes it away. */
 void console_attach(struct console *console, struct console_client *client);
 
+/* A terminal's keys go to the guest from now on, Ctrl-C among them. Main
+ * thread, before a vCPU runs. */
+void console_begin(struct console *console);
+
 /*
  * Writes out what is in the ring, waiting for a slow reader as long as it
  * takes at least a byte every CONSOLE_PATIENCE_MS; what is left then is

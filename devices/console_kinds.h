@@ -8,6 +8,7 @@
 #include "devices/console.h"
 
 int stdio_open(struct console *console);
+void stdio_begin(struct console *console);
 void stdio_close(struct console *console);
 /* Takes the keys meant for kvist out of @len typed bytes; returns how many
  * remain for the guest. */

@@ -124,29 +124,37 @@ static void guardian_dismiss(struct console *console)
 		;
 }
 
-/* Raw mode, but a newline on output still starts at the left: kvist's own
- * messages go to the same screen. */
+static void keeps_line_mode(const struct console *console, int err)
+{
+	log_warn("%s: the terminal stays in line mode: %s", console->name,
+		 strerror(-err));
+}
+
+/* The guardian comes early, before there is guest memory to inherit. */
 static int terminal_open(struct console *console)
 {
-	struct termios raw;
 	int err;
 
 	if (tcgetattr(console->in.fd, &console->saved))
 		return -errno;
 	err = guardian_start(console);
-	if (err)
-		return err;
-	raw = console->saved;
+	console->terminal = !err;
+	return err;
+}
+
+/* Raw mode, but a newline on output still starts at the left: kvist's own
+ * messages go to the same screen. */
+void stdio_begin(struct console *console)
+{
+	struct termios raw = console->saved;
+
+	if (!console->terminal)
+		return;
 	cfmakeraw(&raw);
 	raw.c_oflag = console->saved.c_oflag;
 	/* Not TCSADRAIN: a screen stopped by Ctrl-S would stop us as well. */
-	if (tcsetattr(console->in.fd, TCSANOW, &raw)) {
-		err = -errno;
-		guardian_dismiss(console);
-		return err;
-	}
-	console->terminal = true;
-	return 0;
+	if (tcsetattr(console->in.fd, TCSANOW, &raw))
+		keeps_line_mode(console, -errno);
 }
 
 int stdio_open(struct console *console)
@@ -164,8 +172,7 @@ int stdio_open(struct console *console)
 	if (terminal && console->in.fd >= 0) {
 		err = terminal_open(console);
 		if (err)
-			log_warn("%s: the terminal stays in line mode: %s",
-				 console->name, strerror(-err));
+			keeps_line_mode(console, err);
 	}
 	err = console_connect(console);
 	if (err)

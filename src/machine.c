@@ -330,6 +330,7 @@ void machine_run(struct machine *m)
 {
 	int err;
 
+	console_begin(&m->console);
 	vm_start(&m->vm);
 	err = loop_run(&m->loop);
 	if (err) {

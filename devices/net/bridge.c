@@ -82,9 +82,11 @@ int bridge_make(const char *bridge, uint32_t mtu, bool vlans)
 	err = index < 0 ? index : 0;
 	if (!err && mtu)
 		err = netif_request(name, SIOCSIFMTU, &size);
-	/* Set to what it is, its address stays: see mac_raise(). */
+	/* An address that was set stays (see mac_raise()), and it must be
+	 * another than it has, or the bridge's own id stays 0. */
 	if (!err)
 		err = netif_request(name, SIOCGIFHWADDR, &mac);
+	mac.ifr_hwaddr.sa_data[NET_MAC - 1] ^= 1;
 	if (!err)
 		err = netif_request(name, SIOCSIFHWADDR, &mac);
 	if (!err)

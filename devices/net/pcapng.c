@@ -159,6 +159,8 @@ int pcapng_frame(struct pcapng *out, uint64_t ns,
 
 void pcapng_end(struct pcapng *out)
 {
+	/* Its reader may have been faster meanwhile. */
+	write_rest(out);
 	free(out->rest);
 	close(out->fd);
 }

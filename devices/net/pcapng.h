@@ -36,7 +36,7 @@ int pcapng_frame(struct pcapng *out, uint64_t ns,
 		 int iovcnt, uint64_t offset, uint32_t len,
 		 const char *comment);
 
-/* Closes the file; what is left of a frame is lost. */
+/* Closes the file; what is left of a frame, and finds no room, is lost. */
 void pcapng_end(struct pcapng *out);
 
 #endif

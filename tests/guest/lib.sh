@@ -138,8 +138,14 @@ holds() {
 in_namespaces() {
 	[ -n "${IN_NAMESPACES:-}" ] && return
 	export IN_NAMESPACES=1
-	unshare "$1" true 2>/dev/null && exec unshare "$1" "$self"
-	unshare -r "$1" true 2>/dev/null && exec unshare -r "$1" "$self"
+	local rights
+	for rights in '' -r; do
+		# Not exec: $TMP is still to be removed.
+		if unshare $rights "$1" true 2>/dev/null; then
+			unshare $rights "$1" "$self"
+			exit
+		fi
+	done
 	skip "no right to make a namespace (unshare $1)"
 }
 

@@ -134,6 +134,7 @@ static inline int guest_run(const char *text, struct guest *guest)
 	    console_open(&guest->console, &guest->loop, &guest->wire, &options))
 		return EXIT_OPEN;
 	guest->console.patience_ms = 200;
+	console_begin(&guest->console);
 	console_attach(&guest->console, &guest->client);
 	guest_say(guest, "up\n");
 	if (guest->flood && !guest->flood_on_input)

@@ -448,6 +448,9 @@ static void a_bridge_that_is_made_stays_as_it_is(void **state)
 	assert_true(netif_is_up("made"));
 	assert_int_equal(first->mtu, 9000);
 	assert_int_equal(netif_request("made", SIOCGIFHWADDR, &mac), 0);
+	assert_int_equal(system("ip -d link show made | "
+				"grep bridge_id | grep -qv 0:0:0:0:0:0"),
+			 0);
 	/* Now it is there, and taken as it is. */
 	options.mtu = 1280;
 	assert_int_equal(net_open(&options, &second), 0);
@@ -460,8 +463,8 @@ static void a_bridge_that_is_made_stays_as_it_is(void **state)
 	assert_int_equal(netif_request("made", SIOCGIFMTU, &ifr), 0);
 	assert_int_equal(ifr.ifr_mtu, 9000);
 	assert_int_equal(netif_request("made", SIOCGIFHWADDR, &ifr), 0);
-	assert_memory_equal(ifr.ifr_hwaddr.sa_data,
-			    mac.ifr_hwaddr.sa_data, NET_MAC);
+	assert_memory_equal(ifr.ifr_hwaddr.sa_data, mac.ifr_hwaddr.sa_data,
+			    NET_MAC);
 }
 
 static void a_users_tap_stays_and_is_brought_up(void **state)
