@@ -13,7 +13,7 @@ GUESTS=${GUESTS:-$top/build/guests}
 # Never the folder that TMP names itself: it may be the user's.
 TMP=$(mktemp -d -p "${TMP:-/tmp}") || exit 1
 trap 'rm -rf "$TMP"' EXIT
-export LC_ALL=C.UTF-8
+export LC_ALL=C
 export KVIST GUESTS TMP
 cd "$TMP" || exit 1
 

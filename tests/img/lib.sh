@@ -10,7 +10,7 @@ KVIST=${KVIST:-$top/build/kvist}
 # Never the folder that TMP names itself: it may be the user's.
 TMP=$(mktemp -d -p "${TMP:-/tmp}") || exit 1
 trap 'rm -rf "$TMP"' EXIT
-export LC_ALL=C.UTF-8
+export LC_ALL=C
 cd "$TMP" || exit 1
 export TZ=UTC
 
