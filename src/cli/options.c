@@ -265,14 +265,15 @@ static void default_identity(struct run_options *options)
 
 	if (config->identity)
 		return;
-	/* Not the pid: in every container it is the same. */
-	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-		number = getpid();
-	if (!config->nr_disks ||
-	    !realpath(config->disks[0].image.path, options->identity))
-		snprintf(options->identity, sizeof(options->identity),
-			 "kvist-%" PRIx64, number);
 	config->identity = options->identity;
+	if (config->nr_disks &&
+	    realpath(config->disks[0].image.path, options->identity))
+		return;
+	/* Not the pid if it can be: in every container that is the same. */
+	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
+		number = getpid();
+	snprintf(options->identity, sizeof(options->identity), "kvist-%" PRIx64,
+		 number);
 }
 
 int run_options_parse(struct run_options *options, int argc, char **argv)

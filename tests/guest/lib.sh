@@ -2,8 +2,8 @@
 #
 # A test is run with KVIST (the binary), GUESTS (the folder of built guests)
 # and TMP (where it makes a folder of its own) set; by hand, all three have
-# defaults. It says nothing while all is well, exits 77 after saying why it cannot run, and
-# otherwise says what it wanted and what it got.
+# defaults. It says nothing while all is well, exits 77 after saying why it
+# cannot run, and otherwise says what it wanted and what it got.
 set -u
 
 self=$(realpath "$0")

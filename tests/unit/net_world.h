@@ -55,6 +55,26 @@ static inline int namespace_enter(void **state)
 	return 0;
 }
 
+/* A process in a network namespace of its own. */
+static inline pid_t elsewhere(void)
+{
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) || write(fds[1], "", 1) < 0)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
 static inline void need_namespace(void)
 {
 	if (!why_not)

@@ -193,26 +193,6 @@ static void a_refusal_is_one_line_and_changes_nothing(void **state)
 	free(before);
 }
 
-/* A process in a network namespace of its own. */
-static pid_t elsewhere(void)
-{
-	int fds[2];
-	pid_t pid;
-	char byte;
-
-	assert_int_equal(pipe(fds), 0);
-	pid = fork();
-	if (pid == 0) {
-		if (unshare(CLONE_NEWNET) || write(fds[1], "", 1) < 0)
-			_exit(1);
-		pause();
-	}
-	assert_int_equal(read(fds[0], &byte, 1), 1);
-	close(fds[0]);
-	close(fds[1]);
-	return pid;
-}
-
 /* Numbers of interfaces are a namespace's own: those made first in each have
  * the same. */
 static void a_link_on_its_number_elsewhere_does_not_keep_it(void **state)
